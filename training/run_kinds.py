@@ -9,7 +9,7 @@ from training.core.kinds import HUB_VARIABLES, KINDS, Kind
 from training.core.run_directory import Row
 from training.corpora import actions as corpora
 from training.models import Run
-from training.runs.ordering import weight_sources
+from training.runs.ordering import reward_order, weight_sources
 from training.runs.present import classify_section, ppo_section, pretrain_section, reward_section
 from training.runs.present.kind_sections import FORM_SECTIONS, RUN_SECTIONS, FormSection, RunSection
 
@@ -131,6 +131,7 @@ def _kinds() -> list[Kind]:
             other_kinds=("corpus", "sft"),
             other_purpose="texts of an older skill: their held-out loss is shown, and ptx_coef keeps them likely",
             takes_reward_model=True,
+            asks=reward_order.asked_judges,
             makes="policy",
             stage="PPO",
             variables=lambda config: ROLLOUT_VARIABLES if config.get("rollout_server") else (),
@@ -161,6 +162,7 @@ def _kinds() -> list[Kind]:
             "training.recipes.grpo",
             dataset_kind="prompts",
             takes_reward_model=True,
+            asks=reward_order.asked_judges,
             makes="policy",
             stage="GRPO",
             purpose="Samples several answers to each prompt, and reinforces those with a score above the group's mean.",
@@ -171,6 +173,7 @@ def _kinds() -> list[Kind]:
             "training.recipes.best_of",
             dataset_kind="prompts",
             takes_reward_model=True,
+            asks=reward_order.asked_judges,
             makes="dataset",
             makes_dataset_kind="sft",
             purpose="Samples several answers to each prompt and keeps the best by a reward model, as examples for SFT.",
@@ -182,6 +185,7 @@ def _kinds() -> list[Kind]:
             dataset_kind="prompts",
             train_split_only=False,
             takes_reward_model=True,
+            asks=reward_order.asked_judges,
             makes="completions",
             answers_as_new_policy=True,
             stage="best-of-N",
@@ -206,6 +210,7 @@ def _kinds() -> list[Kind]:
             "training.recipes.rloo",
             dataset_kind="prompts",
             takes_reward_model=True,
+            asks=reward_order.asked_judges,
             makes="policy",
             stage="RLOO",
             purpose="REINFORCE with the other answers to the same prompt as the baseline.",

@@ -9,9 +9,9 @@ from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.models import LanguageModel, Project, User
+from common.judging import rubrics
 from common.texts import is_storable
 from evaluation.models import JudgeModel, Rubric
-from evaluation.recipes.judging import rubrics
 from training.models import Run
 from training.runs.ordering.actions import queue_run
 

@@ -16,6 +16,7 @@ from annotate.core.api.pagination import Newest, newest_first
 from annotate.core.api.serializer_fields import Choice, Id, Input, refusals
 from annotate.core.errors import Refused
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
+from common.judging.rubrics import PAIRWISE
 from evaluation.core.while_computed import BeingComputedOut, api_waits
 from evaluation.judge_models import actions, present
 from evaluation.judge_models.combined_rating import combined_rating
@@ -24,7 +25,6 @@ from evaluation.judge_models.verdict_datasets import freeze_verdicts
 from evaluation.leaderboard.api.leaderboard import requested_board
 from evaluation.leaderboard.snapshots import default_annotator_kind
 from evaluation.models import JudgeModel, Rubric, Verdict
-from evaluation.recipes.judging.rubrics import PAIRWISE
 from training.core.run_directory import Row
 
 KIND = OpenApiParameter(

@@ -17,6 +17,7 @@ from annotate.core.permissions import can
 from annotate.models import AnnotatorKind, LanguageModel, Project
 from common.charts.rating_charts import Interval, interval_chart
 from common.charts.scene import svg
+from common.judging import rubrics
 from common.whole_numbers import row_id
 from evaluation.core.while_computed import kept_age, page_waits
 from evaluation.judge_models import actions, kept_by_rubric, present
@@ -25,7 +26,6 @@ from evaluation.judge_models.judge_figures import figures_of
 from evaluation.judge_models.verdict_datasets import freeze_verdicts
 from evaluation.leaderboard.snapshots import default_annotator_kind, votes_by_kind
 from evaluation.models import JudgeModel, KeptFigures, Rubric, Verdict
-from evaluation.recipes.judging import rubrics
 from training.models import Run
 
 _ON_A_PAGE = 20

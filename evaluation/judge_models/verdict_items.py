@@ -20,9 +20,9 @@ from django.db.models import F
 
 from annotate.models import AnnotatorKind, Comparison, Completion, LanguageModel, Project
 from annotate.models.prompts import ARENA, RED_TEAM
+from common.judging import rubrics
 from common.texts import is_storable
 from evaluation.models import JudgeModel, Rubric
-from evaluation.recipes.judging import rubrics
 from training.core.kinds import Order
 from training.core.run_directory import RecipeFailure, Row
 from training.models import Run

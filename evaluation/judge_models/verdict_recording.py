@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from django.db import transaction
 
+from common.judging import rubrics
+from common.judging.verdicts import FIRST, SECOND
 from evaluation.models import Rubric, Verdict
-from evaluation.recipes.judging import rubrics
-from evaluation.recipes.judging.verdicts import FIRST, SECOND
 from training.core.run_directory import Row, RunDirectory, read_lines
 from training.models import Run
 

@@ -9,10 +9,11 @@ the run ends, however it ends. What the file holds is asked no second time.
 
 from __future__ import annotations
 
-from evaluation.recipes.judging import endpoint_judge, rubrics
+from common.judging import rubrics
+from common.judging.rubrics import A_FIRST, B_FIRST, VERDICTS
+from evaluation.recipes.judging import endpoint_judge
 from evaluation.recipes.judging.endpoint_judge import Ask, Question, ScaleAsk
 from evaluation.recipes.judging.judge_access import Endpoint
-from evaluation.recipes.judging.rubrics import A_FIRST, B_FIRST, VERDICTS
 from training.core import run_secrets
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common.entry import config_of, run_recipe

@@ -38,15 +38,26 @@ def key_for(role: str, url: str) -> str:
     """Return the key to ask `url` with; "" without one. Raises RecipeFailure for one that is for another address.
 
     A second time there is none: whoever needs it keeps it."""
+    return keys_for({role: url})[role]
+
+
+def keys_for(urls: Mapping[str, str]) -> dict[str, str]:
+    """Return the keys to ask these addresses with, by role, as `key_for` does for one."""
     by_hand = os.environ.pop(BY_HAND, "")
-    address, key = _read().get(role, (url, by_hand))
-    if address != url:
-        raise RecipeFailure(
-            "endpoint_moved",
-            "The model's address changed while this run started, so the key does not match the run's address.",
-            "Resume this run: it then uses the new address.",
-        )
-    return key
+    secrets, keys = _read(), {}
+    for role, url in urls.items():
+        address, keys[role] = secrets.get(role, (url, by_hand))
+        if address != url:
+            raise _moved()
+    return keys
+
+
+def _moved() -> RecipeFailure:
+    return RecipeFailure(
+        "endpoint_moved",
+        "The model's address changed while this run started, so the key does not match the run's address.",
+        "Resume this run: it then uses the new address.",
+    )
 
 
 def _read() -> dict[str, Sequence[str]]:

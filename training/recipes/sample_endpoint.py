@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from annotate.core.chat_api.asking import Asker, Endpoint, Refusal, Stopped
+from annotate.core.chat_api.asking import Asker, Refusal, Stopped
 from annotate.core.chat_api.refusals import Body, Kind
 from common import atomic_files
 from common.sampling import with_system_prompt
@@ -31,6 +31,7 @@ from training.configs import SampleConfig
 from training.core import run_secrets
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 from training.recipes.common.endpoints import endpoint_words
+from training.recipes.common.endpoints.asked_endpoint import endpoint_of
 from training.recipes.common.endpoints.completion_rows import row_of
 from training.recipes.common.endpoints.endpoint_budget import Budget
 from training.recipes.common.endpoints.request_ledger import Ledger, append_rows
@@ -68,20 +69,6 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         job.work(tasks)
         run.progress("asking", total - job.not_asked, total)
         run.finish(_result(run, job, ledger, time.perf_counter() - started))
-
-
-def endpoint_of(settings: Row, key: str, timeout: float) -> Endpoint:
-    """Return where to ask, of what `preparation` wrote of the model."""
-    return Endpoint(
-        url=settings["url"],
-        model=settings["model"],
-        key=key,
-        template_options=settings.get("template_options") or {},
-        request_fields=settings.get("request_fields") or {},
-        concurrency=settings.get("concurrency") or 1,
-        timeout=timeout,
-        allowed=tuple(settings.get("allowed") or ()),
-    )
 
 
 def _budget(kept_rows: Sequence[Row], spec: RunSpec, config: SampleConfig) -> Budget:

@@ -29,9 +29,9 @@ import httpx
 from annotate.core.chat_api import refusals
 from annotate.core.chat_api.asking import valid_text
 from annotate.core.network import outbound
-from evaluation.recipes.judging import rubrics
+from common.judging import rubrics
+from common.judging.verdicts import grade_of, verdict_of
 from evaluation.recipes.judging.judge_access import Endpoint
-from evaluation.recipes.judging.verdicts import grade_of, verdict_of
 from training.core.run_directory import RecipeFailure, Row, drop_torn_line, read_lines
 
 RUBRIC = "assay-pair-1"

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from common.judging.verdicts import FIRST, SECOND, TIE
 from evaluation.recipes.common import result_figures
 from evaluation.recipes.judging import endpoint_judge
 from evaluation.recipes.judging.endpoint_judge import Ask
 from evaluation.recipes.judging.judge_access import Endpoint, checked_url, key_from
 from evaluation.recipes.judging.judgements import SAID, Answered, Judged, Vote, answered, of_answers, shown
-from evaluation.recipes.judging.verdicts import FIRST, SECOND, TIE
 from training.core import run_secrets
 from training.core.run_directory import Row, RunDirectory
 

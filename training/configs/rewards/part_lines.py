@@ -20,7 +20,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from training.configs.options import ConfigError, check, option
-from training.configs.rewards.reward_parts import KIND_OF, KINDS, RewardPart
+from training.configs.rewards.reward_parts import KIND_OF, KINDS, RewardPart, judges_of
 
 MOST = 20
 _LONGEST = 50_000  # characters
@@ -49,6 +49,8 @@ def check_rewards(config: Rewarded) -> dict[str, str]:
     """Return what is wrong with the rewards beside the other options."""
     if config.rewards and config.reward_function:
         return {"rewards": "have no functions among their parts; leave out rewards, or reward_function."}
+    if getattr(config, "processes", 1) > 1 and judges_of(read_parts(config.rewards)):
+        return {"processes": "must be 1 where a part of rewards is a judge: one process asks it."}
     return {}
 
 

@@ -147,6 +147,27 @@ class LengthPart(RewardPart):
         return errors
 
 
+@dataclass(frozen=True, kw_only=True)
+class JudgePart(RewardPart):
+    """A judge model's grade of the text by a rubric, 1 to 10, as 0 to 1. It is asked over the network."""
+
+    judge: str = option("", "name of a model with an endpoint")
+    rubric: str = option("", "what it judges by; empty: how well the text serves the user")
+    lost: str = option(
+        "fail",
+        "when it gives no grades, or max_cost is reached. fail: the run fails and can be resumed; without: the part "
+        "counts as its mean so far",
+        choices=("fail", "without"),
+    )
+    max_cost: float | None = option(None, "limit in dollars, by the model's prices", low=1e-6, high=1e6)
+    max_tokens: int = option(512, "longest reply", low=1, high=32768)
+    timeout: float = option(120.0, "seconds without a response before it is asked again", low=1, high=3600)
+
+    def problems(self) -> dict[str, str]:
+        errors = super().problems()
+        return errors if self.judge.strip() else errors | {"judge": "is missing; name a model with an endpoint."}
+
+
 KINDS: dict[str, type[RewardPart]] = {
     "reward_model": ModelPart,
     "exact": ExactPart,
@@ -155,6 +176,7 @@ KINDS: dict[str, type[RewardPart]] = {
     "json_schema": JsonSchemaPart,
     "language": LanguagePart,
     "length": LengthPart,
+    "judge": JudgePart,
 }
 NEED_ANSWERS = (ExactPart, NumberPart)  # of each prompt
 KIND_OF: dict[type[RewardPart], str] = {part: kind for kind, part in KINDS.items()}
@@ -173,6 +195,12 @@ def part_names(parts: tuple[RewardPart, ...]) -> tuple[str, ...]:
 def models_named(parts: tuple[RewardPart, ...]) -> tuple[str, ...]:
     """Return the names of all reward models in the parts, each once; the run's own has none here."""
     return tuple(dict.fromkeys(name for part in parts if isinstance(part, ModelPart) for name in part.names))
+
+
+def judges_of(parts: tuple[RewardPart, ...]) -> dict[str, JudgePart]:
+    """Return the judges by the names of their parts."""
+    named = zip(part_names(parts), parts, strict=True)
+    return {name: part for name, part in named if isinstance(part, JudgePart)}
 
 
 def takes_own_model(parts: tuple[RewardPart, ...]) -> bool:

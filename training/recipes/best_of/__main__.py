@@ -31,6 +31,7 @@ from training.recipes.common.entry import config_of, prompts_of, run_recipe
 from training.recipes.rewards.scoring import (
     Messages,
     TextScorer,
+    is_of_answer,
     refuse_none_or_both,
     require_trust,
     text_scorer_for,
@@ -47,7 +48,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     require_trust(spec, config)
     started = time.perf_counter()
     prompts = _chosen(prompts_of(run, "Freeze a dataset of prompts, then start the run again."), spec, config)
-    scorer = text_scorer_for(spec, config, prompts)
+    scorer = text_scorer_for(spec, config, prompts, run)
     candidates = _draw(run, spec, config, prompts)
     messages = {row["id"]: row["messages"] for row in prompts}
     scores, parts = _scores(run, scorer, [messages[row["prompt_id"]] for row in candidates], candidates)
@@ -55,7 +56,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     result = {
         **_result(candidates, scores, kept, config),
         **_part_means(parts, kept),
-        **trust_rows(spec, config),
+        **trust_rows(spec, config, run),
         "seconds": time.perf_counter() - started,
     }
     if spec.kind == "rejection":
@@ -122,6 +123,7 @@ def _part_means(parts: dict[str, np.ndarray], kept: list[int]) -> Row:
     means = {
         name.removeprefix("reward_"): {"candidates": float(values.mean()), "kept": float(values[kept].mean())}
         for name, values in parts.items()
+        if is_of_answer(name)
     }
     return {"parts": means} if means else {}
 

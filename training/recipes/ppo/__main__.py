@@ -243,7 +243,7 @@ def finish(ppo: PPO, state: State, stop: dict[str, Any] | None, reason: str) -> 
             "parent": state.calibration.figures(),
             "final": state.kept_figures,
             **saved.facts(),
-            **trust_rows(ppo.spec, ppo.config),
+            **trust_rows(ppo.spec, ppo.config, ppo.run),
             "how_to_read": f"Scores are {_SCALES[ppo.config.score_scaling]}. KL is in nats per answer, lengths are in "
             "tokens. The child's figures are of new answers after the last step that was kept. Fidelity is how close "
             "the saved model is to the trained one. The run trains on the score, so compare models by votes.",

@@ -60,7 +60,7 @@ class PPO:
     def __init__(self, run: RunDirectory, spec: RunSpec, config: PPOConfig, together: Processes = ONE_PROCESS) -> None:
         self.run, self.spec, self.config, self.together = run, spec, config, together
         self._rows = prompts_of(run, "Freeze a dataset of prompts of the train split first.")
-        self.scorer: Scorer = scorer_for(spec, config, self._rows)
+        self.scorer: Scorer = scorer_for(spec, config, self._rows, run)
         model, self.tokenizer = loading.load_policy(spec.parent, dtype_of(config), to_split=together.is_sharded)
         self.device = loading.device() if together.is_sharded else next(model.parameters()).device
         self.end_ids = [*loading.eos_token_ids(model, self.tokenizer), *self._stop_ids(config.stop_token)]

@@ -66,9 +66,9 @@ class Scores:
         return [(score, part_values(scored.figures, row)) for row, score in enumerate(scored.scores.tolist())]
 
 
-def scores_for(spec: RunSpec, config: GroupConfig, rows: list[Row], together: Processes = ONE_PROCESS) -> Scores:
+def scores_for(run: RunDirectory, spec: RunSpec, config: GroupConfig, together: Processes = ONE_PROCESS) -> Scores:
     """Return the scores. Raises RecipeFailure when there is neither a function nor a reward model, or both."""
-    scorer = text_scorer_for(spec, config, rows)
+    scorer = text_scorer_for(spec, config, run.rows("prompts"), run)
     return Scores(scorer, config.score_clip if scorer.is_model else 0.0, together)
 
 
@@ -101,7 +101,7 @@ def carry_out(
     together = join(sharding=config.sharding, batch_size=config.rows_at_once, limit=config.limit)
     run = directory_of(run, together)
     run.progress("Loading the models", 0, config.steps)
-    scores = scores_for(spec, config, run.rows("prompts"), together)
+    scores = scores_for(run, spec, config, together)
     model, tokenizer = trl_runs.load(spec, config.adapters, to_split=together.is_sharded)
     messages, too_long = prompts_for(run, tokenizer, config.max_prompt_tokens)
     started = time.monotonic()
@@ -146,7 +146,7 @@ def carry_out(
             "last_score": log[-1]["reward"],
             "last_kl": log[-1].get("kl"),
             "adapters": config.adapters,
-            **trust_rows(spec, config),
+            **trust_rows(spec, config, run),
             "how_to_read": "A score is the mean of a batch before the KL term. The run trains on the score, so "
             "compare models by votes.",
             "seconds": time.monotonic() - started,

@@ -9,7 +9,7 @@ parent is scored by the forward that is made for the KL anyway, where there is o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -41,12 +41,14 @@ class Answered:
 @dataclass(frozen=True)
 class PartScore:
     """Hold what a part says of (B,) answers: its value; by the second heads of its models, where they have one; the
-    deviation over several models; and which scores are outside the range of a model's training."""
+    deviation over several models; which scores are outside the range of a model's training; and what else is watched,
+    by name."""
 
     value: Tensor
     gold: Tensor | None = None
     spread: Tensor | None = None
     outside: Tensor | None = None
+    watched: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Scoring(Protocol):
@@ -93,6 +95,7 @@ class Parts:
             figures[f"reward_{name}"] = within(part, score.value)
             if score.spread is not None:
                 figures[f"spread_{name}"] = score.spread
+            figures |= {f"{what}_{name}": values for what, values in score.watched.items()}
         if outside := [score.outside for score in scores if score.outside is not None]:
             figures["score_outside"] = torch.stack(outside).mean(0)
         gold = [score.value if score.gold is None else score.gold for score in scores] if has_gold else None

@@ -17,11 +17,13 @@ from torch import Tensor
 
 from training.configs.rewards import reward_parts
 from training.configs.rewards.part_lines import read_parts
+from training.configs.rewards.reward_parts import RewardPart
 from training.core import reward_trust
-from training.core.run_directory import RecipeFailure, Row, RunSpec
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common import loading
 from training.recipes.reward.reward_model import RewardModel
 from training.recipes.rewards.part_scores import OUTSIDE, Ensemble, Parts, Scoring, ensemble_of, references_of, verified
+from training.recipes.rewards.rubric_judge import judge_rows, judges_for
 from training.recipes.rewards.verifiers import verifier_of
 from training.rl.rollout import Rollout
 
@@ -205,10 +207,11 @@ def model_folders(spec: RunSpec, config: Any) -> list[str]:
     return list(dict.fromkeys([*own, *named]))
 
 
-def trust_rows(spec: RunSpec, config: Any) -> Row:
+def trust_rows(spec: RunSpec, config: Any, run: RunDirectory) -> Row:
     """Return what result.json says of the reward that was followed; {} for a function.
 
-    `reward_evidence` is of the first reward model; of parts there are also `rewards`, and the models with hashes.
+    `reward_evidence` is of the first reward model; of parts there are also `rewards`, the models with hashes, and what
+    judges have graded.
     """
     rows: Row = {}
     if folders := model_folders(spec, config):
@@ -217,14 +220,16 @@ def trust_rows(spec: RunSpec, config: Any) -> Row:
     if config.rewards:
         rows["rewards"] = config.rewards.splitlines()
         rows["reward_models"] = {name: about["hash"] for name, about in spec.reward_models.items()}
+        rows |= judge_rows(run, reward_parts.judges_of(read_parts(config.rewards)))
     return rows
 
 
-def scorer_for(spec: RunSpec, config: Any, rows: Iterable[Row] = ()) -> Scorer:
-    """Return the scorer of PPO. `rows` are the prompts, whose answers some parts compare with."""
+def scorer_for(spec: RunSpec, config: Any, rows: Iterable[Row] = (), run: RunDirectory | None = None) -> Scorer:
+    """Return the scorer of PPO. `rows` are the prompts, whose answers some parts compare with; `run` is where judges
+    are noted."""
     refuse_none_or_both(spec, config)
     if config.rewards:
-        return PartsScorer(parts_for(spec, config, rows))
+        return PartsScorer(parts_for(spec, config, rows, run))
     if config.reward_function:
         function = import_function(config.reward_function)
         return Scorer(config.reward_function, lambda prompts, texts, hidden, rollout: function(prompts, texts))
@@ -244,11 +249,13 @@ def scorer_for(spec: RunSpec, config: Any, rows: Iterable[Row] = ()) -> Scorer:
     return scorer
 
 
-def text_scorer_for(spec: RunSpec, config: Any, rows: Iterable[Row] = ()) -> TextScorer:
-    """Return the scorer of recipes that have texts alone; `rows` as for `scorer_for`."""
+def text_scorer_for(
+    spec: RunSpec, config: Any, rows: Iterable[Row] = (), run: RunDirectory | None = None
+) -> TextScorer:
+    """Return the scorer of recipes that have texts alone; `rows` and `run` as for `scorer_for`."""
     refuse_none_or_both(spec, config)
     if config.rewards:
-        parts = parts_for(spec, config, rows)
+        parts = parts_for(spec, config, rows, run)
 
         def summed(prompts: list[Messages], texts: list[str]) -> Scored:
             done = parts(prompts, texts)
@@ -270,20 +277,27 @@ def text_scorer_for(spec: RunSpec, config: Any, rows: Iterable[Row] = ()) -> Tex
 
 def part_values(figures: dict[str, Tensor], row: int) -> dict[str, float]:
     """Return what the parts say of one answer, by their names."""
-    return {
-        name.removeprefix("reward_"): float(values[row]) for name, values in figures.items() if name != "score_outside"
-    }
+    return {name.removeprefix("reward_"): float(values[row]) for name, values in figures.items() if is_of_answer(name)}
 
 
-def parts_for(spec: RunSpec, config: Any, rows: Iterable[Row]) -> Parts:
+def is_of_answer(name: str) -> bool:
+    """Tell whether a figure of a reward's parts is of single answers, and not of the run as a whole."""
+    return name.startswith(("reward_", "spread_"))
+
+
+def parts_for(spec: RunSpec, config: Any, rows: Iterable[Row], run: RunDirectory | None) -> Parts:
     """Return the parts of a run's reward, ready to score. Raises RecipeFailure where one cannot be made here."""
     parts = read_parts(config.rewards)
     references = references_of(rows, parts)
-    scorings: list[Scoring] = [
-        ensemble_of(spec, part) if isinstance(part, reward_parts.ModelPart) else verified(verifier_of(part))
-        for part in parts
-    ]
-    return Parts(parts, scorings, references)
+    judges = judges_for(run, spec, reward_parts.judges_of(parts)) if run is not None else {}
+
+    def scoring_of(name: str, part: RewardPart) -> Scoring:
+        if isinstance(part, reward_parts.ModelPart):
+            return ensemble_of(spec, part)
+        return judges[name] if isinstance(part, reward_parts.JudgePart) else verified(verifier_of(part))
+
+    names = reward_parts.part_names(parts)
+    return Parts(parts, [scoring_of(*named) for named in zip(names, parts, strict=True)], references)
 
 
 def import_function(path: str) -> Callable[[list[Messages], list[str]], list[float]]:

@@ -134,7 +134,12 @@ _UNITS = {
     "seconds": "s",
 }
 # Of a reward's parts: what each gives, and the deviation over the models of an ensemble.
-_PARTS = {"reward_": "Part of the reward: ", "spread_": "Deviation over the models of "}
+_PARTS = {
+    "reward_": "Part of the reward: ",
+    "spread_": "Deviation over the models of ",
+    "cost_": "Cost so far in dollars of ",
+    "lost_": "Share of answers without grades of ",
+}
 _SCORES = ("score_mean", "held_out_score")  # which the parts stand after
 MOST_MAIN = 6  # curves that a page shows at first: as many as one looks at together
 _LEVELS = ("kl_target", "stop_kl")
@@ -169,7 +174,7 @@ def of_parent(name: str, first: Values) -> float | None:
 def curves_of(names: set[str], config: Values, first: tuple[int, Values] | None = None) -> list[Curve]:
     """Return the curves of these names; `first` is the first row, with which some of them are compared."""
     known_names = [name for name in (*_MAIN, *_MORE) if name in names]
-    parts = sorted(name for name in names if is_part(name))
+    parts = sorted(name for name in names if is_part(name) and name.startswith(("reward_", "spread_")))
     known_names = [n for n in known_names if n in _SCORES] + parts + [n for n in known_names if n not in _SCORES]
     others = sorted(names - set(known_names))
     titles = {"score_mean": "Score"} if config.get("score_scaling") == "none" else {}

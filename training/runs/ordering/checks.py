@@ -14,7 +14,7 @@ from training import configs
 from training.core.kinds import KINDS, Kind, Order
 from training.models import Run
 from training.runs.ordering import reward_functions
-from training.runs.ordering.reward_order import answer_errors, named_models, part_errors, reward_errors, trust_errors
+from training.runs.ordering.reward_order import named_models, part_errors, reward_errors, trust_errors
 
 Errors = dict[str, str]
 
@@ -51,7 +51,7 @@ def check_order(
     errors |= trust_errors(reward_model, checked)
     if checked is not None and order.takes_reward_model:
         check_in_use(**{f"config.rewards: {name}": m for name, m in named_models(project, checked).items()})
-        errors |= part_errors(project, checked) | answer_errors(dataset, checked)
+        errors |= part_errors(project, dataset, checked)
     if checked is not None and order.suits is not None:
         errors |= order.suits(Order(project, parent, dataset, other_dataset, reward_model, checked))
     try:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from annotate.models import Dataset, LanguageModel, Project
+from annotate.models.prompts import ARENA, RED_TEAM
 from training.configs.rewards import reward_parts
 from training.configs.rewards.part_lines import read_parts
 from training.core import reward_trust
 from training.core.kinds import Kind
+from training.models import Run
 from training.storage import reward_evidence
 
 Errors = dict[str, str]
+_PRIVATE = (ARENA, RED_TEAM)  # sources of prompts
 
 
 def named_models(project: Project, config: Any) -> dict[str, LanguageModel]:
@@ -58,8 +61,12 @@ def _beside_parts(reward_model: LanguageModel | None, checked: Any) -> Errors:
     return {}
 
 
-def part_errors(project: Project, checked: Any) -> Errors:
-    """Return what is wrong with the models that parts name, by part."""
+def part_errors(project: Project, dataset: Dataset | None, checked: Any) -> Errors:
+    """Return what is wrong with the parts of a reward that only the site can tell, by part."""
+    return _model_errors(project, checked) | _answer_errors(dataset, checked) | _judge_errors(project, dataset, checked)
+
+
+def _model_errors(project: Project, checked: Any) -> Errors:
     models, errors = named_models(project, checked), {}
     for index, part in enumerate(parts_of(checked)):
         if not isinstance(part, reward_parts.ModelPart):
@@ -75,7 +82,7 @@ def part_errors(project: Project, checked: Any) -> Errors:
     return errors
 
 
-def answer_errors(dataset: Dataset | None, checked: Any) -> Errors:
+def _answer_errors(dataset: Dataset | None, checked: Any) -> Errors:
     """Return which part compares with right answers that the dataset's prompts lack."""
     places = reward_parts.needs_answers(parts_of(checked))
     if dataset is None or not places:
@@ -89,6 +96,45 @@ def answer_errors(dataset: Dataset | None, checked: Any) -> Errors:
         f"{dataset.name} have none: add them under Data, Prompts and freeze the prompts again, or freeze those of a "
         "category or source that has them."
     }
+
+
+def asked_judges(run: Run) -> dict[str, LanguageModel]:
+    """Return the judges that a run asks, by the names of their parts, as they stand now."""
+    judges = reward_parts.judges_of(read_parts(run.config.get("rewards") or ""))
+    usable = _judge_models(run.project, judges)
+    return {name: usable[part.judge.strip()] for name, part in judges.items() if part.judge.strip() in usable}
+
+
+def _judge_errors(project: Project, dataset: Dataset | None, checked: Any) -> Errors:
+    """Return what is wrong with the judges among the parts. What visitors asked leaves this site for no judge."""
+    parts = parts_of(checked)
+    judges, errors = _judge_models(project, reward_parts.judges_of(parts)), {}
+    for index, part in enumerate(parts):
+        if not isinstance(part, reward_parts.JudgePart):
+            continue
+        model = judges.get(part.judge.strip())
+        if model is None:
+            errors[f"config.rewards[{index}].judge"] = (
+                f"{part.judge} is no model of {project.name} with an endpoint; add one under Models, or name another."
+            )
+        elif part.max_cost is not None and None in (model.prompt_price, model.completion_price):
+            errors[f"config.rewards[{index}].max_cost"] = (
+                f"{model.name} has no prices; enter them on its page, or leave max_cost out."
+            )
+        elif dataset is not None and (private := dataset.prompts.filter(source__in=_PRIVATE).count()):
+            errors[f"config.rewards[{index}]"] = (
+                f"asks a model elsewhere, and {private:,} prompts of {dataset.name} were asked in the arena or in red "
+                "teaming, which no judge gets: freeze prompts of other sources."
+            )
+    return errors
+
+
+def _judge_models(project: Project, judges: dict[str, reward_parts.JudgePart]) -> dict[str, LanguageModel]:
+    names = {part.judge.strip() for part in judges.values()}
+    if not names:
+        return {}
+    usable = LanguageModel.objects.usable_in(project).available().filter(name__in=names).exclude(endpoint="")
+    return {model.name: model for model in usable}
 
 
 def trust_errors(reward_model: LanguageModel | None, config: Any) -> Errors:

@@ -11,10 +11,10 @@ import time
 
 import pytest
 
+from common.judging.verdicts import verdict_of
 from evaluation.recipes.judging import endpoint_judge
 from evaluation.recipes.judging.endpoint_judge import Ask, ask_all
 from evaluation.recipes.judging.judge_access import Endpoint, checked_url, key_from
-from evaluation.recipes.judging.verdicts import verdict_of
 from tests.support.evaluation.judge_server import judge_server
 from training.core.run_directory import RecipeFailure, read_lines
 

@@ -144,3 +144,16 @@ def test_the_form_says_which_part_is_wrong_beside_the_field(project, researcher,
         {"sent": "grpo", "name": "x", "seed": 0, "config.rewards": "number\nregex pattern='('"},
     ).content.decode()
     assert "Rewards[1].pattern: is no regular expression" in page
+
+
+def test_a_judge_is_a_model_with_an_endpoint_and_its_key_goes_apart(project, researcher):
+    judge = make_model(name="theirs", folder="", endpoint="https://judge.example/v1", served_name="large")
+    run = queue(project, researcher, "judge judge=theirs rubric='Is it true?'")
+    assert preparation.prepare(run).spec().endpoints["judge"]["model"] == "large"
+    with pytest.raises(Refused) as refused:
+        queue(project, researcher, "judge judge=theirs max_cost=1\njudge judge=nobody", name="other")
+    assert list(refused.value.errors) == ["config.rewards[0].max_cost", "config.rewards[1].judge"]
+    dataset = make_dataset(project)
+    dataset.prompts.update(source="arena")
+    with pytest.raises(Refused, match="no judge gets"):
+        queue(project, researcher, f"judge judge={judge.name}", name="other", dataset=dataset)

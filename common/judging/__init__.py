@@ -1,0 +1,1 @@
+"""What a judge model is told, and how its reply is read."""
