@@ -1,20 +1,18 @@
 """Recipes in processes of their own that are killed with signal 9 in mid-work and started again.
 
-The processes are forked: each start then takes a fraction of a second.
+The processes are forked: each start then takes a fraction of a second. Kills land by what a recipe writes, not by the
+clock: on a busy machine, too, each of them meets it at work.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
-import os
 import random
 import shutil
 import signal
-import subprocess
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,29 +24,35 @@ from training.runs.launchers.forked_process import ForkedProcess
 @dataclass(frozen=True)
 class Ended:
     run: RunDirectory
-    seconds: float
-    kills: int  # how many of the signals met a process at work
+    writes: tuple[str, ...]  # what the last start wrote in the run directory, in order
+    kills: int = 0
 
 
 def undisturbed(module: str, run: RunDirectory) -> Ended:
-    begun = time.monotonic()
-    code = start(module, run).wait(240)
-    assert code == 0, _why(run)
-    return Ended(run, time.monotonic() - begun, 0)
+    assert start(module, run).wait(240) == 0, _why(run)
+    return Ended(run, tuple(_writes_of(run).read_text(encoding="utf-8").splitlines()))
 
 
-def killed(module: str, run: RunDirectory, *, times: int, within: float, seed: int) -> Ended:
-    """`times` kills at random moments of the first `within` seconds after each start, then to the end."""
-    draw, begun, kills = random.Random(seed), time.monotonic(), 0
-    for _ in range(times):
-        process = start(module, run)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(draw.uniform(0.15, 0.9) * within)
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            kills += 1
-        assert process.wait(60) in (0, -signal.SIGKILL), _why(run)
-    return Ended(undisturbed(module, run).run, time.monotonic() - begun, kills)
+def killed(module: str, run: RunDirectory, *, whole: Ended, seed: int) -> Ended:
+    """Kill it three times just before a write, then let it come to its end: twice within the first part of a start,
+    once where the end nears. `whole` is what the same run did when nobody killed it."""
+    draw, kills = random.Random(seed), 0
+    early = [str(1 + int(draw.uniform(0.1, 0.4) * len(whole.writes))) for _ in range(2)]
+    for write in [*early, draw.choice(_last_of(whole.writes))]:
+        code = start(module, run, write).wait(240)
+        assert code in (0, -signal.SIGKILL), _why(run)
+        kills += code != 0
+    return replace(undisturbed(module, run), kills=kills)
+
+
+def _last_of(writes: Sequence[str]) -> list[str]:
+    """Return the names that are written in the last quarter alone."""
+    border = len(writes) * 3 // 4
+    return [name for name in writes[border:] if name not in writes[:border]]
+
+
+def _writes_of(run: RunDirectory) -> Path:
+    return run.path.with_name(f"{run.path.name}-writes")
 
 
 def copy(run: RunDirectory, place: Path) -> RunDirectory:
@@ -56,10 +60,10 @@ def copy(run: RunDirectory, place: Path) -> RunDirectory:
     return RunDirectory(place)
 
 
-def start(module: str, run: RunDirectory) -> ForkedProcess:
-    """Start the recipe in a process of its own."""
+def start(module: str, run: RunDirectory, last: str = "") -> ForkedProcess:
+    """Start the recipe in a process of its own, which ends just before its write `last`: see `counted_writes`."""
     with (run.path / "log.txt").open("ab") as log:
-        return forked(module, str(run.path), log=log)
+        return forked("tests.support.training.counted_writes", str(run.path), module, last, log=log)
 
 
 def main_of(module: str) -> Any:

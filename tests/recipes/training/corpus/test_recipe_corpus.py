@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from tests.support.sampling_of_cases import plain_run_tries
-from tests.support.training import killing
 from training.core.file_checks.content_hashes import corpus_hash
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes.common import entry
@@ -249,18 +248,6 @@ def test_cut_off_anywhere_it_ends_with_the_same_bytes(done, tmp_path, monkeypatc
     assert [row["step"] for row in read_lines(cut.path / "metrics.jsonl")] == [
         row["step"] for row in read_lines(done.path / "metrics.jsonl")
     ]
-
-
-@pytest.mark.thorough
-@pytest.mark.slow
-def test_killed_three_times_at_random_it_ends_with_the_same_bytes(tmp_path):
-    documents = dirty(2500)
-    whole = killing.undisturbed("training.recipes.corpus", make_run(tmp_path / "whole", documents))
-    cut = killing.killed(
-        "training.recipes.corpus", make_run(tmp_path / "cut", documents), times=3, within=whole.seconds, seed=3
-    )
-    assert cut.kills > 0
-    same_end(cut.run, whole.run)
 
 
 MEASURED = """

@@ -1,16 +1,10 @@
-"""A classifier's run: what is recorded, what its page shows to whom, and kill -9 at random moments."""
+"""A classifier's run: what is recorded, and what its page shows to whom."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import random
-import signal
-import time
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
 from annotate.core.errors import Refused
 from annotate.models import LanguageModel
@@ -19,8 +13,6 @@ from evaluation.promotion.run_receivers import figures_of_a_new_model
 from tests.recipes.training.classify.test_recipe_classify import make_run
 from tests.support import tiny_model
 from tests.support.factories import make_model, make_project, make_user
-from tests.support.processes import until
-from tests.support.training import killing
 from tests.support.training.runs import make_dataset, make_weights
 from tests.support.training.runs import make_run as queue
 from training.configs import ClassifyConfig
@@ -29,8 +21,6 @@ from training.recipes.classify import __main__ as classify
 from training.recipes.common import entry
 from training.runs.ordering.actions import queue_run
 from training.runs.queue.outputs import gather, record
-
-RECIPE = "training.recipes.classify"
 
 
 @pytest.fixture(scope="module")
@@ -96,31 +86,3 @@ def test_the_queue_refuses_a_dataset_that_no_classifier_could_learn_from(db, cou
     assert list(refused.value.errors) == ["dataset"]
     dataset.counts = {"task": "nli", "labels": {"entailment": 3, "neutral": 2}}
     assert queue_run(kind="classify", project=project, name="c", by=by, parent=make_weights(), dataset=dataset).pk
-
-
-@pytest.mark.thorough
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "adapters",
-    ["lora", "full", "head"],
-)
-def test_killed_three_times_at_random_it_ends_with_the_same_weights(parent, tmp_path, adapters):
-    config = {"adapters": adapters, "checkpoint_every": 1, "epochs": 3.0, "learning_rate": 1e-2}
-    whole, cut = (make_run(tmp_path / name, parent, **config) for name in ("whole", "cut"))
-    killing.undisturbed(RECIPE, whole)
-    draw = random.Random(adapters)
-    for _ in range(3):
-        kept, process = cut.latest_checkpoint(), killing.start(RECIPE, cut)
-        until(
-            lambda kept=kept, process=process: process.poll() is not None or cut.latest_checkpoint() != kept,
-            60,
-            "it gets on",
-        )
-        time.sleep(draw.uniform(0, 0.1))
-        with contextlib.suppress(ProcessLookupError):  # it had ended already
-            os.kill(process.pid, signal.SIGKILL)
-        process.wait(60)
-    killing.undisturbed(RECIPE, cut)
-    for file in ("head.safetensors", "adapter_model.safetensors" if adapters == "lora" else "model.safetensors"):
-        one, other = load_file(whole.model / file), load_file(cut.model / file)
-        assert one.keys() == other.keys() and all((one[name] == other[name]).all() for name in one), file

@@ -1,4 +1,4 @@
-"""Every kind of run, killed with signal 9 three times at random moments, ends with what it would have ended with.
+"""Every kind of run, killed with signal 9 three times amid what it writes, ends with what it would have ended with.
 
 All but `export`, which is over in a moment and begins anew.
 """
@@ -12,19 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from common.judging.rubrics import VERDICTS
 from tests.support import tiny_model
+from tests.support.evaluation.judge_server import judge_server
 from tests.support.training import corpora, killing, preference_runs
-from training.core.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
 
 pytestmark = pytest.mark.slow
 
 Build = Callable[[Path, Path], RunDirectory]
 TWO_PENALTIES = "tests.support.training.reward_of_two_penalties"  # seven take a minute longer
-REWARD = "tests.site.training.runs.test_every_kind_killed.vowels"
-
-
-def vowels(prompts, texts):
-    return [sum(letter in "aeiou" for letter in text) / max(len(text), 1) for text in texts]
+REWARD = "tests.support.training.ppo_runs.share_of_vowels"
 
 
 def make(kind: str, files: dict[str, list[dict]], config: dict) -> Build:
@@ -38,7 +36,8 @@ def make(kind: str, files: dict[str, list[dict]], config: dict) -> Build:
 
 
 def judged(kind: str, **config) -> Build:
-    return lambda folder, parent: preference_runs.make(folder, kind, parent, prompts=48, **config)
+    prompts = 40 if kind == "reward" else 24  # the fewest that a reward model is trained on
+    return lambda folder, parent: preference_runs.make(folder, kind, parent, prompts=prompts, **config)
 
 
 def with_corpus(kind: str, *, from_tokenizer: bool = False, foreign: bool = False, texts: int = 300, **config) -> Build:
@@ -60,33 +59,42 @@ EXAMPLES = [{"prompt": preference_runs.prompt(n), "completion": "abab" * (1 + n 
 TEXTS = [{"id": n, "text": "some words that are read " * (3 + n % 5)} for n in range(24)]
 WINDOWS = {"batch_size": 2, "max_length": 128}
 SPARSE = {"sample_every": 1000, "checkpoint_every": 2}
+BRIEF = SPARSE | {"sample_tokens": 4}
 
-LABELLED = [{"text": text, "label": "dog" if "dog" in text else "none"} for text in corpora.texts(240, seed=3)]
+LABELLED = [{"text": text, "label": "dog" if "dog" in text else "none"} for text in corpora.texts(120, seed=3)]
 CARRIED = {"sources": "python:topics", "checkpoint_every": 20, "near_permutations": 32}
 ROWS = {"context_length": 64, "batch_size": 4, "checkpoint_every": 3, "sample_every": 1000, "validate_every": 5}
-ROWS |= {"max_tokens": 4000, "validation_tokens": 1000}
+ROWS |= {"sample_tokens": 4, "max_tokens": 4000, "validation_tokens": 1000}
 POLICY = {"reward_function": REWARD, "batch_size": 8, "max_new_tokens": 12}
-PPO = POLICY | {"steps": 5, "calibration_episodes": 8, "stop_kl": 0.0, "min_distinct_ratio": 0.0}
+PPO = POLICY | {"steps": 4, "calibration_episodes": 8, "sample_prompts": 1, "stop_kl": 0.0, "min_distinct_ratio": 0.0}
 PPO |= tiny_model.NO_FLUENCY_BOUNDS
+
+BEST = {"reward_function": REWARD, "candidates": 3, "max_new_tokens": 12, "batch_size": 4}
+PAIRS = [
+    {"key": f"{n}-{n + 50}", "prompt": preference_runs.prompt(n), "text_a": f"Yes, {n}.", "text_b": f"No, {n}."}
+    for n in range(8)
+]
 
 KINDS: dict[str, tuple[str, Build]] = {
     "sample": (
         "training.recipes.sample",
-        make("sample", {"prompts": PROMPTS}, {"max_new_tokens": 48, "batch_size": 4, "completions_per_prompt": 4}),
+        make("sample", {"prompts": PROMPTS}, {"max_new_tokens": 16, "batch_size": 2, "completions_per_prompt": 2}),
     ),
-    "sft": ("training.recipes.sft", make("sft", {"examples": EXAMPLES}, {"epochs": 3.0, "batch_size": 4, **SPARSE})),
+    "sft": ("training.recipes.sft", make("sft", {"examples": EXAMPLES}, {"epochs": 1.5, "batch_size": 4, **BRIEF})),
     "reward head": (TWO_PENALTIES, judged("reward", method="head", batch_size=4, curve=False)),
     "reward finetune": (
         TWO_PENALTIES,
         judged("reward", method="finetune", batch_size=8, checkpoint_every=2, curve=False),
     ),
     "ppo": ("training.recipes.ppo", make("ppo", {"prompts": PROMPTS}, PPO)),
-    "dpo": ("training.recipes.dpo", judged("dpo", batch_size=4, **SPARSE)),
-    "kto": ("training.recipes.kto", judged("kto", batch_size=8, **SPARSE)),
-    "grpo": ("training.recipes.grpo", make("grpo", {"prompts": PROMPTS}, POLICY | {"steps": 8, **SPARSE})),
-    "rloo": ("training.recipes.rloo", make("rloo", {"prompts": PROMPTS}, POLICY | {"steps": 8, **SPARSE})),
+    "dpo": ("training.recipes.dpo", judged("dpo", batch_size=4, **BRIEF)),
+    "kto": ("training.recipes.kto", judged("kto", batch_size=8, **BRIEF)),
+    "grpo": ("training.recipes.grpo", make("grpo", {"prompts": PROMPTS}, POLICY | {"steps": 5, **SPARSE})),
+    "rloo": ("training.recipes.rloo", make("rloo", {"prompts": PROMPTS}, POLICY | {"steps": 5, **SPARSE})),
+    "best_of": ("training.recipes.best_of", make("best_of", {"prompts": PROMPTS}, BEST)),
+    "rejection": ("training.recipes.best_of", make("rejection", {"prompts": PROMPTS}, BEST)),
     "corpus": ("training.recipes.corpus", make("corpus", {}, CARRIED)),
-    "tokenizer": ("training.recipes.tokenizer", with_corpus("tokenizer", texts=20_000, vocab_size=390)),
+    "tokenizer": ("training.recipes.tokenizer", with_corpus("tokenizer", texts=5_000, vocab_size=390)),
     **{
         f"pretrain {objective}": (
             "training.recipes.pretrain",
@@ -95,10 +103,13 @@ KINDS: dict[str, tuple[str, Build]] = {
         for objective in ("causal", "masked", "span", "mixture")
     },
     "domain": ("training.recipes.domain", with_corpus("domain", **ROWS)),
-    "classify": (
-        "training.recipes.classify",
-        make("classify", {"rows": LABELLED}, {"adapters": "lora", "epochs": 1.0, "checkpoint_every": 2}),
-    ),
+    **{
+        f"classify {adapters}": (
+            "training.recipes.classify",
+            make("classify", {"rows": LABELLED}, {"adapters": adapters, "epochs": 1.0, "checkpoint_every": 2}),
+        )
+        for adapters in ("lora", "full", "head")
+    },
     "surprise": (
         "evaluation.recipes.surprise",
         with_corpus("surprise", foreign=True, passage_bytes=60, passages=40, batch_size=2),
@@ -110,11 +121,7 @@ KINDS: dict[str, tuple[str, Build]] = {
 
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory) -> Path:
-    folder = tiny_model.make_elsewhere(tmp_path_factory.mktemp("models") / "tiny")
-    # Once for nothing, so that no measured start waits for the imports of the server that forks.
-    module, build = KINDS["evaluate"]
-    killing.undisturbed(module, build(tmp_path_factory.mktemp("runs") / "warm", folder))
-    return folder
+    return tiny_model.make_elsewhere(tmp_path_factory.mktemp("models") / "tiny")
 
 
 # In the plain run the recipes' own tests cut them off within the process, and test_worker kills one.
@@ -123,15 +130,35 @@ def parent(tmp_path_factory) -> Path:
 def test_three_kills_change_nothing(parent, tmp_path, kind):
     module, build = KINDS[kind]
     whole = killing.undisturbed(module, build(tmp_path / "whole", parent))
-    within = whole.seconds
-    for attempt in range(6):  # a machine that was busy during the first run is quicker now, and signals come too late
-        run = build(tmp_path / f"broken-{attempt}", parent)
-        broken = killing.killed(module, run, times=3, within=within, seed=len(kind) + attempt)
-        if broken.kills:
-            break
-        within /= 2
-    assert broken.kills > 0, "no signal met it at work: nothing was tried"
+    broken = killing.killed(module, build(tmp_path / "broken", parent), whole=whole, seed=len(kind))
+    assert broken.kills == 3, "one of the signals met nothing at work"
     assert outcome(broken.run) == outcome(whole.run)
+
+
+@pytest.mark.thorough
+def test_three_kills_ask_a_judge_nothing_that_it_has_answered(tmp_path):
+    module = "evaluation.recipes.judge_verdicts"
+    with judge_server(lambda shown: f"Clear. [[{'AB'[shown.index('Yes') > shown.index('No')]}]]") as judge:
+        whole = killing.undisturbed(module, verdicts_run(tmp_path / "whole", judge.url))
+        broken = killing.killed(module, verdicts_run(tmp_path / "broken", judge.url), whole=whole, seed=1)
+    assert broken.kills == 3
+    assert verdicts(broken.run) == verdicts(whole.run) and len(verdicts(whole.run)) == 2 * len(PAIRS)
+    assert broken.run.result() == whole.run.result()
+    assert len(judge.requests) <= 2 * 2 * len(PAIRS) + broken.kills, "one for each kill may have been under way"
+
+
+def verdicts(run: RunDirectory) -> list[tuple]:
+    return [(row["key"], row["verdict"], row["reply"]) for row in read_lines(run.path / VERDICTS)]
+
+
+def verdicts_run(folder: Path, url: str) -> RunDirectory:
+    """Lay the directory of a run that asks the judge at `url` one question at a time."""
+    run = RunDirectory(folder)
+    judge = {"url": url, "model": "judge-1", "concurrency": 1, "allowed": ["127.0.0.1"], "template_options": {}}
+    about = {"form": "pairwise", "rubric": "Which is better?", "same_texts": 0}
+    spec = RunSpec("verdicts", {"judge": "the judge"}, endpoints={"judge": judge})
+    run.create(spec, {"items": iter(PAIRS), "about": iter([about])})
+    return run
 
 
 def outcome(run: RunDirectory) -> dict[str, str]:
