@@ -127,6 +127,8 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
         S("ASSAY_FORK_SERVER", "1: a worker without GPUs keeps a process that has loaded torch (0.5 GB), and recipes "
           "are forked from it, seconds sooner; 0: none; else the socket of one that several workers share "
           "(`python -m training.runs.launchers.fork_server SOCKET`)", "1"),
+        S("ASSAY_RECIPE_NICE", "how far recipes of the launcher `local` stand back from all else on their machine, 0 "
+          "to 19: at 10 they get a tenth of a core beside busy pages; 0 where it only trains", "10"),
         S("ASSAY_RECIPE_ENVIRONMENT", "list: more variables that recipes are given; secrets are kept back"),
         S("ASSAY_RECIPE_MEMORY_GB", "memory of one process of a recipe; 0: what the machine has, no limit with GPUs",
           "0"),

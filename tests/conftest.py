@@ -120,7 +120,7 @@ def data_folder(tmp_path: Path) -> Iterator[Path]:
         path.mkdir(parents=True)
     endpoints = ("127.0.0.1", "localhost")  # where the tests' own model servers are
     # All at once: each override by itself is announced to all that keep something of the settings.
-    with override_settings(DATA_DIR=folder, STORAGE="", PRIVATE_ENDPOINTS=endpoints, **places):
+    with override_settings(DATA_DIR=folder, STORAGE="", PRIVATE_ENDPOINTS=endpoints, RECIPE_NICE=0, **places):
         yield folder
 
 

@@ -6,19 +6,19 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-NICE = 10  # beside a busy page a recipe gets a tenth of a core; where nobody waits, all of it
 
-
-def be_nice(pid: int) -> None:
-    """Make a process that leads a session nice. Does nothing where it has ended already.
+def be_nice(pid: int, nice: int) -> None:
+    """Make a process that leads a session nice, at 0 as it is. Does nothing where it has ended already.
 
     Where Linux shares the processor out by sessions first (autogroup, man 7 sched), a nice value only weighs the
     processes of one session: so the session becomes nice, too.
     """
+    if not nice:
+        return
     with suppress(ProcessLookupError):
-        os.setpriority(os.PRIO_PROCESS, pid, NICE)
+        os.setpriority(os.PRIO_PROCESS, pid, nice)
     with suppress(OSError):  # another system, or without autogroups
-        Path(f"/proc/{pid}/autogroup").write_text(str(NICE))
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
 def usable_cores() -> int:

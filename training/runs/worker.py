@@ -48,8 +48,7 @@ from training.storage import pruning, stored_runs
 
 log = logging.getLogger("assay.worker")
 
-_PATIENCE_SECONDS = 2.0
-_HEARING_SECONDS = 2.0
+_PATIENCE_SECONDS = _HEARING_SECONDS = 2.0
 _LATE = 0.7  # of a lease without renewal, after which the recipe is ended; the rest is for its grace
 
 
@@ -117,6 +116,7 @@ class Worker:
                 break
             log.info("claimed %s", attempt, extra=log_fields(attempt.run))
             self.supervised.append(Supervised(attempt, attempt.run))
+            self._follow_safely(self.supervised[-1])  # it begins in this round, not in the next
         return not supervised and not self.supervised
 
     @about_its_run

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from training.models import Run
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.25
 
 
 def under_way(run: Run) -> Iterator[None]:

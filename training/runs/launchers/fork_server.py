@@ -215,6 +215,8 @@ def preload() -> None:
     for name in (_RECIPES, *_LIBRARIES):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    with contextlib.suppress(ImportError):  # a thousand patterns, which the first model to be loaded has compiled
+        importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("llama")
     del sys.modules[_RECIPES]  # each recipe says it again, in an environment of its own
     gc.freeze()
     gc.enable()

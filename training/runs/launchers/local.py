@@ -45,7 +45,7 @@ def preload() -> None:
     if not (_is_own_server() and forked_process.is_possible()) or gpus.names() or confinement.person():
         return
     server = forked_process.start_server(_environment(settings.RUNS_DIR, gpus.Lease(), processes=1))
-    processor_share.be_nice(server.process.pid)
+    processor_share.be_nice(server.process.pid, settings.RECIPE_NICE)
     _own_server.append(server.address)
 
 
@@ -74,7 +74,7 @@ def submit(directory: Path, module: str, secrets: Secrets = recipe_process.NO_SE
             fork_server=_fork_server(),
             **_as(person),
         )
-    processor_share.be_nice(recipe.process.pid)
+    processor_share.be_nice(recipe.process.pid, settings.RECIPE_NICE)
     handle = f"{os.uname().nodename}:{recipe.process.pid}:{time.time():.0f}"
     _children[handle] = _Child(recipe, person, len(leased.files))
     return handle

@@ -72,7 +72,7 @@ def begin_measuring() -> None:
             start_new_session=True,
             pass_fds=[lock.fileno()],  # held as long as it measures
         )
-    be_nice(process.pid)  # as a recipe is
+    be_nice(process.pid, settings.RECIPE_NICE)  # as a recipe is
 
 
 class IdleMeasurement:

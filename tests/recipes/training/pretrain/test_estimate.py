@@ -226,10 +226,9 @@ def test_a_machine_that_is_known_is_not_measured_again(begun, here):
 
 @pytest.mark.thorough
 @pytest.mark.slow
-def test_the_measurement_is_made_and_read(tmp_path, settings, monkeypatch):
+def test_the_measurement_is_made_and_read(tmp_path):
     from tests.support.processes import until
 
-    monkeypatch.setattr(machine, "be_nice", lambda pid: None)  # the other tests would leave it no processor
     machine.begin_measuring()
     machine.begin_measuring()  # while one is under way, no second
     until(lambda: machine.measured() is not None, 600, "the machine has been measured")

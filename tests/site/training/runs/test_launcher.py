@@ -52,7 +52,8 @@ def test_output_and_exit_status_of_a_recipe_are_kept(directory):
     assert "UTC: tests.support.training.sleeper" in log and "good morning" in log and "on the error stream" in log
 
 
-def test_a_recipe_runs_in_a_session_of_its_own_and_yields_to_pages(directory):
+def test_a_recipe_runs_in_a_session_of_its_own_and_yields_to_pages(directory, settings):
+    settings.RECIPE_NICE = 10
     handle = local.submit(directory, SLEEPER)
     pid = started(directory)[0]
     assert os.getsid(pid) == pid and psutil.Process(pid).nice() >= 5
