@@ -28,6 +28,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin take the other processes' cores
 os.environ.setdefault("ASSAY_PRIVATE_ENDPOINTS", "127.0.0.1,localhost")  # the tests' own servers, for recipes
+os.environ.setdefault("ASSAY_RECIPE_NICE", "0")  # beside other tests a nice recipe gets a tenth of a core
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Playwright's synchronous API runs an event loop, and Django refuses the ORM while one is running in the thread.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")

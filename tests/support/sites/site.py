@@ -83,7 +83,6 @@ def empty_site(data: Path) -> Site:
     port, _ = free_ports()
     environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     environment |= {"ASSAY_DATA": str(data), "PORT": str(port), "HF_HUB_OFFLINE": "1"}
-    environment["ASSAY_RECIPE_NICE"] = "0"  # beside other tests a nice recipe gets a tenth of a core
     data.mkdir(exist_ok=True)
     copy_migrated(data / "assay.sqlite3")
     (data / "secret-key").write_text(secrets.token_urlsafe(50))  # else several processes would make it at once
