@@ -12,7 +12,7 @@ from evaluation.rounds import round_judging, round_votes, stop_rules
 from evaluation.rounds.round_pictures import accuracy_line, rating_line
 from evaluation.rounds.round_progress import rounds_of, seconds_spent
 from evaluation.rounds.round_votes import RoundRating
-from evaluation.rounds.round_words import sentence, where
+from evaluation.rounds.round_words import failure_of, sentence, where
 from evaluation.rounds.stop_rules import Gain
 
 
@@ -71,7 +71,7 @@ def _row(
     judged, votes = _counts(series, every, one)
     return RoundRow(
         one=one,
-        state=where(series, one, judged, votes) if one.number else "",
+        state=where(series, one, judged, votes) if one.number else failure_of(one),
         judged=judged,
         votes=votes,
         seconds=seconds_spent(series, one.number),

@@ -97,7 +97,7 @@ def freeze_judgements(series: RoundSeries, one: Round) -> bool:
     assert one.needed is not None
     said = list(comparisons_of(series, one).values_list("pk", "winner"))
     won = [place for place, (_, winner) in enumerate(said) if winner in WON]
-    if len(won) < one.needed and len(said) < series.project.overlap * len(pairs_of(one)):
+    if len(won) < one.needed and (len(said) < one.needed or not _is_exhausted(series, one, len(said))):
         return False
     last = won[one.needed - 1] if len(won) >= one.needed else len(said) - 1
     ids = [pk for pk, _ in said[: last + 1]]
@@ -112,6 +112,11 @@ def freeze_judgements(series: RoundSeries, one: Round) -> bool:
     one.save(update_fields=["judgements", "dataset"])
     close_round(one)
     return True
+
+
+def _is_exhausted(series: RoundSeries, one: Round, said: int) -> bool:
+    """Return whether every pair was compared by as many as the project asks for."""
+    return said >= series.project.overlap * len(pairs_of(one))
 
 
 def _earlier(series: RoundSeries, one: Round) -> list[int]:

@@ -33,12 +33,8 @@ def sentence(series: RoundSeries, one: Round | None, judged: int, votes: int) ->
 
 def where(series: RoundSeries, one: Round, judged: int, votes: int) -> str:
     """Say what a round waits for."""
-    if one.problem:
-        return f"an order was refused: {one.problem.rstrip('.')}"
-    failed = [run for run in one.runs if run.state in (Run.State.FAILED, Run.State.CANCELLED)]
-    if failed:
-        reason = f": {failed[0].reason_without_log.rstrip('.')}" if failed[0].reason_without_log else ""
-        return f"run {failed[0].pk} ({failed[0].kind}) has {failed[0].state}{reason}"
+    if failure := failure_of(one):
+        return failure
     if one.gain:
         return "compared"
     if one.entered_at is not None:
@@ -50,6 +46,17 @@ def where(series: RoundSeries, one: Round, judged: int, votes: int) -> str:
     if one.opened_at is not None and one.dataset_id is None:
         return f"its answers are annotated, {judged:,} of {one.needed:,} comparisons with a winner"
     return "the next step is on its way"
+
+
+def failure_of(one: Round) -> str:
+    """Say what holds a round up until somebody acts; empty where nothing does."""
+    if one.problem:
+        return f"an order was refused: {one.problem.rstrip('.')}"
+    failed = next((run for run in one.runs if run.state in (Run.State.FAILED, Run.State.CANCELLED)), None)
+    if failed is None:
+        return ""
+    reason = f": {failed.reason_without_log.rstrip('.')}" if failed.reason_without_log else ""
+    return f"run {failed.pk} ({failed.kind}) has {failed.state}{reason}"
 
 
 def why_stopped(series: RoundSeries, one: Round | None) -> str:

@@ -52,6 +52,8 @@ class Command(BaseCommand):
         parser.add_argument("--adapters", default="lora", help="what models train: lora, or top, which is quicker")
         parser.add_argument("--epochs", type=float, default=1.0, help="of DPO")
         parser.add_argument("--episodes", type=int, default=128, help="of PPO, GRPO and RLOO, in each round")
+        parser.add_argument("--features", default="cross-validation", help="of the reward model; last is quicker")
+        parser.add_argument("--candidates", type=int, default=4, help="of best-of-N and rejection sampling: the N")
         parser.add_argument("--annotators", type=int, default=24)
         parser.add_argument("--taste", default=Plan.taste)
 
@@ -162,13 +164,13 @@ def _config(options: dict[str, Any]) -> dict[str, Any]:
     if method == "dpo":
         return {"epochs": options["epochs"], **learnt}
     if method == "best_of":
-        return {**tokens, **trusts}
+        return {**tokens, **trusts, "candidates": options["candidates"]}
     if method == "rejection":
-        return {**tokens, **trusts, **learnt}
+        return {**tokens, **trusts, "candidates": options["candidates"], **learnt}
     steps = max(1, options["episodes"] // 16)
     config = {**tokens, **trusts, **learnt, "batch_size": 16, "steps": steps}
     return config | ({"calibration_episodes": 32} if method == "ppo" else {})
 
 
 def _reward_config(options: dict[str, Any]) -> dict[str, Any]:
-    return {} if options["method"] == "dpo" else {"curve": False}
+    return {} if options["method"] == "dpo" else {"curve": False, "features": options["features"]}

@@ -81,13 +81,13 @@ def end_all(project, **figures: float) -> None:
             end(run, **figures)
 
 
-def annotate(one: Round, count: int) -> None:
-    """Somebody compares the first pairs of a round."""
+def annotate(one: Round, count: int, winners: int = 1000) -> None:
+    """Somebody compares the first pairs of a round; the first have a winner, the others are ties."""
     annotator = make_user(one.series.project)
     one = round_progress.rounds_of(one.series).get(pk=one.pk)
-    for _prompt, a, b in round_judging.pairs_of(one)[:count]:
+    for n, (_prompt, a, b) in enumerate(round_judging.pairs_of(one)[:count]):
         pair = (Completion.objects.get(pk=a), Completion.objects.get(pk=b))
-        make_comparison(*pair, "model_a", annotator)
+        make_comparison(*pair, "model_a" if n < winners else "tie", annotator)
     round_progress.periodic_task()
 
 
@@ -252,6 +252,17 @@ def test_alike_answers_are_a_problem_in_words(project, order):
     run.save()
     tell_finished(run)
     assert "alike answers" in current(series).problem and "alike answers" in present.shown(series).sentence
+
+
+def test_where_every_pair_is_compared_the_round_goes_on_with_what_it_has(project, order):
+    series = actions.order(**order)
+    end_all(project)
+    annotate(current(series), 71, winners=20)
+    assert current(series).dataset is None and "20 of 24" in present.shown(series).sentence
+    _prompt, a, b = round_judging.pairs_of(current(series))[71]
+    make_comparison(Completion.objects.get(pk=a), Completion.objects.get(pk=b), "tie", make_user(project))
+    round_progress.periodic_task()
+    assert current(series).judgements.comparisons.count() == 72 and project.runs.filter(kind="dpo").count() == 1
 
 
 def test_a_quota_that_is_used_up_is_no_problem_and_a_second_look_makes_nothing_twice(project, order, monkeypatch):
