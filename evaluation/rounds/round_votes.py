@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from django.db.models import QuerySet
 
 from evaluation.experiments.experiment_results import vote_arrays, vote_rows
 from evaluation.leaderboard.votes.vote_blocks import counted
 from evaluation.models import Round, RoundSeries
-from evaluation.ratings import Fit, Tally, fit, tally_indices
-from evaluation.ratings.bradley_terry import NotConverged
-from evaluation.ratings.voter_clusters import by_voters
 from evaluation.rounds.stop_rules import Gain
+from evaluation.rounds.vote_fits import fitted, gain_from
 
 
 @dataclass(frozen=True)
@@ -42,12 +38,7 @@ def gain_of(series: RoundSeries, one: Round, before: Round) -> Gain | None:
     rows = vote_rows(votes_between(series, one, before)[:needed])
     if len(rows) < needed:
         return None
-    fitted = _fitted(rows, [before.model_id, one.model_id])
-    difference = fitted.difference(1, 0) if fitted is not None else None
-    if difference is None:
-        return None
-    ends = [end if math.isfinite(end) else None for end in (difference.lower, difference.upper)]
-    return Gain(len(rows), difference.value, *ends)
+    return gain_from(vote_arrays(rows, [before.model_id, one.model_id]))
 
 
 def ratings(series: RoundSeries, rounds: Sequence[Round]) -> list[RoundRating]:
@@ -58,23 +49,14 @@ def ratings(series: RoundSeries, rounds: Sequence[Round]) -> list[RoundRating]:
     ids = [one.model_id for one in met]
     votes = counted(series.project, series.plan["judge"]).filter(created_at__gte=met[1].entered_at)
     rows = vote_rows(votes.filter(completion_a__model__in=ids, completion_b__model__in=ids))
-    fitted = _fitted(rows, ids) if rows else None
-    if fitted is None:
+    found_fit = fitted(ids, vote_arrays(rows, ids)) if rows else None
+    if found_fit is None:
         return []
-    battles = fitted.tally.battles
+    battles = found_fit.tally.battles
     found = [RoundRating(met[0].number, 0.0, 0.0, 0.0, int(battles[0]))]
     for place, one in enumerate(met[1:], 1):
-        difference = fitted.difference(place, 0)
+        difference = found_fit.difference(place, 0)
         if difference is not None:
             ends = (difference.lower, difference.upper)
             found.append(RoundRating(one.number, difference.value, *ends, int(battles[place])))
     return found
-
-
-def _fitted(rows: Sequence[tuple], models: Sequence[int | None]) -> Fit | None:
-    voter, a, b, label = vote_arrays(rows, models)
-    tally = Tally(tuple(models), tally_indices(a, b, label, len(models)))
-    try:
-        return by_voters(fit(tally), [(voter, a, b, label, np.ones(len(voter), dtype=np.int64))])[0]
-    except NotConverged:
-        return None

@@ -98,6 +98,7 @@ SMALL = {
     "reward_features": ("--pairs 100 --width 16", "| 160,000, computed | 26.2 | 26.2 | 163.8 | 32,768 |"),
     "reward_finetuning_curve": ("{pairs} {model} {new} 100 --held-out 16", "finetuned"),
     "reward_hh_rlhf": ("{pairs} {model} {new} head --held-out 16", "calibration error"),
+    "round_stops": ("--rounds 3", '"stopped at 50"'),
     "reward_judges": ("{pandalm} {model} {new}", "one-by-chance"),
     "reward_learning_curve": ("{completions} {model}", "makes a comparison"),
     "reward_streaming": ("--pairs 300 --width 8 --in-memory 1 --penalties 3", "| 300 | 0.00 |"),
