@@ -2,6 +2,7 @@
 
 from evaluation.alerts import urls as alerts
 from evaluation.annotator_quality import urls as annotator_quality
+from evaluation.core import urls as core
 from evaluation.experiments import urls as experiments
 from evaluation.first_model import urls as first_model
 from evaluation.judge_models import urls as judge_models
@@ -30,4 +31,5 @@ urlpatterns = [
     *vote_integrity.urlpatterns,
     *first_model.urlpatterns,
     *sample.urlpatterns,
+    *core.urlpatterns,
 ]

@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from annotate.core import audit
 from annotate.core.db.connections import database_now
 from annotate.core.db.long_work import Hold, LongWorker, Lost
+from annotate.core.errors import Refused
 from annotate.core.periodic_tasks import PeriodicTask
-from annotate.models import Project
+from annotate.core.permissions import require
+from annotate.models import Project, User
 from evaluation.core import stored_values
 from evaluation.core.recent_values import Recent
 from evaluation.models import KeptFigures
@@ -74,6 +78,19 @@ def ask(project: Project, judge: str, what: str) -> KeptFigures:
     return row
 
 
+def cancel(row: KeptFigures, *, by: User) -> None:
+    """Stop computing figures. What was kept stays, and nothing is computed for ten minutes, however many look, unless
+    somebody calls `go_on`."""
+    fields = {"claim": None, "claimed_until": database_now() + AFTER_A_FAULT, "stage": "", "share": 0}
+    _change(row, by, "figures.cancelled", KeptFigures.objects.exclude(problem=KeptFigures.CANCELLED), **fields)
+
+
+def go_on(row: KeptFigures, *, by: User) -> None:
+    """Have cancelled figures computed at once."""
+    cancelled = KeptFigures.objects.filter(problem=KeptFigures.CANCELLED, claim=None)
+    _change(row, by, "figures.computed again", cancelled, claimed_until=None, problem="")
+
+
 def grows(row: KeptFigures, state: str, standing: str) -> bool:
     """Return whether figures are of this state, or young enough for another. One that begins with the same text
     `standing` differs by new rows alone, which may wait for longer."""
@@ -103,6 +120,15 @@ def _compute(hold: Hold[KeptFigures], compute: Computation) -> None:
     state, value = compute(hold.row.project, hold.row.judge, hold)
     hold("writing", 1.0)
     _end(hold, state=state, body=stored_values.written(value), computed_at=at, seconds=time.monotonic() - began)
+
+
+@transaction.atomic
+def _change(row: KeptFigures, by: User, action: str, rows: QuerySet[KeptFigures], **fields: Any) -> None:
+    require(by, "research", row.project)
+    fields = {"problem": KeptFigures.CANCELLED, **fields}
+    if not rows.filter(pk=row.pk, asked_at__isnull=False).update(**fields):
+        raise Refused(409, figures="They have changed meanwhile; reload the page.")
+    audit.record(action=action, about=f"{row.get_what_display()} ({row.judge})", by=by, project=row.project)
 
 
 def _fail(hold: Hold[KeptFigures], error: Exception) -> None:

@@ -28,10 +28,16 @@ class KeptFigures(LongWork):
     asked_at = models.DateTimeField(null=True, help_text="Since when newer ones are wanted.")
     problem = models.TextField(blank=True, help_text="Why they could not be computed last.")
 
+    CANCELLED = "Cancelled."  # the problem of figures that somebody does not want now
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["project", "judge", "what"], name="one_row_of_the_same_kept_figures")
         ]
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.problem == self.CANCELLED
 
     def __str__(self) -> str:
         return f"{self.what} of project {self.project_id} ({self.judge})"

@@ -29,7 +29,7 @@ from annotate.models import (
 )
 from annotate.models.tokens import token_hash
 from evaluation.annotator_quality.exclusion_effects import touched_by
-from evaluation.models import Alert, Candidacy, Exclusion, Experiment, Round, RoundSeries
+from evaluation.models import Alert, Candidacy, Exclusion, Experiment, KeptFigures, Round, RoundSeries
 from tests.support.evaluation.judges import make_judge
 from tests.support.factories import (
     make_assignment,
@@ -116,6 +116,9 @@ def one_of_everything(project: Project) -> dict[str, Any]:
         ),
         "freeze": DatasetFreeze.objects.create(
             project=project, created_by=manager, name="Large", kind="prompts", side="train", judge="person"
+        ),
+        "figure": KeptFigures.objects.create(
+            project=project, judge="person", what=KeptFigures.What.JUDGE_RATINGS, asked_at=timezone.now()
         ),
         "gold": GoldItem.objects.create(
             **{"project": project, "kind": "compare", "prompt": prompt, "completion_a": a, "completion_b": b},

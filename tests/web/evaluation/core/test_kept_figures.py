@@ -7,6 +7,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.core.db import long_work
+from annotate.models import AuditEntry
 from evaluation.annotator_quality import exclusion, findings
 from evaluation.annotator_quality.loading import rows_of
 from evaluation.core import kept_figures
@@ -139,3 +140,29 @@ def test_a_round_of_the_background_worker_does_not_wait_for_long_work(project):
     worker.end()
     row = quality(project)
     assert row.claim is None and row.asked_at is not None, "given back: the next one begins at once"
+
+
+def test_cancelled_figures_are_computed_by_nobody_until_somebody_goes_on(client, project, judges, manager, worker):
+    client.force_login(manager)
+    address = reverse("quality", args=[project.slug])
+    assert "Cancel</button>" in client.get(address).content.decode()
+    hold = long_work.claim(KeptFigures.objects.filter(asked_at__isnull=False))
+    cancel = reverse("figures-cancel", args=[project.slug, quality(project).pk])
+    assert client.post(cancel, {"back": address}).url == address
+    with pytest.raises(long_work.Lost):
+        hold("reading", 0.5), hold("counting", 0.6)
+    assert client.post(cancel).status_code == 409, "cancelled already"
+    page = client.get(address).content.decode()
+    assert "It was cancelled" in page and "Compute now" in page and not worker.do_now()
+    assert [entry.action for entry in AuditEntry.objects.filter(actor=manager)] == ["figures.cancelled"]
+
+    client.post(reverse("figures-go-on", args=[project.slug, quality(project).pk]), {"back": address})
+    assert worker.do_now() and client.get(address).status_code == 200
+    assert client.post(cancel).status_code == 409, "there is nothing to cancel"
+
+
+def test_reviewers_see_no_button_and_cancel_nothing(client, project, judges, worker):
+    client.force_login(make_user(project, role="reviewer"))
+    assert "Cancel</button>" not in client.get(reverse("quality", args=[project.slug])).content.decode()
+    answer = client.post(reverse("figures-cancel", args=[project.slug, quality(project).pk]))
+    assert answer.status_code == 403 and worker.do_now()
