@@ -25,6 +25,7 @@ SPECTACULAR_SETTINGS = {
         "RunState": "training.models.Run.State",
         "RunPriority": "training.models.Run.Priority",
         "ExperimentState": "evaluation.models.Experiment.State",
+        "RoundsState": "evaluation.models.RoundSeries.State",
         "Role": "annotate.models.Role",
         "NoticeMail": "annotate.models.NoticeMail",
         "AlertKind": "evaluation.alerts.alert_kinds.CHOICES",

@@ -75,6 +75,7 @@ class RoundOut(serializers.Serializer):
 
 class RoundsOut(serializers.Serializer):
     id = serializers.IntegerField()
+    project = serializers.SlugField()
     name = serializers.CharField()
     state = Choice(RoundSeries.State.choices)
     reason = serializers.CharField(help_text="Which rule stopped them.")

@@ -98,6 +98,7 @@ def as_json(shown_: Shown) -> dict[str, Any]:
     series = shown_.series
     return {
         "id": series.pk,
+        "project": series.project.slug,
         "name": series.name,
         "state": series.state,
         "reason": series.reason,

@@ -14,10 +14,10 @@ from assay_client.connection import Connection
 from assay_client.errors import AssayError, WorkFailed
 from assay_client.operations import Operations
 
-Followed = models.Run | models.FileImport | models.Freeze | models.Experiment
+Followed = models.Run | models.FileImport | models.Freeze | models.Experiment | models.Rounds
 OnProgress = Callable[[str], object]
 _FAILED = ("failed", "cancelled")
-_ENDED = ("succeeded", "paused", "checked", "done", "decided", *_FAILED)
+_ENDED = ("succeeded", "paused", "checked", "done", "decided", "stopped", *_FAILED)
 
 
 class Assay(Operations):
@@ -96,6 +96,16 @@ class Assay(Operations):
     @overload
     def follow(
         self,
+        work: models.Rounds,
+        *,
+        on_progress: OnProgress | None = None,
+        until: Collection[str] = ...,
+        every: float = ...,
+        timeout: float | None = ...,
+    ) -> models.Rounds: ...
+    @overload
+    def follow(
+        self,
         work: models.Dataset | models.Freeze,
         *,
         on_progress: OnProgress | None = None,
@@ -113,10 +123,10 @@ class Assay(Operations):
         every: float = 2.0,
         timeout: float | None = None,
     ) -> Followed | models.Dataset:
-        """Wait until a run, an import, a freeze or an experiment has ended, and return it; a freeze gives its dataset.
+        """Wait until a run, import, freeze, experiment or rounds have ended, and return it; a freeze gives its dataset.
 
-        `on_progress` is called with a line whenever there is news (`on_progress=print`). A paused run is returned: it
-        waits for `runs.choose`. `until` names further states to stop at: an experiment is `voting` for as long as
+        `on_progress` is called with a line whenever there is news (`on_progress=print`). What is paused is returned:
+        a run waits for `runs.choose`. `until` names further states to stop at: an experiment is `voting` for as long as
         people take. Asks every `every` seconds. Raises WorkFailed with reason and remedy where it failed or was
         cancelled, TimeoutError after `timeout` seconds; the work itself goes on.
         """
@@ -151,6 +161,8 @@ class Assay(Operations):
             return self.imports.get(work.id)
         if isinstance(work, models.Freeze):
             return self.dataset_freezes.get(work.id)
+        if isinstance(work, models.Rounds):
+            return self.rounds.get(work.project, work.id)
         return self.experiments.get(work.project, work.id)
 
     def _dataset_of(self, freeze: models.Freeze) -> models.Dataset:
@@ -169,7 +181,8 @@ def describe(work: Followed) -> str:
         return _line(f"import {work.source!r}", work.state, counts or f"{work.lines:,} lines")
     if isinstance(work, models.Freeze):
         return _line(f"dataset {work.name!r}", work.state, f"{work.stage} {work.percent} %".strip())
-    return _line(f"experiment {work.name!r}", work.state, work.sentence)
+    what = "rounds" if isinstance(work, models.Rounds) else "experiment"
+    return _line(f"{what} {work.name!r}", work.state, work.sentence)
 
 
 def _line(what: str, state: str, how_far: str) -> str:
@@ -179,6 +192,6 @@ def _line(what: str, state: str, how_far: str) -> str:
 def _failure(work: Followed) -> WorkFailed:
     if isinstance(work, models.Run):
         return WorkFailed(work, work.state, work.reason, work.remedy)
-    if isinstance(work, models.Experiment):
+    if isinstance(work, models.Experiment | models.Rounds):
         return WorkFailed(work, work.state, work.sentence)
     return WorkFailed(work, work.state, work.problem)

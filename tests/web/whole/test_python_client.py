@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from annotate.projects.accounts.actions import sign_in
+from config.client.package import load_schema
+from config.client.schema_types import Components
 from tests.support.annotate.importing import work_off_imports
+from tests.support.crawl import routes
+from tests.support.everything import one_of_everything
 from tests.support.factories import PASSWORD, make_user
 from tests.support.python_client import InProcess
 from tests.support.training.runs import make_weights
@@ -71,3 +76,25 @@ def test_a_name_and_a_password_sign_in(assay, assay_client):
     stranger = assay_client.Assay("http://testserver", "wrong", transport=InProcess())
     with pytest.raises(assay_client.NotSignedIn, match=r"POST auth/token/"):
         list(stranger.runs.list())
+
+
+def test_all_that_can_be_read_is_as_the_client_types_it(assay, project, assay_client, client):
+    """The schema is the client's word: an answer beside it would fail in a notebook."""
+    client.force_login(make_user(project, role="manager", is_superuser=True))
+    made, schema = one_of_everything(project), load_schema()
+    components, names = Components(schema), vars(assay_client.models)
+    described = {
+        re.sub(r"{\w+}", "{}", path): methods["get"] for path, methods in schema["paths"].items() if "get" in methods
+    }
+    read = []
+    for route in routes():
+        operation = described.get("/" + re.sub(r"<\w+>", "{}", route.route), {"responses": {}})
+        answer = client.get(route.address(made), {"project": project.slug}) if operation["responses"] else None
+        if answer is None or answer.status_code != 200 or answer["Content-Type"] != "application/json":
+            continue
+        kind, sent = operation["responses"]["200"]["content"]["application/json"]["schema"], answer.json()
+        if row := components.page_row(kind):
+            kind, sent = {"type": "array", "items": row}, sent["results"]
+        assay_client.decoding.decode(eval(components.python_type(kind, is_sent=False), names), sent, route.route)
+        read.append(route.route)
+    assert len(read) > 70, sorted(described)
