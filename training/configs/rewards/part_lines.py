@@ -26,7 +26,8 @@ MOST = 20
 _LONGEST = 50_000  # characters
 _HELP = (
     "what answers are rewarded by: a line for each part, its kind and then its options (number weight=2 "
-    "tolerance=0.01); their sum counts. Empty: the reward model, or the function, alone. Kinds: "
+    "tolerance=0.01); their sum counts. Empty: the reward model, or the function, alone. See the guide Rewards of "
+    "several parts. Kinds: "
 )
 
 

@@ -136,11 +136,11 @@ _UNITS = {
 # Of a reward's parts: what each gives, and the deviation over the models of an ensemble.
 _PARTS = {
     "reward_": "Part of the reward: ",
-    "spread_": "Deviation over the models of ",
-    "cost_": "Cost so far in dollars of ",
-    "lost_": "Share of answers without grades of ",
+    "spread_": "Deviation over the models: ",
+    "cost_": "Cost so far in dollars: ",
+    "lost_": "Share of answers without grades: ",
 }
-_SCORES = ("score_mean", "held_out_score")  # which the parts stand after
+_BEFORE_PARTS = ("score_mean", "held_out_score", "kl")
 MOST_MAIN = 6  # curves that a page shows at first: as many as one looks at together
 _LEVELS = ("kl_target", "stop_kl")
 _ERROR = "_se"  # the standard error of the figure that bears the name without it
@@ -175,7 +175,8 @@ def curves_of(names: set[str], config: Values, first: tuple[int, Values] | None 
     """Return the curves of these names; `first` is the first row, with which some of them are compared."""
     known_names = [name for name in (*_MAIN, *_MORE) if name in names]
     parts = sorted(name for name in names if is_part(name) and name.startswith(("reward_", "spread_")))
-    known_names = [n for n in known_names if n in _SCORES] + parts + [n for n in known_names if n not in _SCORES]
+    before = [name for name in known_names if name in _BEFORE_PARTS] if parts else []
+    known_names = before + parts + [name for name in known_names if name not in before]
     others = sorted(names - set(known_names))
     titles = {"score_mean": "Score"} if config.get("score_scaling") == "none" else {}
     curves = [

@@ -6,6 +6,7 @@ import pytest
 
 from training import configs
 from training.configs.rewards import part_lines, reward_parts
+from training.runs.figures import curves
 
 KINDS = ("ppo", "grpo", "rloo", "best_of", "rejection")
 LINES = r"""
@@ -91,3 +92,14 @@ def test_all_wrong_parts_are_named_at_once():
 def test_parts_stand_for_the_function_and_have_no_head(beside):
     with pytest.raises(configs.ConfigError):
         configs.parse("ppo", {"rewards": "number", **beside})
+
+
+def test_parts_are_drawn_beside_the_score_and_before_what_else_is_measured():
+    measured = {"score_mean", "kl", "entropy", "reward_number", "spread_reward_model", "cost_judge", "reward"}
+    drawn = curves.curves_of(measured, {})
+    assert [curve.name for curve in drawn] == [
+        *("score_mean", "kl", "reward_number", "spread_reward_model", "entropy", "reward", "cost_judge"),
+    ]
+    titles = {curve.name: curve.title for curve in drawn}
+    assert titles["reward_number"] == "Part of the reward: number" and "Deviation" in titles["spread_reward_model"]
+    assert not titles["reward"].startswith("Part"), "that is the whole"
