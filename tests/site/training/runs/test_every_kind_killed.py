@@ -84,7 +84,7 @@ KINDS: dict[str, tuple[str, Build]] = {
     "reward head": (TWO_PENALTIES, judged("reward", method="head", batch_size=4, curve=False)),
     "reward finetune": (
         TWO_PENALTIES,
-        judged("reward", method="finetune", batch_size=8, checkpoint_every=2, curve=False),
+        judged("reward", method="finetune", features="mean", batch_size=8, checkpoint_every=2, curve=False),
     ),
     "ppo": ("training.recipes.ppo", make("ppo", {"prompts": PROMPTS}, PPO)),
     "dpo": ("training.recipes.dpo", judged("dpo", batch_size=4, **BRIEF)),
