@@ -26,7 +26,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site = empty_site(tmp_path_factory.mktemp("guides") / "data")
     make_elsewhere(site.data / "models" / "mine")
     here = site.data.parent
-    prompts = [{"prompt": f"What is told of the sea, {n}?"} for n in range(24)]
+    prompts = [{"prompt": f"What is told of the sea, {n}?"} for n in range(30)]
     pairs = [row | {"chosen": f"Much, {n}.", "rejected": f"Nothing, {n}."} for n, row in enumerate(prompts)]
     for name, rows in (("prompts", prompts), ("pairs", pairs)):
         (here / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
