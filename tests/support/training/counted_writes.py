@@ -2,8 +2,8 @@
 
 `python -m tests.support.training.counted_writes RUN_DIR RECIPE [WRITE]`: WRITE is the number of a write since this
 start, or the name of what is written. What was written goes to `RUN_DIR-writes`, a name a line, when the recipe ends.
-Between two writes nothing on the disk changes, so a kill just before each of them is a kill at any moment; a library
-that opens files outside of Python (safetensors, SQLite) is met before it and after it.
+Between two writes nothing on the disk changes, so kills just before them stand for kills at any moment. What Python
+does not tell of, lines added to a file that stays open and what safetensors or SQLite write, is met before and after.
 """
 
 from __future__ import annotations

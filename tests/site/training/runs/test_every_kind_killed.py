@@ -1,7 +1,4 @@
-"""Every kind of run, killed with signal 9 three times amid what it writes, ends with what it would have ended with.
-
-All but `export`, which is over in a moment and begins anew.
-"""
+"""Every kind of run, killed with signal 9 three times amid what it writes, ends with what it would have ended with."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ from common.judging.rubrics import VERDICTS
 from tests.support import tiny_model
 from tests.support.evaluation.judge_server import judge_server
 from tests.support.training import corpora, killing, preference_runs
+from training.core.kinds import KINDS as REGISTERED
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 
 pytestmark = pytest.mark.slow
@@ -74,6 +72,8 @@ PAIRS = [
     {"key": f"{n}-{n + 50}", "prompt": preference_runs.prompt(n), "text_a": f"Yes, {n}.", "text_b": f"No, {n}."}
     for n in range(8)
 ]
+
+BEGIN_ANEW = {"export", "import", "label"}  # over in a moment
 
 KINDS: dict[str, tuple[str, Build]] = {
     "sample": (
@@ -159,6 +159,10 @@ def verdicts_run(folder: Path, url: str) -> RunDirectory:
     spec = RunSpec("verdicts", {"judge": "the judge"}, endpoints={"judge": judge})
     run.create(spec, {"items": iter(PAIRS), "about": iter([about])})
     return run
+
+
+def test_every_kind_has_a_case():
+    assert {kind.partition(" ")[0] for kind in KINDS} | {"verdicts"} == REGISTERED.keys() - BEGIN_ANEW
 
 
 def outcome(run: RunDirectory) -> dict[str, str]:
