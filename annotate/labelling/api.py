@@ -13,6 +13,7 @@ from annotate.core.api.api_access import DeclaredViewSet, allows
 from annotate.core.api.idempotency import Work, feedback_key, idempotent
 from annotate.core.api.lookup import find, find_project
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, refusals
+from annotate.core.db.prepared import Prepared, Slot
 from annotate.core.errors import Refused
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
@@ -86,7 +87,8 @@ class Assignments(DeclaredViewSet):
     @idempotent(checks_first=True)
     def submit(self, request: Request, pk: str) -> Work:
         """Send the annotation. Sent again with the same Idempotency-Key, it is stored once."""
-        assignment = _find(request, pk)
+        slots = {"user": request.user.pk, "key": feedback_key(request) or ""}
+        assignment = _of_asker(request, find(assignments_with_facts, pk, "assignment", **slots))
         facts, submission = facts_in(assignment), _submission_of(request, assignment)
         store = feedback.prepare(assignment=assignment, by=request.user, facts=facts, **submission)
         return lambda: Response(_receipt(store()) | _next(request, assignment, facts), status=201)
@@ -150,10 +152,15 @@ class Assignments(DeclaredViewSet):
         return Response(AssignmentOut(assignment_lifecycle.again(assignment=assignment, by=request.user)).data)
 
 
+_related = ("project", "prompt", "completion_a", "completion_b")
+_assignments = Prepared(lambda: Assignment.objects.select_related(*_related).filter(pk=Slot("pk")))
+
+
 def _find(request: Request, pk: str) -> Assignment:
-    """Return the assignment with the facts that a submission depends on."""
-    slots = {"user": request.user.pk, "key": feedback_key(request) or ""}
-    assignment = find(assignments_with_facts, pk, "assignment", **slots)
+    return _of_asker(request, find(_assignments, pk, "assignment"))
+
+
+def _of_asker(request: Request, assignment: Assignment) -> Assignment:
     if assignment.user_id == request.user.pk:
         assignment.user = request.user  # at hand already
     return assignment

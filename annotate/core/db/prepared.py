@@ -15,9 +15,10 @@ together, `ask(_newest.asked(project=7), …)`, and so do rows that are written 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -115,9 +116,43 @@ def _as_django_reads(prepared: _Written, database: Any, rows: list[tuple[Any, ..
 
 
 def _run(database: Any, statement: Asked) -> Any:
-    cursor = _cursor(database)
-    cursor.execute(statement.sql, statement.parameters)
+    """Run a statement with its parameters apart: Django's own cursor for Postgres writes values into the text, a new
+    statement each time.
+
+    Sent apart and numbered, psycopg has the server keep the plan from `prepare_threshold` uses on, and reads no text.
+    """
+    if database.vendor != "postgresql":
+        cursor = database.cursor()
+        cursor.execute(statement.sql, statement.parameters)
+        return cursor
+    import psycopg
+
+    database.ensure_connection()
+    cursor = database._prepare_cursor(psycopg.RawCursor(database.connection))
+    sql, names = _numbered(statement.sql)
+    parameters = statement.parameters
+    cursor.execute(sql, [parameters[name] for name in names] if isinstance(parameters, Mapping) else parameters)
     return cursor
+
+
+@cache
+def _numbered(sql: str) -> tuple[str, list[str]]:
+    """Return a statement with $1, $2, … in the places of %s or %(name)s, and the names in this order."""
+    names: list[str] = []
+    n_places = 0
+
+    def number(match: re.Match[str]) -> str:
+        nonlocal n_places
+        if match[0] == "%%":
+            return "%"
+        if (name := match[1]) is None:
+            n_places += 1
+            return f"${n_places}"
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}"
+
+    return re.sub(r"%%|%s|%\((\w+)\)s", number, sql), names
 
 
 def _read(database: Any, cursor: Any, statement: Asked) -> list[Any]:
@@ -126,20 +161,6 @@ def _read(database: Any, cursor: Any, statement: Asked) -> list[Any]:
         return []
     with cursor:
         return statement.read(cursor.fetchall())
-
-
-def _cursor(database: Any) -> Any:
-    """Return a cursor that keeps parameters apart: Django's own for Postgres writes values into the text, a new
-    statement each time.
-
-    This one sends them apart, so that psycopg has the server keep the plan from `prepare_threshold` uses on.
-    """
-    if database.vendor != "postgresql":
-        return database.cursor()
-    import psycopg
-
-    database.ensure_connection()
-    return database._prepare_cursor(psycopg.Cursor(database.connection))
 
 
 def stored(value: Any, database: Any) -> Any:

@@ -14,8 +14,6 @@ from annotate.core.errors import Refused
 from annotate.labelling.forms.storage import TABLES
 from annotate.models import Assignment, Guideline, Membership, Scale, User, Webhook
 
-_RELATED = ("project", "prompt", "completion_a", "completion_b")
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -34,7 +32,7 @@ def _with_facts() -> QuerySet[Assignment]:
     sent = [Exists(table.objects.filter(idempotency_key=Slot("key")).order_by()) for table in TABLES]
     by_then = Guideline.objects.filter(created_at__lte=OuterRef("created_at"), **in_project)
     return (
-        Assignment.objects.select_related(*_RELATED)
+        Assignment.objects.select_related("project")
         .filter(pk=Slot("pk"))
         .annotate(
             fact_role=Subquery(role),

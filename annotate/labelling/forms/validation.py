@@ -82,7 +82,10 @@ def check(submission: Submission, assignment: Assignment, *, has_scales: bool = 
     check_text("comment", submission.comment, MAX_COMMENT_CHARACTERS)
     _check_demonstration(submission, assignment)
     _check_seconds(submission.seconds)
-    marks = read_marks(submission.spans, assignment.completions, scales[Scale.Kind.SPAN])
+    # Most annotations have neither marks nor a text: their answers are not looked at.
+    marks = (
+        read_marks(submission.spans, assignment.completions, scales[Scale.Kind.SPAN]) if submission.spans != [] else []
+    )
     _check_needs(submission, required)
     return Checked(submission, marks)
 
@@ -180,6 +183,8 @@ def _is_filled(submission: Submission, field: str, aspect: str) -> bool:
 
 
 def _check_demonstration(submission: Submission, assignment: Assignment) -> None:
+    if submission.text is None and submission.edited_from is None:
+        return
     completions = assignment.completions
     if submission.edited_from is not None and submission.edited_from not in completions:
         raise Refused(edited_from="That answer is not part of this item; use one of the item's answers, or none.")

@@ -7,7 +7,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Value
 from django.utils import timezone
 
-from annotate.core.db.prepared import Asked, Prepared, Slot, ask
+from annotate.core.db.prepared import Asked, Prepared, Slot, _numbered, ask
 from annotate.core.db.prepared_writes import create, update_then_insert
 from annotate.models import Completion, FirstAnswer, Guideline, Prompt
 from tests.support.factories import make_completion, make_guideline, make_project, make_prompt
@@ -103,3 +103,8 @@ def test_a_row_is_inserted_only_where_the_update_changes_something(changes):
     assert (row is not None) == changes == FirstAnswer.objects.filter(who="me").exists()
     prompt.refresh_from_db()
     assert (prompt.category == "new") == changes
+
+
+def test_places_of_values_are_numbered_for_postgres():
+    assert _numbered("SELECT '%%', %s, %s") == ("SELECT '%', $1, $2", [])
+    assert _numbered("%(b)s %(a)s %(b)s 100%%") == ("$1 $2 $1 100%", ["b", "a"])
