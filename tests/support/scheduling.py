@@ -25,7 +25,6 @@ SLOWEST = (
     "tests/site/training/runs/test_sharding.py",
     "tests/site/training/runs/test_runs_without_sharing.py",
     "tests/site/training/runs/test_ray_runs.py",
-    "tests/recipes/training/common/test_real_fidelity.py",
     "tests/site/whole/test_benchmarks.py",
     "tests/recipes/training/common/test_real_children.py",
     "tests/site/whole/test_kills.py",

@@ -130,7 +130,7 @@ def carry_out(run: RunDirectory, module: str, count: int, *, is_killed: bool = F
     """
     variables = {
         "ASSAY_DTYPE": dtype, killed_at_checkpoint.RECIPE: module,
-        killed_at_checkpoint.FILE: "finetune.pt" if module.endswith(".reward") else "state.pt",
+        killed_at_checkpoint.FILE: "finetune.pt" if ".reward" in module else "state.pt",
     }  # fmt: skip
     group = {
         "WORLD_SIZE": str(count),

@@ -1,4 +1,4 @@
-"""The demo's model: SFT, a reward model's trunk, and PPO are saved as they were trained.
+"""The demo's model: SFT, a reward model's trunk, PPO and DPO are saved as they were trained, and leave as GGUF.
 
 At rates and lengths at which a merge into bfloat16 keeps a cosine of about 0.6.
 """
@@ -13,10 +13,12 @@ import torch
 
 from tests.conftest import missing
 from tests.recipes.training.reward.test_recipe_reward import judged_data
+from tests.support.training import preference_runs
 from training.core import bundled_model
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
-from training.recipes import import_weights
+from training.recipes import dpo, import_weights
 from training.recipes.common import adapters, children, entry, loading
+from training.recipes.export import __main__ as export
 from training.recipes.ppo import __main__ as ppo
 from training.recipes.reward import __main__ as reward
 from training.recipes.reward import head_fit
@@ -42,6 +44,23 @@ def parent(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _bfloat16(monkeypatch) -> None:
+    """It loses more; in float32 the tiny model's chains are held to the same."""
+    monkeypatch.setenv("ASSAY_DTYPE", "bfloat16")
+
+
+@pytest.fixture(scope="module")
+def first(parent, tmp_path_factory) -> RunDirectory:
+    """Return a run of SFT, whose child the others start from."""
+    examples = [{"prompt": asked, "completion": ANSWER[: 40 + 4 * i]} for i, asked in enumerate(ASKED * 2)]
+    config = {"batch_size": 4, "learning_rate": 1e-4, "lora_rank": 8, "sample_tokens": 1, "held_out": 0.0}
+    spec = RunSpec("sft", config, seed=1, parent=str(parent))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASSAY_DTYPE", "bfloat16")
+        return carried_out(tmp_path_factory.mktemp("runs") / "sft", sft, spec, {"examples": examples})
+
+
 def carried_out(folder: Path, recipe, spec: RunSpec, data: dict) -> RunDirectory:
     run = RunDirectory(folder)
     run.create(spec, data)
@@ -59,18 +78,19 @@ def check(run: RunDirectory) -> None:
 ROUNDING = 1e-2  # nats a token between two ways through thirty layers
 
 
-def test_a_chain_of_children_is_what_was_trained(parent, tmp_path, monkeypatch):
-    """In bfloat16, which loses more; in float32 the tiny model's chains are held to the same."""
-    monkeypatch.setenv("ASSAY_DTYPE", "bfloat16")
+def test_a_chain_of_children_is_what_was_trained(parent, first, tmp_path, monkeypatch):
     monkeypatch.setattr(head_fit, "RIDGES", (30.0, 3.0))
     monkeypatch.setattr(reward_measures, "bootstrap", partial(reward_measures.bootstrap, resamples=50))
-    examples = [{"prompt": asked, "completion": ANSWER[: 40 + 4 * i]} for i, asked in enumerate(ASKED * 2)]
-    config = {"batch_size": 4, "learning_rate": 1e-4, "lora_rank": 8, "sample_tokens": 1, "held_out": 0.0}
-    first = carried_out(
-        tmp_path / "sft", sft, RunSpec("sft", config, seed=1, parent=str(parent)), {"examples": examples}
-    )
     check(first)
-    config = {"method": "finetune", "held_out": 0.25, "batch_size": 16, "lora_rank": 4, "epochs": 0.3, "curve": False}
+    config = {
+        "method": "finetune",
+        "held_out": 0.25,
+        "batch_size": 16,
+        "lora_rank": 4,
+        "epochs": 0.3,
+        "curve": False,
+        "features": "last",
+    }
     spec = RunSpec("reward", config, seed=3, parent=str(first.model))
     judge = carried_out(tmp_path / "reward", reward, spec, judged_data(prompts=24))
     check(judge)
@@ -93,3 +113,17 @@ def test_a_chain_of_children_is_what_was_trained(parent, tmp_path, monkeypatch):
     ids = [loading.encode_prompt(loading.load_tokenizer(parent), ASKED[0], 64)]
     next_token_logits = children.next_token_logits(loading.load_policy(last.model)[0], ids)
     assert children.mean_kl(children.next_token_logits(merged, ids), next_token_logits) < ROUNDING
+
+
+def test_dpo_of_a_child_keeps_what_it_trained_and_so_does_its_gguf(first, tmp_path):
+    """A child of a child may lose what it learnt."""
+    config = {"epochs": 1.0, "batch_size": 4, "learning_rate": 5e-5, "checkpoint_every": 100, "sample_every": 100}
+    child = preference_runs.make(tmp_path / "dpo", "dpo", first.model, prompts=12, **config)
+    assert entry.attempt(dpo.main, child) == 0, child.failure()
+    fidelity = child.result()["fidelity"]
+    assert fidelity["cosine"] >= 0.999 and fidelity["rank"] == 16
+    assert fidelity["kl_per_token"] < ROUNDING
+    out = RunDirectory(tmp_path / "export")
+    out.create(RunSpec("export", {"to": "gguf"}, parent=str(child.model)))
+    assert entry.attempt(export.main, out) == 0, out.failure()
+    assert out.result()["fidelity"]["cosine"] >= 0.999

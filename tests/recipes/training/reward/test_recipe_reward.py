@@ -315,6 +315,7 @@ def test_the_result_tells_what_each_part_is_worth(done):
     assert result["held_out"]["slope"]["lower"] > 0
 
 
+@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize(
     ("chosen", "poolings"),
     [

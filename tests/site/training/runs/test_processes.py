@@ -15,16 +15,17 @@ import pytest
 from tests.support.processes import until
 from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training import corpora
+from tests.support.training.sharded_runs import carry_out
 from training.core.endings import FAILED, LOST, explain
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes.common.adapters import merged_state
 from training.runs.launchers import Busy, gpus, local, multi_process
 
 ROOT = Path(__file__).parents[4]
-SLEEPER = "tests.support.training.rank_sleeper"
+SLEEPER, RECIPE = "tests.support.training.rank_sleeper", "training.recipes.pretrain"
 CONFIG = {
-    "size": "1M", "objective": "mixture", "context_length": 64, "batch_size": 8, "epochs": 1.0, "dtype": "float32",
-    "validate_every": 5, "checkpoint_every": 3, "sample_every": 100,
+    "size": "1M", "objective": "mixture", "context_length": 64, "batch_size": 8, "max_tokens": 4096, "dtype": "float32",
+    "validate_every": 4, "checkpoint_every": 2, "sample_every": 100,
 }  # fmt: skip
 
 
@@ -144,7 +145,7 @@ def test_two_processes_learn_what_one_learns_and_a_kill_changes_nothing(tmp_path
     tokenizer = corpora.make_tokenizer(tmp_path / "tokenizer")
     one, two, cut = (lay(tmp_path / name, n, tokenizer) for name, n in (("one", 1), ("two", 2), ("cut", 2)))
     for run, count in ((one, 1), (two, 2)):
-        assert carried_out(run, count) == 0, local.logs(run.path)
+        assert carry_out(run, RECIPE, count) == 0, local.logs(run.path)
     for name in ("loss", "grad_norm", "validation_loss", "masked_loss"):
         assert curve(two, name) == pytest.approx(curve(one, name), abs=1e-3), name
     sequences = [json.loads(line)["sequence"] for line in (two.path / "metrics.jsonl").open()]
@@ -152,14 +153,14 @@ def test_two_processes_learn_what_one_learns_and_a_kill_changes_nothing(tmp_path
     weights = [dict(merged_state(run.model)) for run in (one, two)]
     assert all((weights[0][n] - weights[1][n]).abs().max() < 0.02 for n in weights[0])
 
-    handle = local.submit(cut.path, "training.recipes.pretrain")
+    handle = local.submit(cut.path, RECIPE)
     until(lambda: cut.latest_checkpoint() is not None, 300, "a checkpoint")
     ranks = [p for p in psutil.Process(local._children[handle].process.pid).children(recursive=True)]
     ranks[-1].kill()
     until(lambda: local.poll(handle) is not None, 120, "the run has ended")
     assert explain(local.poll(handle) or 0, cut).state == LOST
     local.forget(handle)
-    assert carried_out(cut, 2) == 0
+    assert carry_out(cut, RECIPE, 2) == 0
     ours, theirs = (dict(merged_state(run.model)) for run in (cut, two))
     assert all((ours[name] == theirs[name]).all() for name in theirs), "resumed to the same bits"
 
@@ -168,15 +169,15 @@ def test_two_processes_learn_what_one_learns_and_a_kill_changes_nothing(tmp_path
 @pytest.mark.slow
 def test_what_one_process_knows_of_its_failure_is_what_is_told(tmp_path):
     run = lay(tmp_path / "none", 2, tmp_path / "no-tokenizer")
-    assert carried_out(run, 2) == 1
+    assert carried_out_by_a_launcher(run, 2) == 1
     failure = run.failure()
     assert failure is not None and failure["code"] == "tokenizer_missing"
 
 
-def carried_out(run: RunDirectory, count: int) -> int:
+def carried_out_by_a_launcher(run: RunDirectory, count: int) -> int:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (run.path / "log.txt").open("ab") as log:
         return subprocess.run(
-            multi_process.command(run.path, "training.recipes.pretrain", count),
+            multi_process.command(run.path, RECIPE, count),
             cwd=ROOT, env=environment, stdout=log, stderr=log, timeout=200, check=False,
         ).returncode  # fmt: skip

@@ -134,7 +134,7 @@ def test_the_places_of_an_excluded_bot_are_filled_by_others():
 @pytest.mark.thorough  # the small crowd above shows the same mechanism
 @pytest.mark.django_db
 def test_fifty_annotators_and_whom_the_page_finds():
-    project = filled(1500, overlap=3)
+    project = filled(700, overlap=3)
     judges = people(project, crowd(taste, 50))
     work(project, judges, "compare")
     check_overlap(project, "compare")
