@@ -60,6 +60,7 @@ _ANNOTATIONS = {
     "stars": r"stars?|rating|score|quality|overall.*",
     "thumbs": r"thumbs?|label|vote|is_good",
     "strength": r"strength|margin",
+    "answer": r"(right|correct|gold|true)[ _-]?answer|solution|ground[ _-]?truth",
 }
 _TEXTS = ("text", "content", "document", "body", "article")
 
@@ -99,23 +100,30 @@ def _by_use(columns: Sequence[str], uses: Mapping[str, str]) -> dict[str, str]:
     suggested: dict[str, str] = {}
     for column in columns:
         use = uses.get(column, "")
-        wanted = [column.lower(), *order.get(use, ()), *([_annotation(column)] if use == "annotation" else [])]
+        wanted = [*_own(column), *order.get(use, ()), *([_annotation(column)] if use == "annotation" else [])]
         suggested[column] = _first_free(wanted, suggested) if use else ""
     return suggested
 
 
 def _by_name(columns: Sequence[str]) -> dict[str, str]:
     """Suggest where no format fits: by the names alone."""
-    answers = [name for name in columns if guessing.is_answer(name) and name.lower() not in COLUMNS]
+    answers = [name for name in columns if guessing.is_answer(name) and not _own(name)]
     suggested: dict[str, str] = {}
     for column in columns:
-        wanted = [column.lower()]
+        wanted = _own(column)
         if guessing.has_prompt({column: "?"}):
             wanted += ["prompt", "input"]
         if column in answers:
             wanted += ["completion_a", "completion_b"] if len(answers) > 1 else ["completion"]
         suggested[column] = _first_free([*wanted, _annotation(column)], suggested)
     return suggested
+
+
+def _own(column: str) -> list[str]:
+    """Return what a column means by its own name. `answer` is mostly one to learn from: that it is right for rewards
+    is for people to say."""
+    name = column.lower()
+    return [name] if name in COLUMNS and name != "answer" else []
 
 
 def _annotation(column: str) -> str:

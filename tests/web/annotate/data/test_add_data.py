@@ -269,3 +269,5 @@ def test_columns_are_suggested_by_use_or_by_name():
         "other": "",
     }
     assert suggest("corpus", ["body", "source"], {}) == {"body": "text", "source": "source"}
+    assert suggest("rows", ["question", "answer"], {})["answer"] == "completion", "one to learn from"
+    assert suggest("rows", ["question", "ground_truth"], {})["ground_truth"] == "answer", "the right one"
