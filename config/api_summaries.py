@@ -222,6 +222,8 @@ SUMMARIES: dict[str, dict[str, str]] = {
         "GET projects/{slug}/quality/mine/": "Read your own figures",
         "GET projects/{slug}/quality/judges/{id}/": "Read an annotator's figures",
         "GET projects/{slug}/quality/judges/{id}/touched/": "Preview an annotator's exclusion",
+        "POST projects/{slug}/figures/{id}/cancel/": "Cancel figures that are being computed",
+        "POST projects/{slug}/figures/{id}/go-on/": "Compute cancelled figures at once",
         "GET projects/{slug}/quality/imported/": "Read an imported annotator's figures",
         "GET projects/{slug}/quality/imported/touched/": "Preview an imported annotator's exclusion",
         "GET projects/{slug}/exclusions/": "List exclusions",

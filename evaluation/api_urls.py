@@ -2,6 +2,7 @@
 
 from evaluation.alerts import urls as alerts
 from evaluation.annotator_quality import urls as annotator_quality
+from evaluation.core import urls as core
 from evaluation.experiments import urls as experiments
 from evaluation.first_model import urls as first_model
 from evaluation.judge_models import urls as judge_models
@@ -20,6 +21,7 @@ urlpatterns = [
     *experiments.api_urlpatterns,
     *rounds.api_urlpatterns,
     *annotator_quality.api_urlpatterns,
+    *core.api_urlpatterns,
     *judge_models.api_urlpatterns,
     *vote_integrity.api_urlpatterns,
     *first_model.api_urlpatterns,

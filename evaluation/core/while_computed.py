@@ -20,6 +20,7 @@ AGAIN = 5  # seconds
 
 
 class BeingComputedOut(serializers.Serializer):
+    id = serializers.IntegerField(help_text="Of these figures: projects/{slug}/figures/{id}/cancel/ stops the work.")
     detail = serializers.CharField()
     stage = serializers.CharField(help_text="What is being done; empty until the background worker begins.")
     percent = serializers.IntegerField()
@@ -58,7 +59,7 @@ def file_waits(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]
         try:
             return view(request, **kwargs)
         except BeingComputed as waiting:
-            answer = HttpResponse(f"{_detail(waiting)}\n", "text/plain", status=202)
+            answer = HttpResponse(f"{_detail(waiting.row)}\n", "text/plain", status=202)
             answer["Retry-After"] = str(AGAIN)
             return answer
 
@@ -71,11 +72,16 @@ def api_waits(view: Callable[..., Response]) -> Callable[..., Response]:
         try:
             return view(request, *args, **kwargs)
         except BeingComputed as waiting:
-            body = {"detail": _detail(waiting), "stage": waiting.row.stage, "percent": waiting.row.percent}
-            return Response(BeingComputedOut(body).data, status=202, headers={"Retry-After": str(AGAIN)})
+            return Response(being_computed(waiting.row), status=202, headers={"Retry-After": str(AGAIN)})
 
     return api
 
 
-def _detail(waiting: BeingComputed) -> str:
-    return waiting.row.problem or "The background worker computes these figures; ask again in some seconds."
+def being_computed(row: KeptFigures) -> dict[str, Any]:
+    """Return how far figures are, for programs."""
+    body = {"id": row.pk, "detail": _detail(row), "stage": row.stage, "percent": row.percent}
+    return BeingComputedOut(body).data
+
+
+def _detail(row: KeptFigures) -> str:
+    return row.problem or "The background worker computes these figures; ask again in some seconds."

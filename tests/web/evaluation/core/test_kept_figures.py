@@ -156,6 +156,10 @@ def test_cancelled_figures_are_computed_by_nobody_until_somebody_goes_on(client,
     assert "It was cancelled" in page and "Compute now" in page and not worker.do_now()
     assert [entry.action for entry in AuditEntry.objects.filter(actor=manager)] == ["figures.cancelled"]
 
+    program, figures = Program(manager), f"projects/{project.slug}/figures/{quality(project).pk}"
+    assert program.get(f"projects/{project.slug}/quality/").json()["detail"] == "Cancelled."
+    assert program.post(f"{figures}/go-on/").json()["detail"].startswith("The background worker")
+    assert program.post(f"{figures}/cancel/").json()["detail"] == "Cancelled." and not worker.do_now()
     client.post(reverse("figures-go-on", args=[project.slug, quality(project).pk]), {"back": address})
     assert worker.do_now() and client.get(address).status_code == 200
     assert client.post(cancel).status_code == 409, "there is nothing to cancel"
