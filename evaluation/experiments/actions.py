@@ -37,6 +37,7 @@ from evaluation.models import ArmModel, Experiment, ExperimentArm
 from training.models import Run
 from training.runs.ordering import actions as runs
 from training.runs.ordering.checks import check_order
+from training.runs.ordering.reward_order import leaves_out_own_model
 
 TEST = "step-down max-T on the arms' mean ratings, over new votes and new seeds"
 Arms = Sequence[Mapping[str, Any]]
@@ -281,6 +282,11 @@ def _check_runs(
     errors: dict[str, str] = {}
     for arm in arms:
         method = METHODS[arm.method]
+        if method.needs_reward and leaves_out_own_model(arm.drawing if method.draws_examples else arm.config):
+            errors[f"arms.{arm.name}.rewards"] = (
+                "has no part for the reward model that the experiment gives its arms: add the line reward_model."
+            )
+            continue
         if method.draws_examples or (method.needs_reward and reward_model is None):
             continue
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from annotate.models import Dataset, LanguageModel, Project
 from annotate.models.prompts import ARENA, RED_TEAM
 from training.configs.rewards import reward_parts
-from training.configs.rewards.part_lines import read_parts
+from training.configs.rewards.part_lines import canonical, read_parts
 from training.core import reward_trust
 from training.core.kinds import Kind
 from training.models import Run
@@ -22,6 +23,16 @@ def named_models(project: Project, config: Any) -> dict[str, LanguageModel]:
     names = reward_parts.models_named(parts_of(config))
     models = {model.name: model for model in LanguageModel.objects.usable_in(project).filter(name__in=names)}
     return {name: models[name] for name in names if name in models}
+
+
+def leaves_out_own_model(options: Mapping[str, Any]) -> bool:
+    """Return whether options have parts of a reward, and among them not the reward model that the order names beside
+    them. Of parts that are not valid the order's check says more."""
+    try:
+        parts = read_parts(canonical(options.get("rewards", "")))
+    except ValueError:
+        return False
+    return bool(parts) and not reward_parts.takes_own_model(parts)
 
 
 def parts_of(config: Any) -> tuple[reward_parts.RewardPart, ...]:

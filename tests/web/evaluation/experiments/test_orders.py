@@ -48,6 +48,7 @@ def test_prompts_are_those_of_the_annotations(project, order):
         ({"arms": [{"method": "magic"}]}, "arms.0.method"),
         ({"arms": [{"method": "dpo", "config": {"beta": -1}}]}, "arms.0.config.beta"),
         ({"arms": [{"method": "dpo"}, {"method": "dpo"}]}, "arms"),
+        ({"arms": [{"method": "ppo", "config": {"rewards": "length maximum=9"}}]}, "arms.PPO.rewards"),
         ({"arms": [{"method": "dpo", "sweep": {"beta": [0.1] * 5000, "epochs": [1.0] * 5000}}]}, "arms.0.sweep"),
         ({"arms": [{"method": "dpo", "name": "a\x00b"}]}, "arms"),
         ({"name": "a\x00b"}, "name"),
