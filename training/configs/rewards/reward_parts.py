@@ -7,12 +7,17 @@ judge's grade is scaled to 0 to 1, and a reward model gives its score in standar
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from common.languages import language_tags
 from training.configs.options import option
 
 _FAR = 1e9
+_LARGEST_PATTERN = 100_000  # characters, each count in braces laid out
+_COUNTED = re.compile(r"\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +88,7 @@ class RegexPart(RewardPart):
         errors = super().problems()
         if not self.pattern:
             return errors | {"pattern": r"is missing; give a regular expression, such as pattern='Answer: \d+'."}
-        import regex  # the processes that never read a pattern need not load it
-
-        try:
-            regex.compile(self.pattern)
-        except regex.error as error:
-            errors["pattern"] = f"is no regular expression: {error}; correct it."
-        return errors
+        return errors | ({"pattern": text} if (text := pattern_problem(self.pattern)) else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +106,51 @@ class JsonSchemaPart(RewardPart):
         try:
             schema = json.loads(self.schema)
             jsonschema.Draft202012Validator.check_schema(schema)
-        except (ValueError, RecursionError) as error:
+            problems = ((pattern, pattern_problem(pattern)) for pattern in _patterns_in(schema))
+            bad = next(((pattern, text) for pattern, text in problems if text), None)
+        except RecursionError:
+            errors["schema"] = "is nested too deeply; use fewer levels."
+        except ValueError as error:
             errors["schema"] = f"is no JSON: {error}; correct it."
         except jsonschema.SchemaError as error:
             errors["schema"] = f"is no JSON schema: {error.message[:200]}; correct it."
+        else:
+            errors |= {"schema": f"has the pattern {bad[0][:60]!r}, which {bad[1]}"} if bad else {}
         return errors
+
+
+def pattern_problem(pattern: str) -> str:
+    """Return what is wrong with a regular expression; "" where nothing is.
+
+    The compiler lays out counted repeats, those within each other too: (a{9999}){9999} would take all memory there is.
+    So the size that all counts together may make is bounded before anything is compiled.
+    """
+    import regex  # the processes that never read a pattern need not load it
+
+    size = max(len(pattern), 1)
+    for low, high in _COUNTED.findall(pattern):
+        size *= max(int(low[-9:] or 0), int(high[-9:] or 0), 1)
+        if size > _LARGEST_PATTERN:
+            return "has counts in braces that make it too large; use smaller counts, or + and *."
+    if size > _LARGEST_PATTERN:
+        return "is too long; shorten it."
+    try:
+        regex.compile(pattern)
+    except (regex.error, RecursionError) as error:
+        return f"is no regular expression: {error}; correct it."
+    return ""
+
+
+def _patterns_in(schema: Any) -> Iterator[str]:
+    """Yield the regular expressions in a schema."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("pattern"), str):
+            yield schema["pattern"]
+        if isinstance(schema.get("patternProperties"), dict):
+            yield from schema["patternProperties"]
+    inner = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    for value in inner:
+        yield from _patterns_in(value)
 
 
 @dataclass(frozen=True, kw_only=True)
