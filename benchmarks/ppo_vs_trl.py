@@ -56,7 +56,7 @@ def main() -> None:
         if "speed" in arguments.parts:
             _speed(results, timed_work(model, arguments.episodes, arguments.new_tokens), arguments, Path(scratch))
         if "roofline" in arguments.parts:
-            _roofline(results, timed_work(model, arguments.episodes, arguments.new_tokens))
+            _roofline(results, timed_work(model, arguments.episodes, arguments.new_tokens), _adapters(arguments))
         if "matched" in arguments.parts:
             _matched(results, model, arguments, Path(scratch))
     report = table(results.found)
@@ -110,7 +110,14 @@ def _speed(results: Results, work: Work, arguments: argparse.Namespace, scratch:
             print(name, run, file=sys.stderr)
 
 
-def _roofline(results: Results, work: Work) -> None:
+def _adapters(arguments: argparse.Namespace) -> list[str]:
+    """Return the adapters of ours that are profiled and matched: those of the contestants, as far as they are of the
+    headline."""
+    chosen = {CONTESTANTS[name].adapters for name in arguments.only}
+    return [adapters for adapters in ("lora", "top") if adapters in chosen] or ["lora", "top"]
+
+
+def _roofline(results: Results, work: Work, profiled: list[str]) -> None:
     """By the tokens that each contestant of ours drew, in the dtype it ran in; the matrix rate is measured now."""
     rates: dict[str, float] = {}
     for name, runs in results.found.get("speed", {}).items():
@@ -126,7 +133,7 @@ def _roofline(results: Results, work: Work) -> None:
             "roofline", name, {"operations": least, "rate": rates[who.dtype], "least_seconds": least_seconds,
                                "share": least_seconds / seconds},
         )  # fmt: skip
-    for adapters in ("lora", "top"):
+    for adapters in profiled:
         results.keep("profile", f"ours, {adapters}", ppo_roofline.profile(work, adapters))
 
 
@@ -135,7 +142,7 @@ def _matched(results: Results, model: Path, arguments: argparse.Namespace, scrat
         results.keep("matched", "the parent", {"behaviour": ppo_matched.behaviour(model, model, arguments.new_tokens)})
     for seed in arguments.seeds:
         work = ppo_matched.matched_work(model, 3e-4, seed, arguments.matched_episodes, arguments.new_tokens)
-        ours = {f"ours, {adapters}, seed {seed}": Contestant(adapters) for adapters in ("lora", "top")}
+        ours = {f"ours, {adapters}, seed {seed}": Contestant(adapters) for adapters in _adapters(arguments)}
         found = {name: _trained(results, name, work, who, None, scratch, {}) for name, who in ours.items()}
         if not arguments.trl_python:
             continue
