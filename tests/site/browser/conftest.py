@@ -37,7 +37,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def forms(site: Site) -> None:
     """A project for each judging form, with people for the tests of each kind (tests/support/sites/fill_judging.py)."""
-    people = ("kay", "toni", "axel", "dora", "uma", "rita:manager")
+    people = ("kay", "toni", "axel", "dora", "uma", "rita:manager", "pia:manager")
     command = [sys.executable, "-m", "tests.support.sites.fill_judging", *people]
     subprocess.run(command, cwd=ROOT, env=site.environment, check=True)
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from playwright.sync_api import expect
 
 from tests.site.browser.judging import gone, press, shown
+from tests.support.factories import PASSWORD
+from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -75,3 +80,18 @@ def test_nothing_on_the_page_names_a_model(site, sign_in):
     expect(page.locator("#answer-b")).to_be_visible()
     assert not {"heron", "kestrel"} & set(page.content().lower().replace("/", " ").split())
     assert "heron" not in page.content().lower()
+
+
+@pytest.mark.thorough
+def test_the_pictures_of_the_documentation_are_taken_by_a_script(site, forms, browser, tmp_path):
+    """Two of them: a form on a phone, and a page."""
+    take = [sys.executable, "docs/take_pictures.py", "--url", site.url, "--folder", str(tmp_path), "--user", "pia"]
+    take += ["--password", PASSWORD]
+    for what in (
+        ["--forms", "--only", "judge-rate", "--screens", "phone"],
+        ["--project", "judge-rate", "--only", "leaderboard", "--screens", "dark"],
+    ):
+        subprocess.run([*take, *what], cwd=ROOT, env=site.environment, check=True, timeout=300)
+    pictures = sorted(tmp_path.glob("*.png"))
+    assert [path.name for path in pictures] == ["judge-rate-phone.png", "leaderboard-dark.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)

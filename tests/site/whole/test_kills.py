@@ -12,7 +12,7 @@ import pytest
 from annotate.simulation import session
 from annotate.simulation.annotator import Annotator, Habits
 from tests.support.factories import PASSWORD
-from tests.support.processes import kill_hard, until
+from tests.support.processes import answers, kill_hard, until
 from tests.support.sites.site import Site, filled_site
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def queue_sampling(site: Site, name: str) -> int:
-    """A real run that takes some seconds: the number of its row."""
+    """A real run of six portions of answers: the number of its row."""
     with site.api("rita") as api:
         answer = api.post(
             "runs/",
@@ -38,7 +38,7 @@ def queue_sampling(site: Site, name: str) -> int:
                 "name": name,
                 "parent": site.made["models"][0],
                 "dataset": site.made["dataset"],
-                "config": {"completions_per_prompt": PER_PROMPT, "max_new_tokens": 192, "batch_size": 8},
+                "config": {"completions_per_prompt": PER_PROMPT, "max_new_tokens": 24, "batch_size": 4},
             },
         )
     assert answer.status_code == 201, answer.text
@@ -54,36 +54,68 @@ RECIPE, MODEL_SERVER = "training.recipes.sample", "training.recipes.serve"
 
 # The plain run kills workers and recipes in training/runs/test_worker.py, and a web process below.
 @pytest.mark.thorough
-@pytest.mark.parametrize("victim", [RECIPE, "run_worker", "uvicorn", MODEL_SERVER, "config.runner"])
-def test_a_run_ends_well_and_once_whatever_is_killed(site: Site, victim: str):
-    run = queue_sampling(site, f"without {victim}")
-    until(lambda: site.process(RECIPE), 240, "the recipe starts")
-    until(
-        lambda: site.query("select step from training_run where id = ?", run)[0][0] > 0, 240, "the run makes progress"
-    )
-    recipe = site.process(RECIPE)
-    assert recipe is not None and state_of(site, run) == "running"
-    if victim == "config.runner":
-        assert site.runner is not None
-        below = psutil.Process(site.runner.pid).children(recursive=True)
-        site.runner.kill()
-        site.runner.wait()
-        _, alive = psutil.wait_procs(below, timeout=15)
-        assert not alive, "orphans keep a port or a core"
-        site.start()
-    else:
-        process = site.process(victim)
-        assert process is not None
-        kill_hard(process.pid)
-        until(lambda: (again := site.process(victim)) and again.pid != process.pid, 240, f"{victim} is there again")
+def test_runs_end_well_and_once_whatever_is_killed(site: Site):
+    """Each process is killed while a run is under way, and comes again."""
+    first = queue_sampling(site, "processes are killed")
+    for victims in ([RECIPE], ["run_worker"], ["uvicorn", MODEL_SERVER]):
+        killed = [(victim, at_work(site, first, victim)) for victim in victims]
+        for _, process in killed:
+            kill_hard(process.pid)
+        for victim, process in killed:
+            comes_again(site, victim, process)
+    the_arena_answers_again(site)
 
+    second = queue_sampling(site, "all is killed")
+    at_work(site, second, RECIPE)
+    assert site.runner is not None
+    below = psutil.Process(site.runner.pid).children(recursive=True)
+    site.runner.kill()
+    site.runner.wait()
+    _, alive = psutil.wait_procs(below, timeout=60)
+    assert not alive, "orphans keep a port or a core"
+    site.start()
+    ended_well_and_once(site, first, losses=2)
+    ended_well_and_once(site, second, losses=1)
+
+
+def comes_again(site: Site, victim: str, killed: psutil.Process) -> None:
+    until(lambda: (again := site.process(victim)) and again.pid != killed.pid, 240, f"{victim} is there again")
+
+
+def ended_well_and_once(site: Site, run: int, *, losses: int) -> None:
     until(lambda: state_of(site, run) not in ("queued", "running"), 300, "the run ends")
     assert state_of(site, run) == "succeeded", site.query("select reason, remedy from training_run where id = ?", run)
     rows = "from annotate_completion c join training_run_completions r on r.completion_id = c.id where r.run_id = ?"
     assert site.query(f"select count(*) {rows}", run) == [(site.made["in_dataset"] * PER_PROMPT,)]
     assert site.query(f"select count(*) {rows} group by c.prompt_id having count(*) <> {PER_PROMPT}", run) == []
-    ended = site.query("select count(*) from training_attempt where run_id = ? and state = 'succeeded'", run)
-    assert ended == [(1,)]
+    attempts = [
+        state for (state,) in site.query("select state from training_attempt where run_id = ? order by id", run)
+    ]
+    assert len(attempts) == losses + 1 and attempts.index("succeeded") == losses, attempts
+
+
+def at_work(site: Site, run: int, victim: str) -> psutil.Process:
+    """Return that process of the site, once the recipe has gone on from where it is now."""
+    before = kept(site, run)
+    until(lambda: site.process(RECIPE) and kept(site, run) > before, 600, "the recipe goes on")
+    process = site.process(victim)
+    assert process is not None and state_of(site, run) == "running"
+    return process
+
+
+def kept(site: Site, run: int) -> int:
+    """Return how many answers the recipe has written: a portion more at once."""
+    file = site.data / "runs" / f"{run:06d}" / "completions.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def the_arena_answers_again(site: Site) -> None:
+    """Ask it while its model server starts: it says so, and answers in the end."""
+    ask = {"project": site.made["project"], "text": "What is a lighthouse for?"}
+    until(lambda: answers(site.url), 120, "the web process answers")
+    with site.api("anna") as api:
+        assert api.post("battles/", json=ask).status_code < 500
+        until(lambda: api.post("battles/", json=ask).json().get("ready"), 120, "a battle on the restarted model server")
 
 
 def test_no_acknowledged_vote_is_lost_and_none_is_stored_twice_when_the_web_process_is_killed(site: Site):
@@ -113,14 +145,3 @@ def test_no_acknowledged_vote_is_lost_and_none_is_stored_twice_when_the_web_proc
     assert [b - a for a, b in zip(before, after, strict=True)] == [report.judged["rate"], report.judged["compare"]]
     twice = "select assignment_id from annotate_{} where assignment_id is not null group by 1 having count(*) > 1"
     assert not any(site.query(twice.format(table)) for table in ("rating", "comparison"))
-
-
-@pytest.mark.thorough
-def test_the_arena_says_so_while_its_model_server_is_gone_and_answers_again_after(site: Site):
-    server = site.process(MODEL_SERVER)
-    assert server is not None
-    ask = {"project": site.made["project"], "text": "What is a lighthouse for?"}
-    with site.api("anna") as api:
-        kill_hard(server.pid)
-        assert api.post("battles/", json=ask).status_code < 500
-        until(lambda: api.post("battles/", json=ask).json().get("ready"), 120, "a battle on the restarted model server")

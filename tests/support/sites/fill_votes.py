@@ -20,7 +20,7 @@ from annotate.models import User  # noqa: E402
 from tests.support import factories  # noqa: E402
 from tests.support.tiny_model import make_elsewhere  # noqa: E402
 
-PROMPTS, LIKED, DISLIKED = 60, ("Yes, the sea.", "Yes, the moon."), ("No.", "Never.")
+PROMPTS, LIKED, DISLIKED = 44, ("Yes, the sea.", "Yes, the moon."), ("No.", "Never.")
 
 
 def main() -> dict[str, object]:
