@@ -88,7 +88,10 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
 def _draw_together(
     project: Project, member: Membership | None, user: User, kinds: list[str], look: Look, urgent: list[UrgentPair]
 ) -> Assignment | None:
-    """Return the next item of the queue, while others draw other ones; None where it takes more than that."""
+    """Return the item in the user's hands, or the next item of the queue, while others draw other ones; None where it
+    takes more than that."""
+    if look.holds_something and (held := held_by(project, user, kinds).first()) and not held.is_ahead:
+        return held
     if not look.is_plain or not kinds or urgent:
         return None
     prerequisites.check(project, member)

@@ -76,6 +76,14 @@ def test_somebody_is_handed_another_prompt_while_the_first_is_not_stored_yet(pro
     assert one.prompt_id != other.prompt_id
 
 
+def test_who_holds_an_item_gets_it_again_while_another_one_is_not_stored_yet(project: Project) -> None:
+    first, second = make_user(project), make_user(project)
+    held = draw(project, second)
+    with transaction.atomic():
+        draw(project, first)
+        assert Elsewhere(lambda: draw(project, second)).done() == held
+
+
 def test_the_last_item_goes_to_one_of_two(project: Project) -> None:
     users = [make_user(project) for _ in range(4)]
     for user in users[:2]:
