@@ -188,7 +188,7 @@ SUMMARIES: dict[str, dict[str, str]] = {
         "POST projects/{slug}/experiments/{id}/cancel/": "Cancel an experiment",
         "GET projects/{slug}/rounds/": "List rounds",
         "POST projects/{slug}/rounds/": "Order rounds",
-        "GET projects/{slug}/rounds/{id}/": "Read what came of rounds",
+        "GET projects/{slug}/rounds/{id}/": "Read rounds and their results",
         "POST projects/{slug}/rounds/{id}/pause/": "Pause rounds",
         "POST projects/{slug}/rounds/{id}/go-on/": "Go on with paused rounds",
         "POST projects/{slug}/rounds/{id}/review/": "Say what a look at a round's model has shown",
