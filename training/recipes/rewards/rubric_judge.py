@@ -22,6 +22,7 @@ import torch
 
 from annotate.core.chat_api.asking import Asker, Refusal, Stopped
 from annotate.core.chat_api.prices import cost_of
+from annotate.core.chat_api.refusals import Kind
 from common.judging import rubrics
 from common.judging.verdicts import grade_of
 from training.configs.rewards.reward_parts import JudgePart
@@ -44,6 +45,8 @@ from training.recipes.rewards.part_scores import Answered, PartScore
 
 MOST_UNREAD = 0.5  # of a batch's replies: beyond it the judge does not follow the rubric
 _KEPT = 2000  # characters of a reply
+# After all tries. Another refusal is of that answer alone, which may be too long for the judge or offend its provider.
+_LOST = frozenset({Kind.FAILED, Kind.TIME_OUT, Kind.CUT, Kind.THROTTLED})
 
 
 class RubricJudge:
@@ -83,7 +86,7 @@ class RubricJudge:
         return PartScore(values, watched={"cost": spent, "lost": lost})
 
     def _value(self, key: str) -> float:
-        """Return a grade as 0 to 1; the mean so far where the reply held none."""
+        """Return a grade as 0 to 1; the mean so far where the reply held none, or the judge refused that answer."""
         grade = self.row_by_key[key]["grade"] if key in self.row_by_key else None
         return self._mean() if grade is None else _as_share(grade)
 
@@ -97,6 +100,7 @@ class RubricJudge:
         todo = iter(waiting.items())
         under_way: set[Future[Row]] = set()
         failure: RecipeFailure | None = None
+        refusals: list[Refusal] = []
         asked: list[Row] = []
         with ThreadPoolExecutor(self.asker.endpoint.concurrency) as pool:
             left = len(waiting)
@@ -116,13 +120,17 @@ class RubricJudge:
                     except Stopped:
                         continue
                     except Refusal as refusal:
-                        failure = failure or endpoint_words.failure_of(refusal)
+                        refusals.append(refusal)
+                        if refusal.of_all or refusal.kind in _LOST:
+                            failure = failure or endpoint_words.failure_of(refusal)
                         continue
                     asked.append(row)
                     self.row_by_key[row["key"]] = row
                     self.budget.note([row])
                 if failure is None and self.budget.is_blind:
                     failure = endpoint_words.uncounted()
+        if failure is None and len(refusals) > MOST_UNREAD * len(waiting):
+            failure = endpoint_words.failure_of(refusals[0])
         return failure or _unreadable(asked)
 
     def _grade(self, key: str, pair: tuple[list[Row], str]) -> Row:

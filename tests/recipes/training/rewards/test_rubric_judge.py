@@ -84,6 +84,16 @@ def test_a_judge_that_is_lost_ends_the_run_or_counts_for_all_alike(tmp_path, los
             assert done.value.tolist() == [0.5] * 4 and done.watched["lost"].tolist() == [1] * 4
 
 
+def test_an_answer_that_alone_is_too_long_counts_as_the_mean(tmp_path):
+    with keyed_api(key=KEY, answer=by_words, context=3000) as api:
+        judge = judge_of(tmp_path / "run", api)
+        assert grades(judge, 2) == [0, 1]
+        answered = Answered(ASKED, [*TEXTS[:3], "word " * 1000], [""] * 4, {}, None)
+        assert judge(answered).value.tolist() == pytest.approx([0, 1, 1, 2 / 3])
+        with pytest.raises(RecipeFailure, match="do not fit"):
+            judge(Answered(ASKED[:1], ["other " * 1000], [""], {}, None))
+
+
 def test_it_stops_at_max_cost(tmp_path):
     with keyed_api(key=KEY, answer=by_words) as api:
         judge = judge_of(tmp_path / "run", api, "max_cost=0.0005")
