@@ -90,7 +90,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     def fit_head() -> tuple[Priors, list[Trial], Head]:
         priors, trials = annotator_effects.choose_priors(design, observed, prompts, folds, best.ridge)
         run.progress("Testing whether the annotations follow anything", 0, 1)
-        reward_choice.refuse_what_follows_nothing(design, observed, feedback, folds, best.ridge, priors, spec.seed)
+        reward_choice.refuse_what_follows_nothing(design, observed, feedback, folds, best, priors, spec.seed)
         run.progress("Fitting the head", 0, 1)
         return priors, trials, head_fit.fit(design, annotations, best.ridge, priors=priors)
 

@@ -111,7 +111,13 @@ def table(candidates: list[Candidate]) -> list[dict[str, Any]]:
 
 
 def refuse_what_follows_nothing(
-    design: Design, observed: Observations, feedback: Feedback, folds: Tensor, ridge: float, priors: Priors, seed: int
+    design: Design,
+    observed: Observations,
+    feedback: Feedback,
+    folds: Tensor,
+    best: Candidate,
+    priors: Priors,
+    seed: int,
 ) -> None:
     """Refuse annotations that cross-validation cannot tell from chance: many may still be noise.
 
@@ -119,7 +125,7 @@ def refuse_what_follows_nothing(
     most of them are errors.
     """
     inside = observed.among(folds >= 0)
-    scores = head_fit.out_of_fold(design, observed, folds, ridge, priors)
+    scores = head_fit.out_of_fold(design, observed, folds, best.ridge, priors, best.heads)
     evidence = reward_evidence.slope(scores, inside, feedback.prompts)
     if evidence is not None and evidence.lower > 0:
         return

@@ -52,6 +52,7 @@ class Candidate:
     nll: float
     accuracy: float | None  # on pairs, None when there are none
     losses: Tensor = field(repr=False)  # (P,) of each prompt, summed: what two candidates are compared on
+    heads: tuple[Head, ...] = field(repr=False, default=())  # of the folds: where later fits to them start
 
 
 class Problem:
@@ -169,8 +170,9 @@ def cross_validate(
     parts = folds_of(observed, folds)
     with one_thread():
         for features, design in designs:
-            for ridge, loss in penalty_path(design, parts):
-                candidates.append(Candidate(features, ridge, loss.nll, loss.accuracy, loss.by_prompt(prompts)))
+            for ridge, loss, heads in penalty_path(design, parts):
+                losses = loss.by_prompt(prompts)
+                candidates.append(Candidate(features, ridge, loss.nll, loss.accuracy, losses, tuple(heads)))
                 report(candidates[-1])
             del design  # else it is in memory while the next is computed
     return candidates
@@ -223,13 +225,13 @@ def _fit_fold(design: Design, part: Fold, ridge: float, priors: Priors, start: H
     return fit(design, part.training, ridge, priors=priors, tolerance=1e-6, faint=FAINT, start=start)
 
 
-def penalty_path(design: Design, parts: list[Fold]) -> Iterator[tuple[float, HeldOutLoss]]:
-    """Yield ever weaker penalties, until the held-out likelihood has worsened twice in a row."""
+def penalty_path(design: Design, parts: list[Fold]) -> Iterator[tuple[float, HeldOutLoss, list[Head]]]:
+    """Yield ever weaker penalties, with the folds' heads, until the held-out likelihood has worsened twice in a row."""
     best, worse = float("inf"), 0
     heads: list[Head] | None = None
     for ridge in RIDGES:
         loss, heads = held_out_loss(design, parts, ridge, starts=heads)
-        yield ridge, loss
+        yield ridge, loss, heads
         best, worse = (loss.nll, 0) if loss.nll < best else (best, worse + 1)
         if worse == 2:
             return
@@ -238,14 +240,24 @@ def penalty_path(design: Design, parts: list[Fold]) -> Iterator[tuple[float, Hel
 def best_ridge(design: Design, observed: Observations, folds: Tensor) -> float:
     """Return the penalty with the lowest cross-validated loss, for features that are settled."""
     with one_thread():
-        return min(penalty_path(design, folds_of(observed, folds)), key=lambda pair: pair[1].nll)[0]
+        return min(penalty_path(design, folds_of(observed, folds)), key=lambda step: step[1].nll)[0]
 
 
-def out_of_fold(design: Design, observed: Observations, folds: Tensor, ridge: float, priors: Priors = TODAY) -> Tensor:
-    """Return (N,) each completion scored by a head that saw none of its prompt's annotations; 0 where `folds` is -1."""
+def out_of_fold(
+    design: Design, observed: Observations, folds: Tensor, ridge: float, priors: Priors = TODAY,
+    starts: Sequence[Head | None] = (),
+) -> Tensor:  # fmt: skip
+    """Return (N,) each completion scored by a head that saw none of its prompt's annotations; 0 where `folds` is -1.
+
+    `starts` are heads of the same folds, from which the fits start.
+    """
     scores = torch.zeros(len(design), dtype=torch.float64)
     with one_thread():
-        fits = [partial(_fit_fold, part=part, ridge=ridge, priors=priors) for part in folds_of(observed, folds)]
+        parts = folds_of(observed, folds)
+        fits = [
+            partial(_fit_fold, part=part, ridge=ridge, priors=priors, start=start)
+            for part, start in zip(parts, starts or [None] * len(parts), strict=True)
+        ]
         for k, held_out_scores in enumerate(scores_of(design, design.run_each(fits))):
             scores[folds == k] = held_out_scores[folds == k]
     return scores

@@ -113,6 +113,21 @@ def test_folds_read_the_files_together(pooled, stored, observed, monkeypatch):
     assert alone[0] == 3 and alone[-1] == 3 and sum(n == 3 for n in alone) > len(alone) / 2
 
 
+def test_scores_out_of_fold_start_from_the_heads_that_chose_the_penalty(pooled, stored, observed, monkeypatch):
+    _, design = designs(pooled, stored)
+    prompts = torch.arange(N) // 2
+    candidates = head_fit.cross_validate(iter([((), design)]), observed, prompts, FOLDS)
+    best = min(candidates, key=lambda c: c.nll)
+    passes: list[int] = []
+    times = StoredFeatures.times
+    monkeypatch.setattr(StoredFeatures, "times", lambda s, w, m=None: passes.append(len(w)) or times(s, w, m))
+    anew = head_fit.out_of_fold(design, observed, FOLDS, best.ridge)
+    count = len(passes)
+    started = head_fit.out_of_fold(design, observed, FOLDS, best.ridge, starts=best.heads)
+    torch.testing.assert_close(started, anew, rtol=2e-2, atol=1e-2)
+    assert len(passes) - count < count / 2
+
+
 def test_a_fit_that_fails_lets_the_others_go_on(stored):
     everything = torch.ones(N, dtype=torch.bool)
     design = StreamedDesign(*(torch.zeros(0) for _ in range(4)), SharedPasses(stored))
