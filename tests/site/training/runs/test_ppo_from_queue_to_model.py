@@ -12,6 +12,7 @@ from annotate.labelling import assigning as assignments
 from annotate.models import LanguageModel
 from tests.support import tiny_model
 from tests.support.factories import make_model, make_project, make_user
+from tests.support.fork_servers import loaded_server
 from tests.support.training.runs import make_dataset
 from training.core.run_directory import RunDirectory
 from training.models import Review, Run
@@ -31,6 +32,7 @@ CONFIG = {
 
 @pytest.mark.thorough
 def test_a_run_waits_for_judges_pauses_at_its_bound_and_finishes_when_told(settings):
+    settings.FORK_SERVER = str(loaded_server())  # a dozen starts, each of which would load torch
     settings.REWARD_FUNCTIONS = {"vowels": "tests.support.training.ppo_runs.share_of_vowels"}
     project = make_project(eval_percent=0, overlap=1)
     researcher, judge = make_user(project, role="researcher"), make_user(project)
