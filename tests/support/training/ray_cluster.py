@@ -23,6 +23,9 @@ _TRIES = 4
 _SMALL = {
     "RAY_DISABLE_IMPORT_WARNING": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0",
     "RAY_enable_open_telemetry": "0", "RAY_worker_register_timeout_seconds": "120",
+    # A dead node is noticed after two seconds and not fifteen; one that is only slow to answer has as long as ever.
+    "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "400",
+    "RAY_prestart_worker_first_driver": "0",
 }  # fmt: skip
 
 
@@ -39,7 +42,7 @@ class RayCluster:
     def start_head(self) -> None:
         self.head = self._started(
             "--head", f"--port={self.gcs_port}", f"--dashboard-port={self.port}", "--dashboard-host=127.0.0.1",
-            "--num-cpus=0", f"--temp-dir={self.folder}", "--include-dashboard=true", *self._agent(),
+            "--num-cpus=0", f"--temp-dir={self.folder}", "--include-dashboard=true", "--no-monitor", *self._agent(),
         )  # fmt: skip
         until(self._answers, 120, "Ray's dashboard answers")
 
@@ -95,7 +98,8 @@ class RayCluster:
 
     def _agent(self) -> list[str]:
         return [f"--dashboard-agent-listen-port={free_port()}", f"--object-store-memory={_OBJECTS}",
-            "--min-worker-port=0", "--max-worker-port=0", "--disable-usage-stats"]  # fmt: skip
+            "--min-worker-port=0", "--max-worker-port=0", "--disable-usage-stats",
+            "--include-log-monitor=false"]  # fmt: skip
 
     def _started(self, *options: str, **variables: str) -> set[int]:
         """Run `ray start`; return the processes that it left. Ray gives up after 30 s, which a busy machine may need
