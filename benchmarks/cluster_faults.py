@@ -1,7 +1,7 @@
 """The demo's loop on several hosts, in peace and while one part after the other is killed: which promises hold.
 
     python -m benchmarks.cluster_faults                                 both passes, every fault; an hour on two cores
-    python -m benchmarks.cluster_faults --stages 6 --kills recipe,raylet --no-calm
+    python -m benchmarks.cluster_faults --stages 5 --kills web+storage+recipe,worker+raylet+head --no-calm
     python -m benchmarks.cluster_faults --size demo                     with the demo's own model and sizes
 
 Postgres, Redis, an S3 server, two web processes, two workers, a background worker and a Ray cluster of two raylets are
@@ -9,7 +9,8 @@ started (`cluster_site`), each with a data folder of its own, and the loop is tu
 simulated annotators, SFT, a reward model, PPO, an arena, a leaderboard. In the second pass each fault waits for a run
 that works on a node, and strikes: kill -9 of its recipe, of the raylet, of the worker that follows it, of a web
 process, of Ray's head, and a storage that refuses everybody for a minute. What was killed is started anew some seconds
-later, a raylet as a host that has nothing.
+later, a raylet as a host that has nothing. `web+recipe` strikes both at once. A run is struck once: after three
+attempts in a row that took no step it fails, as it should.
 
 Each recipe appends its start and each step to a ledger, with a token that is random for each attempt
 (`training.core.step_ledger`). A table says what was promised and what was seen; the exit status is 1 where a promise
@@ -24,8 +25,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from psutil import NoSuchProcess, Process
 
 from benchmarks.cluster_promises import Promise, promises_of
 from benchmarks.cluster_site import ClusterSite, cluster_site
@@ -35,7 +39,7 @@ from tests.support.processes import ROOT, until
 KILLS = ("recipe", "raylet", "worker", "web", "head", "storage")
 _AGAIN_SECONDS = 5.0  # until what was killed is started anew
 _WORKS = """
-    select run.id, attempt.worker, run.kind from training_attempt attempt
+    select run.id, attempt.number, attempt.worker, run.kind from training_attempt attempt
     join training_run run on run.id = attempt.run_id join annotate_project project on project.id = run.project_id
     where attempt.state = 'running' and run.state = 'running' and attempt.node <> '' and project.slug = %s
     order by run.id
@@ -60,54 +64,63 @@ class Faults:
         self.site, self.project, self.gone_seconds = site, project, gone_seconds
         self.began = time.monotonic()
         self.done: list[Fault] = []
+        self._struck: set[int] = set()
 
-    def strike(self, what: str, is_over: Callable[[], bool]) -> None:
-        """Wait for a run that works, and strike it. A loop that is over meanwhile leaves the fault out."""
-        before = {fault.run for fault in self.done}
+    def strike(self, group: str, is_over: Callable[[], bool]) -> None:
+        """Wait for a run that works, and strike it by each fault of the group. A loop that is over meanwhile leaves
+        them out."""
         while not is_over():
-            working = [one for one in self._working() if one[0] not in before]
-            if working:
-                run, worker, kind = working[0]
-                if self._do(what, run, worker.partition("@")[0]):
-                    self.done.append(Fault(what, run, kind, time.monotonic() - self.began))
-                    print(
-                        f"  {self.done[-1].seconds:5.0f} s  fault: {what}, while run {run} ({kind}) works", flush=True
-                    )
-                    return
+            working = [one for one in self._working() if one[0] not in self._struck]
+            if working and self._do(group.split("+"), *working[0]):
+                return
             time.sleep(0.5)
 
     def _working(self) -> list[tuple]:
         return self.site.query(_WORKS, self.project)
 
-    def _do(self, what: str, run: int, worker: str) -> bool:
+    def _do(self, names: list[str], run: int, attempt: int, worker: str, kind: str) -> bool:
         """Strike, and start anew what was killed; return whether there was what to strike."""
+        recipes = [process for number, process in recipes_at_work() if number == run]
+        if "recipe" in names and not recipes:
+            return False
+        for name in names:
+            self._kill(name, recipes, worker.partition("@")[0])
+            seconds = time.monotonic() - self.began
+            self.done.append(Fault(name, run, kind, seconds))
+            print(f"  {seconds:5.0f} s  fault: {name}, while attempt {attempt} of run {run} ({kind}) works", flush=True)
+        self._struck.add(run)
+        time.sleep(max(self.gone_seconds if "storage" in names else 0, _AGAIN_SECONDS))
+        self._mend(names, worker.partition("@")[0])
+        return True
+
+    def _kill(self, name: str, recipes: list[Process], worker: str) -> None:
         site = self.site
-        if what == "recipe":
-            recipes = [process for number, process in recipes_at_work() if number == run]
+        if name == "recipe":
             for process in recipes:
-                process.kill()
-            return bool(recipes)
-        if what == "storage":
+                with suppress(NoSuchProcess):
+                    process.kill()
+        elif name == "storage":
             site.storage.take_away()
-            time.sleep(self.gone_seconds)
-            site.storage.bring_back()
-            return True
-        if what == "raylet":
+        elif name == "raylet":
             site.cluster.kill_raylet()
-            time.sleep(_AGAIN_SECONDS)
-            site.start_node()
-        elif what == "head":
+        elif name == "head":
             site.cluster.kill_head()
-            time.sleep(_AGAIN_SECONDS)
+        else:
+            site.kill(WEBS[0] if name == "web" else worker)
+
+    def _mend(self, names: list[str], worker: str) -> None:
+        site = self.site
+        if "storage" in names:
+            site.storage.bring_back()
+        if "web" in names:
+            site.start(WEBS[0])
+        if "worker" in names:
+            site.start(worker)
+        if "head" in names:
             site.cluster.end()
             site.cluster.start_head()
+        if "head" in names or "raylet" in names:
             site.start_node()
-        else:
-            name = WEBS[0] if what == "web" else worker
-            site.kill(name)
-            time.sleep(_AGAIN_SECONDS)
-            site.start(name)
-        return True
 
 
 def turn(site: ClusterSite, project: str, options: argparse.Namespace, kills: list[str]) -> Faults:
@@ -118,8 +131,8 @@ def turn(site: ClusterSite, project: str, options: argparse.Namespace, kills: li
     loop = subprocess.Popen(line, cwd=ROOT, env=site.environment(WEBS[0]), start_new_session=True)
     faults = Faults(site, project, options.gone_seconds)
     try:
-        for what in kills:
-            faults.strike(what, lambda: loop.poll() is not None)
+        for group in kills:
+            faults.strike(group, lambda: loop.poll() is not None)
         code: int | str = loop.wait(options.most_minutes * 60)
     except subprocess.TimeoutExpired:
         code = f"none within {options.most_minutes:g} minutes"
@@ -152,12 +165,13 @@ def main(arguments: list[str]) -> int:
         site.wait_until_served()
         until(lambda: _is_at_rest(site), 300, "no run is left at work")
         faults = [fault for one in passes.values() for fault in one.done]
+        asked = sum(len(group.split("+")) for group in options.kills)
         promises = promises_of(site, list(passes))
         promises.append(
             Promise(
                 "each fault struck a run at work",
-                f"{len(faults)} of {len(options.kills)}: {', '.join(f'{f.what} ({f.kind})' for f in faults)}",
-                len(faults) == len(options.kills),
+                f"{len(faults)} of {asked}: {', '.join(f'{f.what} ({f.kind})' for f in faults)}",
+                len(faults) == asked,
             )
         )
         status = report(promises)
@@ -177,7 +191,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=("tiny", "demo"), default="tiny")
     parser.add_argument("--stages", type=int, default=15, help="of the demo's, from the first")
-    parser.add_argument("--kills", default=",".join(KILLS), help="in this order; empty for none")
+    parser.add_argument("--kills", default=",".join(KILLS), help="in this order, a+b at once; empty for none")
     parser.add_argument(
         "--calm", action=argparse.BooleanOptionalAction, default=True, help="a pass without faults first"
     )
@@ -186,7 +200,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, default=None, help="where the data goes when a promise was broken")
     options = parser.parse_args(arguments)
     options.kills = [name for name in options.kills.split(",") if name]
-    if unknown := set(options.kills) - set(KILLS):
+    if unknown := {name for group in options.kills for name in group.split("+")} - set(KILLS):
         parser.error(f"--kills: {', '.join(sorted(unknown))} is none of {', '.join(KILLS)}")
     return options
 

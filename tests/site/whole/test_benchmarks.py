@@ -73,7 +73,10 @@ SMALL = {
     "calibration": ("--arenas 1 --streams 4 --votes 50", "any of three buttons"),
     "choices_vs_lm_eval": ("{model} {folder} --repeats 1 --pairs 8", "| lm-eval |"),
     "clean_vs_dirty": ("--documents 150 --tokens 4096 --size 1M", "all: dirty"),
-    "cluster_faults": ("--stages 6 --kills recipe,raylet --no-calm", "| runs finished = runs asked | 3 of 3 | kept |"),
+    "cluster_faults": (
+        "--stages 5 --kills web+storage+recipe,worker+raylet+head --gone-seconds 5 --no-calm",
+        "| each fault struck a run at work | 6 of 6: ",
+    ),
     "contract": ("--roles annotator manager --only /flags/ --examples 2", "| manager | 3 |"),
     "experiment_errors": ("--arenas 3 --last 0", '"family-wise"'),
     "holds": ("--seconds 2 --warm-up 1 --busy 0 --votes 50 --most-ms 60000", '"tracebacks": 0'),
