@@ -16,6 +16,7 @@ from training.recipes.ppo import drift as ppo_drift
 from training.recipes.ppo import rollouts as ppo_rollouts
 from training.recipes.ppo import update as ppo_update
 from training.recipes.reward.reward_model import RewardModel
+from training.recipes.rewards.scoring import Scorer
 from training.rl.value import ValueHead
 
 WORDS = ["the quick brown fox jumps over the lazy dog " * 3, "a stitch in time saves nine " * 4] * 8
@@ -286,11 +287,10 @@ def test_answers_that_moved_show_in_what_the_reward_model_reads():
     inputs = torch.randn(64, 20, generator=torch.Generator().manual_seed(0))
     spread = ppo_drift.Spread.of(inputs)
 
-    class Known:
-        model = type("Model", (), {"score_mean": 0.0, "score_std": 1.0})()
-
-    at_home = ppo_drift.figures(Known(), spread, inputs, torch.zeros(64))
-    moved = ppo_drift.figures(Known(), spread, inputs + 2, torch.tensor([5.0] * 16 + [0.0] * 48))
+    known = Scorer("known", lambda *_given: None)
+    known.model = type("Model", (), {"score_mean": 0.0, "score_std": 1.0})()
+    at_home = ppo_drift.figures(known, spread, inputs, torch.zeros(64), {})
+    moved = ppo_drift.figures(known, spread, inputs + 2, torch.tensor([5.0] * 16 + [0.0] * 48), {})
     assert at_home["input_shift"] == pytest.approx(0, abs=1e-5) and at_home["input_distance"] == pytest.approx(
         1, abs=0.1
     )

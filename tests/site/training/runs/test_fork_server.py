@@ -100,8 +100,10 @@ def test_a_worker_has_recipes_forked_once_it_has_loaded_what_they_need(tmp_path,
     local.stop(handle, 0)
     local.forget(handle)
     until(local._own_server[-1].exists, 300)
+    (tmp_path / "pids.txt").unlink(missing_ok=True)
     handle = local.submit(tmp_path, SLEEPER)
     assert isinstance(local._children[handle].process, ForkedProcess)
+    until((tmp_path / "pids.txt").exists, 60)  # it ignores SIGTERM while it starts its child
     local.stop(handle, 60)
     assert local.poll(handle) == -signal.SIGTERM
     local.forget(handle)

@@ -40,6 +40,7 @@ def test_a_visitor_sees_arena_and_leaderboard(client, project):
         "Leaderboard",
         "Benchmarks",
         "Experiments",
+        "Rounds",
         "Promotion",
         "Next questions",
         "Cost",

@@ -17,6 +17,7 @@ from annotate.arena.battles import actions as arena
 from annotate.data import frozen_rows
 from annotate.data.datasets.actions import freeze
 from annotate.simulation import accounts
+from common import atomic_files
 from evaluation.annotator_quality import exclusion
 from evaluation.leaderboard import snapshots as leaderboard
 from evaluation.leaderboard.votes import ledger
@@ -132,7 +133,7 @@ def test_a_new_candidate_freezes_its_prompts_before_the_lock(project, base, outs
         kind="sft", name="tide-new", project=project, parent=base, output_model=made, state="succeeded",
         created_by=by, finished_at=timezone.now(),
     )  # fmt: skip
-    written, described = outside(frozen_rows, "write"), outside(frozen_rows, "_sync_folder")
+    written, described = outside(frozen_rows, "write"), outside(atomic_files, "sync_folder")
     assert enrolment.enrol(run) is not None
     assert written and described and Run.objects.filter(kind="sample").exists()
 
