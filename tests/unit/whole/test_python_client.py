@@ -24,12 +24,12 @@ PROJECTS = ("pyproject.toml", "clients/python/pyproject.toml")
 
 @pytest.fixture
 def site(assay_client: ModuleType):
-    """A client, and what answers it; how long it waited is in `waits`."""
+    """What calls, and what answers it; how long it waited is in `waits`."""
 
     def make(*answers: Any) -> tuple[Any, Script]:
         script = Script(list(answers))
-        client = assay_client.Assay("https://a.example", "secret", transport=script, sleep=script_waits.append)
-        return client, script
+        assay = assay_client.Assay("https://a.example", "secret", transport=script, sleep=script_waits.append)
+        return assay, script
 
     script_waits: list[float] = []
     make.waits = script_waits  # type: ignore[attr-defined]
@@ -62,8 +62,8 @@ def test_its_version_is_that_of_the_api_it_is_made_of():
 def test_a_list_is_read_to_its_end_and_the_token_stays_at_its_site(site, assay_client):
     rows = [as_sent(assay_client.models.Prompt, id=n) for n in range(3)]
     following = "https://evil.example/api/v1/prompts/?cursor=c2&page_size=2"
-    client, script = site(answer(200, {"next": following, "results": rows[:2]}), answer(200, {"results": rows[2:]}))
-    assert [prompt.id for prompt in client.prompts.list(project="p", page_size=2)] == [0, 1, 2]
+    assay, script = site(answer(200, {"next": following, "results": rows[:2]}), answer(200, {"results": rows[2:]}))
+    assert [prompt.id for prompt in assay.prompts.list(project="p", page_size=2)] == [0, 1, 2]
     assert [str(r.url) for r in script.requests] == [
         "https://a.example/api/v1/prompts/?page_size=2&project=p",
         "https://a.example/api/v1/prompts/?cursor=c2&page_size=2",
@@ -72,43 +72,43 @@ def test_a_list_is_read_to_its_end_and_the_token_stays_at_its_site(site, assay_c
 
 
 def test_a_refusal_names_field_and_remedy(site, assay_client):
-    client, _ = site(answer(400, {"errors": {"name": "is taken; choose another."}}))
+    assay, _ = site(answer(400, {"errors": {"name": "is taken; choose another."}}))
     with pytest.raises(assay_client.Refused) as refused:
-        client.datasets.create(project="p", kind="sft", name="a")
+        assay.datasets.create(project="p", kind="sft", name="a")
     assert (refused.value.field, refused.value.remedy) == ("name", "is taken; choose another.")
-    client, _ = site(answer(404, {"errors": {"run": "There is no run 9."}}), httpx.Response(502, text="<html>"))
+    assay, _ = site(answer(404, {"errors": {"run": "There is no run 9."}}), httpx.Response(502, text="<html>"))
     with pytest.raises(assay_client.NotFound):
-        client.runs.get(9)
+        assay.runs.get(9)
 
 
 def test_what_creates_is_repeated_with_one_key_and_the_same_bytes(site, assay_client):
     busy = answer(503, {"errors": {"server": "busy"}}, Retry_After="3")
-    client, script = site(busy, httpx.ReadError("cut"), answer(201, run(assay_client)))
-    assert client.runs.create(kind="sft", project="p", name="first", parent=None).id == 7
+    assay, script = site(busy, httpx.ReadError("cut"), answer(201, run(assay_client)))
+    assert assay.runs.create(kind="sft", project="p", name="first", parent=None).id == 7
     assert len({r.headers["Idempotency-Key"] for r in script.requests}) == len(set(script.bodies)) == 1
     assert script.bodies[0] == b'{"kind": "sft", "project": "p", "name": "first", "parent": null}'
     assert site.waits[0] == 3 and 0.5 < site.waits[1] < 2
 
 
 def test_what_could_happen_twice_is_not_repeated(site, assay_client):
-    client, script = site(httpx.ReadError("cut"))
+    assay, script = site(httpx.ReadError("cut"))
     with pytest.raises(assay_client.Unreachable):
-        client.runs.cancel(7)
-    client, script = site(httpx.ConnectError("refused"), answer(429, {}), answer(200, run(assay_client)))
-    assert client.runs.cancel(7).state == "queued" and len(script.requests) == 3
+        assay.runs.cancel(7)
+    assay, script = site(httpx.ConnectError("refused"), answer(429, {}), answer(200, run(assay_client)))
+    assert assay.runs.cancel(7).state == "queued" and len(script.requests) == 3
 
 
 def test_a_file_is_streamed_and_sent_again_from_where_it_began(site, assay_client):
     file = io.BytesIO(b"skipped" + b"x" * 3_000_000)
     file.seek(7)
     imported = as_sent(assay_client.models.FileImport, rate=0)
-    client, script = site(httpx.ReadError("cut"), answer(201, imported))
-    assert client.imports.create(project="p", file=file, dry_run=False).rate == 0.0
+    assay, script = site(httpx.ReadError("cut"), answer(201, imported))
+    assert assay.imports.create(project="p", file=file, dry_run=False).rate == 0.0
     assert script.largest <= 1 << 20 and len(set(script.bodies)) == 1
     fields = script.bodies[0].replace(b"x", b"")
     assert b'name="dry_run"\r\n\r\nfalse' in fields and b"skipped" not in fields
     with pytest.raises(ValueError, match="give a path"):
-        client.imports.create(project="p", file=_Pipe())
+        assay.imports.create(project="p", file=_Pipe())
 
 
 class _Pipe(io.RawIOBase):
@@ -121,8 +121,8 @@ def test_a_figure_that_is_being_computed_is_waited_for(site, assay_client):
         {"detail": "", "stage": "votes", "percent": 10},
         as_sent(assay_client.models.Combined, votes=3),
     )
-    client, script = site(answer(202, computing), answer(202, computing), answer(200, combined))
-    assert client.leaderboard.with_judge(project="p", judge_model=1).votes == 3
+    assay, script = site(answer(202, computing), answer(202, computing), answer(200, combined))
+    assert assay.leaderboard.with_judge(project="p", judge_model=1).votes == 3
     assert len(script.requests) == 3 and site.waits == [0.5, 1.0]
 
 
@@ -130,31 +130,27 @@ def test_a_freeze_is_followed_to_its_dataset(site, assay_client):
     models = assay_client.models
     order = as_sent(models.Freeze, id=3, name="pairs", state="queued")
     done = order | {"state": "done", "percent": 100, "dataset": 5}
-    client, _ = site(
+    assay, _ = site(
         answer(202, order), answer(200, order), answer(200, done), answer(200, as_sent(models.Dataset, id=5))
     )
     lines: list[str] = []
-    assert (
-        client.follow(client.datasets.create(project="p", kind="sft", name="pairs"), on_progress=lines.append).id == 5
-    )
+    assert assay.follow(assay.datasets.create(project="p", kind="sft", name="pairs"), on_progress=lines.append).id == 5
     assert lines == ["dataset 'pairs': queued, 0 %", "dataset 'pairs': done, 100 %"]
 
 
 def test_a_run_that_fails_says_why_and_what_to_do(site, assay_client):
     failed = {"state": "failed", "reason": "Out of memory.", "remedy": "Lower batch_size."}
-    client, _ = site(*(answer(200, run(assay_client, **known)) for known in ({}, {"state": "running"}, failed)))
+    assay, _ = site(*(answer(200, run(assay_client, **known)) for known in ({}, {"state": "running"}, failed)))
     with pytest.raises(assay_client.WorkFailed, match=r"Out of memory\. Lower batch_size.") as raised:
-        client.follow(client.runs.get(7))
+        assay.follow(assay.runs.get(7))
     assert raised.value.work.state == "failed"
 
 
 def test_an_answer_of_another_version_is_read_as_far_as_it_goes(site, assay_client):
-    client, _ = site(
-        *(answer(200, run(assay_client, **known)) for known in ({"new": 1, "state": "odd"}, {"step": "x"}))
-    )
-    assert client.runs.get(7).state == "odd"
+    assay, _ = site(*(answer(200, run(assay_client, **known)) for known in ({"new": 1, "state": "odd"}, {"step": "x"})))
+    assert assay.runs.get(7).state == "odd"
     with pytest.raises(assay_client.UnexpectedAnswer, match="step is 'x', not int"):
-        client.runs.get(7)
+        assay.runs.get(7)
 
 
 @pytest.mark.slow
