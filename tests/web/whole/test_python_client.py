@@ -36,7 +36,8 @@ def test_a_file_becomes_a_dataset_and_the_dataset_an_order(assay, project, tmp_p
     lines: list[str] = []
     brought = assay.imports.create(project=project.slug, file=tmp_path / "pairs.jsonl", format="trl-preference")
     brought = assay.follow(brought, on_progress=lines.append)
-    assert brought.counts["comparisons"] == 40 and "queued" in lines[0] and "done, 40 prompts" in lines[-1]
+    assert brought.counts["comparisons"] == 40 and "queued" in lines[0]
+    assert "done, 40" in lines[-1] and "40 prompts" in lines[-1]
 
     prompts = list(assay.prompts.list(project=project.slug, page_size=7))
     assert len({prompt.id for prompt in prompts}) == 40 and prompts[0].messages[0].content.startswith("Why, ")
