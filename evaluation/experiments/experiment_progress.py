@@ -18,9 +18,9 @@ from django.utils import timezone
 from annotate.core.errors import Refused
 from annotate.language_models.actions import enter_arena
 from annotate.models import Contestant, Dataset, LanguageModel
+from evaluation.core.cancelled_runs import cancel_late
 from evaluation.experiments import experiment_results
 from evaluation.experiments.arm_methods import METHODS
-from evaluation.experiments.cancelled_runs import KEY, cancel_late
 from evaluation.models import ArmModel, Experiment
 from training.models import Run
 from training.runs.ordering.actions import cancel, defaults_of, queue_run
@@ -30,6 +30,7 @@ State = Experiment.State
 LIVE = (State.TRAINING, State.ANSWERING, State.VOTING, State.DECIDED)  # exploratory arms go on after the verdict
 QUOTAS = ("gpu_hours", "disk_gb")
 TAX = {"measure": "choices", "limit": 40}
+KEY = ":experiment:"  # in the idempotency key of each of its runs, after the account's scope
 log = logging.getLogger("assay.experiments")
 
 
@@ -42,7 +43,7 @@ def run_has_ended(run: Run) -> None:
 def periodic_task() -> bool:
     """Do the periodic task: go on with what no signal reached, stop votes when the plan's rule says so, and cancel
     what was queued by somebody who died before seeing that the experiment was cancelled."""
-    cancel_late()
+    cancel_late(Experiment.objects.filter(state=State.CANCELLED), KEY, "experiment.cancelled")
     for experiment in going_on():
         if experiment.state == State.DECIDED and not unentered(experiment):
             continue

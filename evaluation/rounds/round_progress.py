@@ -19,6 +19,7 @@ from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.language_models.actions import enter_arena
 from annotate.models import AnnotatorKind, Contestant, LanguageModel
+from evaluation.core.cancelled_runs import cancel_late
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.experiments.experiment_progress import is_quota
 from evaluation.experiments.present import seconds_by_run
@@ -31,6 +32,7 @@ from training.runs.ordering.actions import cancel, defaults_of, queue_run
 State, Reason = RoundSeries.State, RoundSeries.Reason
 RUNS = ("answers_run", "accuracy_run", "reward_run", "examples_run", "training_run", "eval_run")
 MOST_AT_ONCE = 3  # rounds that one look may begin
+KEY = ":rounds:"  # in the idempotency key of each of their runs, after the account's scope
 log = logging.getLogger("assay.rounds")
 Part = Callable[[RoundSeries, Round], bool]
 
@@ -42,7 +44,9 @@ def run_has_ended(run: Run) -> None:
 
 
 def periodic_task() -> bool:
-    """Do the periodic task: go on where people have annotated or voted, and with what no signal reached."""
+    """Do the periodic task: go on where people have annotated or voted, and with what no signal reached; cancel what
+    was queued by somebody who died before seeing that the rounds were cancelled."""
+    cancel_late(RoundSeries.objects.filter(state=State.CANCELLED), KEY, "rounds.cancelled")
     for series in RoundSeries.objects.filter(state=State.RUNNING):
         try:
             advance(series)
@@ -83,7 +87,7 @@ def rounds_of(series: RoundSeries) -> QuerySet[Round]:
 def ordered_runs(series: RoundSeries, number: int | None = None) -> QuerySet[Run]:
     """Return all runs that these rounds, or one of them, have ordered."""
     of_round = "" if number is None else f"{number}:"
-    key = f":rounds:{series.pk}:{of_round}"
+    key = f"{KEY}{series.pk}:{of_round}"
     return Run.objects.filter(project=series.project, idempotency_key__contains=key)
 
 

@@ -25,6 +25,7 @@ from tests.support.factories import (
 )
 from tests.support.training.runs import make_weights
 from training.models import Run
+from training.runs.ordering import actions as runs
 from training.runs.ordering.end_events import tell_finished
 from training.storage import quotas
 
@@ -241,6 +242,19 @@ def test_what_failed_says_so_and_is_resumed_and_what_is_cancelled_stays_so(proje
     assert project.runs.count() == 1
     with pytest.raises(Refused):
         actions.retry(series=series, by=researcher)
+
+
+def test_what_a_dead_process_queued_as_they_were_cancelled_ends_with_them(project, order, researcher):
+    series = actions.order(**order)
+    resumed = project.runs.get()
+    actions.cancel(series=series, by=researcher)
+    runs.resume(run=resumed, by=researcher)
+    late = runs.queue_run(
+        project=project, by=researcher, kind="sample", name="late", parent=order["parent"], dataset=resumed.dataset,
+        idempotency_key=f"rounds:{series.pk}:1:late",
+    )  # fmt: skip
+    round_progress.periodic_task()
+    assert Run.objects.get(pk=late.pk).state == "cancelled" and list(project.runs.unfinished()) == [resumed]
 
 
 def test_alike_answers_are_a_problem_in_words(project, order):
