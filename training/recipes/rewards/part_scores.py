@@ -56,13 +56,13 @@ class Scoring(Protocol):
 
 
 @dataclass(frozen=True)
-class Sum:
-    """Hold the reward of (B,) answers, the same with second heads in place of first ones, and by the names of figures
-    what the parts say."""
+class Scored:
+    """Hold (B,) scores, the same with second heads in place of first ones where there are any, and by the names of
+    figures what parts say."""
 
     scores: Tensor
-    gold: Tensor | None
-    figures: dict[str, Tensor]
+    gold: Tensor | None = None
+    figures: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Parts:
@@ -83,7 +83,7 @@ class Parts:
         texts: Sequence[str],
         hidden: dict[int, Tensor] | None = None,
         rollout: Rollout | None = None,
-    ) -> Sum:
+    ) -> Scored:
         references = [self.references.get(key_of(prompt), "") for prompt in prompts]
         answered = Answered(prompts, texts, references, hidden or {}, rollout)
         scores = [scoring(answered) for scoring in self.scorings]
@@ -99,7 +99,9 @@ class Parts:
         if outside := [score.outside for score in scores if score.outside is not None]:
             figures["score_outside"] = torch.stack(outside).mean(0)
         gold = [score.value if score.gold is None else score.gold for score in scores] if has_gold else None
-        return Sum(self._total(score.value for score in scores), None if gold is None else self._total(gold), figures)
+        return Scored(
+            self._total(score.value for score in scores), None if gold is None else self._total(gold), figures
+        )
 
     def _total(self, values: Iterable[Tensor]) -> Tensor:
         terms = [part.weight * within(part, value) for part, value in zip(self.parts, values, strict=True)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,21 +22,21 @@ from training.core import reward_trust
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common import loading
 from training.recipes.reward.reward_model import RewardModel
-from training.recipes.rewards.part_scores import OUTSIDE, Ensemble, Parts, Scoring, ensemble_of, references_of, verified
+from training.recipes.rewards.part_scores import (
+    OUTSIDE,
+    Ensemble,
+    Parts,
+    Scored,
+    Scoring,
+    ensemble_of,
+    references_of,
+    verified,
+)
 from training.recipes.rewards.rubric_judge import judge_rows, judges_for
 from training.recipes.rewards.verifiers import verifier_of
 from training.rl.rollout import Rollout
 
 Messages = list[dict[str, str]]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Hold (B,) scores, those of second heads where there are any, and by the names of figures what parts say."""
-
-    scores: Tensor
-    gold: Tensor | None = None
-    figures: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Scorer:
@@ -57,23 +57,17 @@ class Scorer:
         scores = self._score(prompts, texts, hidden, rollout)
         return checked(scores, len(texts), self.describe).to(rollout.ids.device)
 
-    def both(
-        self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return (B,) scores as by a call, and those of the reward model's second head; None where there is none."""
+    def scored(self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout) -> Scored:
+        """Return scores as by a call, and those of the reward model's second head where there is one."""
         if self.model is None or not self.model.has_gold:
-            return self(prompts, texts, hidden, rollout), None
+            return Scored(self(prompts, texts, hidden, rollout))
         if self.layers:
             states = {layer: hidden[layer] for layer in self.model.layers}
             raw_scores = self(prompts, texts, hidden, rollout), self.model.gold_from_hidden(states, rollout.text_mask())
         else:
             raw_scores = self.model.score_both(prompts, texts)
         scores, gold = (checked(one, len(texts), self.describe).to(rollout.ids.device) for one in raw_scores)
-        return scores, gold
-
-    def scored(self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout) -> Scored:
-        """Return all that is known of completions."""
-        return Scored(*self.both(prompts, texts, hidden, rollout))
+        return Scored(scores, gold)
 
     def share_outside(self, scores: Tensor, figures: dict[str, Tensor]) -> float | None:
         """Return the share of raw scores (B,) beyond what the reward model's training saw; None for a function."""
@@ -114,14 +108,7 @@ class PartsScorer(Scorer):
         return self.scored(prompts, texts, hidden, rollout).scores
 
     def scored(self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout) -> Scored:
-        done = self.parts(prompts, texts, hidden, rollout)
-        return Scored(done.scores, done.gold, done.figures)
-
-    def both(
-        self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout
-    ) -> tuple[Tensor, Tensor | None]:
-        done = self.scored(prompts, texts, hidden, rollout)
-        return done.scores, done.gold
+        return self.parts(prompts, texts, hidden, rollout)
 
     def share_outside(self, scores: Tensor, figures: dict[str, Tensor]) -> float | None:
         return float(figures["score_outside"].mean()) if "score_outside" in figures else None
@@ -255,13 +242,7 @@ def text_scorer_for(
     """Return the scorer of recipes that have texts alone; `rows` and `run` as for `scorer_for`."""
     refuse_none_or_both(spec, config)
     if config.rewards:
-        parts = parts_for(spec, config, rows, run)
-
-        def summed(prompts: list[Messages], texts: list[str]) -> Scored:
-            done = parts(prompts, texts)
-            return Scored(done.scores, done.gold, done.figures)
-
-        return TextScorer("The reward", summed)
+        return TextScorer("The reward", parts_for(spec, config, rows, run))
     if config.reward_function:
         function = import_function(config.reward_function)
         return TextScorer(

@@ -116,7 +116,8 @@ def test_a_finetuned_trunk_has_one_too(parent: Path, tmp_path: Path):
     assert entry.attempt(reward.main, run) == 0, run.failure()
     scorer = scorer_for(RunSpec("ppo", {}, parent=str(parent), reward_model=str(run.model)), parse("ppo", {}))
     rollout = type("Rollout", (), {"ids": torch.zeros(1)})()
-    scores, gold = scorer.both(PROMPTS, TEXTS, {}, rollout)
+    scored = scorer.scored(PROMPTS, TEXTS, {}, rollout)
+    scores, gold = scored.scores, scored.gold
     assert gold is not None and gold[0] > gold[1]
     torch.testing.assert_close(scores, RewardModel.load(run.model).score(PROMPTS, TEXTS))
 
@@ -125,5 +126,6 @@ def test_a_function_has_no_second_opinion(parent: Path):
     by_function = parse("ppo", {"reward_function": "tests.support.training.ppo_runs.share_of_vowels"})
     scorer = scorer_for(RunSpec("ppo", {}, parent=str(parent)), by_function)
     rollout = type("Rollout", (), {"ids": torch.zeros(1)})()
-    scores, gold = scorer.both(PROMPTS, TEXTS, {}, rollout)
+    scored = scorer.scored(PROMPTS, TEXTS, {}, rollout)
+    scores, gold = scored.scores, scored.gold
     assert gold is None and scores.shape == (3,)
