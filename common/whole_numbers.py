@@ -1,9 +1,9 @@
-"""Read whole numbers that somebody typed, or that a form, an address or a header carries."""
+"""Read numbers that somebody typed, or that a form, an address or a header carries."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 _ID_DIGITS = 18  # one less than the largest number of a database's big integer has, so that each fits
@@ -26,3 +26,11 @@ def row_ids(texts: Iterable[str]) -> list[int]:
     """Return the ids that the texts say, in their order, without those that are no whole numbers."""
     numbers = (whole_number(text, None) for text in texts)
     return [number for number in numbers if number is not None]
+
+
+def number_or_text(text: str, kind: type) -> Any:
+    """Return the number, int or float, that the text says; what is none stays a text, for the action to refuse."""
+    try:
+        return kind(text)
+    except ValueError:
+        return text

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.middleware import HtmxDetails
 
@@ -16,6 +16,7 @@ from annotate.core.errors import Refused, SecondFactorMissing
 from annotate.core.permissions import can, require
 from annotate.core.rights import Rights, action_of, checked, declare, is_for_accounts
 from annotate.models import Project, User
+from common.whole_numbers import row_id
 
 
 class PageRequest(HttpRequest):
@@ -110,6 +111,23 @@ def refused_page(request: HttpRequest, refused: Refused, *, project: Project | N
     if refused.retry_after:
         response["Retry-After"] = str(refused.retry_after)
     return response
+
+
+def acted(request: HttpRequest, project: Project, act: Callable[[], object], page: str, **address: Any) -> HttpResponse:
+    """Do what a form asks for and lead to that page of the project; a refusal is a page that says no."""
+    try:
+        act()
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    return redirect(page, slug=project.slug, **address)
+
+
+def chosen_row(rows: Any, pk: str, field: str, missing: str) -> Any:
+    """Return the row that a form has chosen among these. Raises Refused, 400, with the words for a missing one."""
+    row = rows.filter(pk=row_id(pk)).first()
+    if row is None:
+        raise Refused(400, **{field: missing})
+    return row
 
 
 def second_factor_page(request: HttpRequest, missing: SecondFactorMissing) -> HttpResponse:

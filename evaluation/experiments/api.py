@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -121,7 +119,7 @@ def experiments(request: Request, project: Project) -> Response:
 
 @idempotent(atomic=False)  # it freezes datasets; a name that is taken is refused
 def _order(request: Request, project: Project) -> Response:
-    fields = _validated(NewExperiment, request)
+    fields = NewExperiment.read(request)
     usable = LanguageModel.objects.usable_in(project)
     fields["parent"] = find_named(usable, fields["parent"], "parent")
     fields["dataset"] = find_named(Dataset.objects.filter(project=project), fields["dataset"], "dataset")
@@ -150,7 +148,7 @@ def arms(request: Request, project: Project, pk: str) -> Response:
 
 @idempotent(atomic=False)  # likewise
 def _add(request: Request, row: Experiment) -> Response:
-    actions.add_arm(experiment=row, by=request.user, arm=_validated(NewArm, request))
+    actions.add_arm(experiment=row, by=request.user, arm=NewArm.read(request))
     row.refresh_from_db()
     return Response(ExperimentOut(present.as_json(present.shown(row))).data, status=201)
 
@@ -169,9 +167,3 @@ def cancel(request: Request, project: Project, pk: str) -> Response:
     """Cancel an experiment and its unfinished runs."""
     row = actions.cancel(experiment=find(project.experiments.all(), pk, "experiment"), by=request.user)
     return Response(ExperimentOut(present.as_json(present.shown(row))).data)
-
-
-def _validated(form: type[Input], request: Request) -> dict[str, Any]:
-    form_data = form(data=request.data)
-    form_data.is_valid(raise_exception=True)
-    return dict(form_data.validated_data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.contrib import messages
@@ -10,12 +10,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.page_access import MemberRequest, acted, chosen_row, in_project
 from annotate.core.permissions import can
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
+from common.whole_numbers import number_or_text
 from evaluation.experiments import actions, arm_methods, experiment_words, present
 from evaluation.experiments.arm_methods import BASE, METHODS, ORDERED, UNITS
 from evaluation.experiments.family_tests import AGAINST_BASELINE, ALL_PAIRS
+from evaluation.models import Experiment
 
 NUMBERS = {"seeds": int, "votes_per_pair": int, "completions_per_prompt": int, "alpha": float, "amount": float}
 DEFAULTS = {
@@ -86,55 +88,54 @@ def experiment(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
 
 @in_project(post="research")
 def add_arm(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    row = get_object_or_404(project.experiments, pk=pk)
     arm = {"method": request.POST.get("method", ""), "name": request.POST.get("name", "")}
-    try:
+
+    def add(row: Experiment) -> None:
         added = actions.add_arm(experiment=row, by=request.user, arm=arm)
-    except Refused as refused:
-        return refused_page(request, refused, project=project)
-    messages.success(request, f"{added[0].name} was added as an exploratory arm.")
-    return redirect("experiment", slug=project.slug, pk=pk)
+        messages.success(request, f"{added[0].name} was added as an exploratory arm.")
+
+    return _acted(request, project, pk, add)
 
 
 @in_project(post="research")
 def retry(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    row = get_object_or_404(project.experiments, pk=pk)
-    try:
+    def again(row: Experiment) -> None:
         count = actions.retry(experiment=row, by=request.user)
-    except Refused as refused:
-        return refused_page(request, refused, project=project)
-    messages.success(request, f"{count} run{'s' if count != 1 else ''} resumed or ordered again.")
-    return redirect("experiment", slug=project.slug, pk=pk)
+        messages.success(request, f"{count} run{'s' if count != 1 else ''} resumed or ordered again.")
+
+    return _acted(request, project, pk, again)
 
 
 @in_project(post="research")
 def cancel(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    return _acted(request, project, pk, lambda row: actions.cancel(experiment=row, by=request.user))
+
+
+def _acted(request: MemberRequest, project: Project, pk: int, act: Callable[[Experiment], object]) -> HttpResponse:
     row = get_object_or_404(project.experiments, pk=pk)
-    try:
-        actions.cancel(experiment=row, by=request.user)
-    except Refused as refused:
-        return refused_page(request, refused, project=project)
-    return redirect("experiment", slug=project.slug, pk=pk)
+    return acted(request, project, lambda: act(row), "experiment", pk=pk)
 
 
 def _ordered(request: HttpRequest, project: Project) -> dict[str, Any]:
     """Return the form as the action takes it. What is no number stays a text: the action says what is wrong."""
     posted = request.POST
-    values = {name: _number(posted.get(name, ""), kind) for name, kind in NUMBERS.items()}
+    values = {name: number_or_text(posted.get(name, ""), kind) for name, kind in NUMBERS.items()}
     usable = LanguageModel.objects.usable_in(project)
     unit, reward_model = posted.get("unit", ""), posted.get("reward_model", "")
     stops_at_votes = posted.get("stop", "votes") == "votes"
     return {
         "name": posted.get("name", ""),
-        "parent": _chosen(usable, posted.get("parent", ""), "parent", "Choose the model that every arm starts from."),
-        "dataset": _chosen(
+        "parent": chosen_row(
+            usable, posted.get("parent", ""), "parent", "Choose the model that every arm starts from."
+        ),
+        "dataset": chosen_row(
             Dataset.objects.filter(project=project), posted.get("dataset", ""), "dataset",
             "Choose a dataset of preferences; freeze one under Data first.",
         ),
         "arms": [_arm(posted, method) for method in posted.getlist("method")],
-        "reward_model": _chosen(usable, reward_model, "reward_model", "Choose a reward model of this project, or none.")
-        if reward_model
-        else None,
+        "reward_model": chosen_row(
+            usable, reward_model, "reward_model", "Choose a reward model of this project, or none."
+        ) if reward_model else None,
         "seeds": values["seeds"],
         "budget": {"unit": unit, "amount": values["amount"]} if unit else None,
         "judge": posted.get("judge", ""),
@@ -163,17 +164,3 @@ def _as_on_the_page(field: str, request: HttpRequest) -> str:
     if of != "arms" or not number.isdecimal() or int(number) >= len(methods) or methods[int(number)] not in METHODS:
         return field
     return f"{METHODS[methods[int(number)]].title}: {field.split('.')[-1]}"
-
-
-def _chosen(rows: Any, pk: str, field: str, missing: str) -> Any:
-    row = rows.filter(pk=int(pk)).first() if pk.isascii() and pk.isdigit() and len(pk) < 19 else None
-    if row is None:
-        raise Refused(400, **{field: missing})
-    return row
-
-
-def _number(text: str, kind: type) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        return text

@@ -25,7 +25,11 @@ def weights(project: Project, models: Sequence[LanguageModel]) -> Rates:
     outside = arena_sampling.weights(project, models)
     ids = {model.pk for model in models}
     experiments = list(Experiment.objects.filter(project=project, state=Experiment.State.VOTING).order_by("pk"))
-    inside = [rates for one in experiments if (rates := _cached(one, ids))]
+    return mixed(outside, [rates for one in experiments if (rates := _cached(one, ids))])
+
+
+def mixed(outside: Rates, inside: Sequence[Rates]) -> Rates:
+    """Return weights of which most are those inside, in equal parts; those outside where nothing is inside."""
     if not inside:
         return outside
     rates = {pair: (1 - INSIDE) * share for pair, share in outside.items()}

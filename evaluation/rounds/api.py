@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -114,7 +112,7 @@ def all_rounds(request: Request, project: Project) -> Response:
 
 @idempotent(atomic=False)  # it freezes prompts; a name that is taken is refused
 def _order(request: Request, project: Project) -> Response:
-    fields = _validated(NewRounds, request)
+    fields = NewRounds.read(request)
     fields["parent"] = find_named(LanguageModel.objects.usable_in(project), fields["parent"], "parent")
     if fields["prompts"] is not None:
         fields["prompts"] = find_named(Dataset.objects.filter(project=project), fields["prompts"], "prompts")
@@ -147,7 +145,7 @@ def go_on(request: Request, project: Project, pk: str) -> Response:
 def review(request: Request, project: Project, pk: str) -> Response:
     """Say what a look at a round's model has shown; worse stops the rounds."""
     series = _found(project, pk)
-    actions.review(series=series, by=request.user, **_validated(NewReview, request))
+    actions.review(series=series, by=request.user, **NewReview.read(request))
     return _answer(_found(project, pk), status=201)
 
 
@@ -172,9 +170,3 @@ def _found(project: Project, pk: str) -> RoundSeries:
 
 def _answer(series: RoundSeries, status: int = 200) -> Response:
     return Response(RoundsOut(present.as_json(present.shown(series))).data, status=status)
-
-
-def _validated(form: type[Input], request: Request) -> dict[str, Any]:
-    form_data = form(data=request.data)
-    form_data.is_valid(raise_exception=True)
-    return dict(form_data.validated_data)

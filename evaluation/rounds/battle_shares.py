@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from annotate.models import LanguageModel, Project
 from evaluation.experiments import pair_rates
-from evaluation.experiments.pair_rates import INSIDE, Rates
+from evaluation.experiments.pair_rates import Rates
 from evaluation.models import Round, RoundSeries
 
 BEFORE = 0.8  # of a round's battles, where the first is not the one before
@@ -17,14 +17,7 @@ def weights(project: Project, models: Sequence[LanguageModel]) -> Rates:
     """Return weights for `annotate.arena.battles.pairing`: they sum to 1 over all pairs of these models."""
     outside = pair_rates.weights(project, models)
     ids = {model.pk for model in models}
-    inside = [shares for one in _voting(project) if (shares := _shares(one, ids))]
-    if not inside:
-        return outside
-    rates = {pair: (1 - INSIDE) * share for pair, share in outside.items()}
-    for of_one in inside:
-        for pair, share in of_one.items():
-            rates[pair] = rates.get(pair, 0.0) + INSIDE * share / len(inside)
-    return rates
+    return pair_rates.mixed(outside, [shares for one in _voting(project) if (shares := _shares(one, ids))])
 
 
 def _voting(project: Project) -> list[Round]:

@@ -10,9 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.page_access import MemberRequest, acted, chosen_row, in_project
 from annotate.core.permissions import can
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project, Split
+from common.whole_numbers import number_or_text, whole_number
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.models import RoundReview, RoundSeries
 from evaluation.rounds import actions, present, round_words
@@ -91,7 +92,7 @@ def go_on(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 def review(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     posted, number = request.POST, request.POST.get("number", "")
     said: dict[str, Any] = {"opinion": posted.get("opinion", ""), "note": posted.get("note", "")}
-    said["number"] = int(number) if number.isascii() and number.isdigit() and len(number) < 4 else 0
+    said["number"] = whole_number(number, 0, digits=3)
     return _acted(request, project, pk, lambda series: actions.review(series=series, by=request.user, **said))
 
 
@@ -110,37 +111,23 @@ def cancel(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 
 
 def _acted(request: MemberRequest, project: Project, pk: int, act: Callable[[RoundSeries], Any]) -> HttpResponse:
-    try:
-        act(get_object_or_404(project.round_series, pk=pk))
-    except Refused as refused:
-        return refused_page(request, refused, project=project)
-    return redirect("round-series", slug=project.slug, pk=pk)
+    series = get_object_or_404(project.round_series, pk=pk)
+    return acted(request, project, lambda: act(series), "round-series", pk=pk)
 
 
 def _ordered(request: MemberRequest, project: Project) -> dict[str, Any]:
     """Return the form as the action takes it. What is no number stays a text: the action says what is wrong."""
     posted = request.POST
     usable, prompts = LanguageModel.objects.usable_in(project), Dataset.objects.filter(project=project)
+    chosen = posted.get("prompts", "")
     return {
         "name": posted.get("name", ""),
-        "parent": _chosen(usable, posted.get("parent", ""), "parent", "Choose the model that the rounds begin with."),
-        "prompts": _chosen(prompts, pk, "prompts", "Choose frozen prompts.") if (pk := posted.get("prompts")) else None,
+        "parent": chosen_row(
+            usable, posted.get("parent", ""), "parent", "Choose the model that the rounds begin with."
+        ),
+        "prompts": chosen_row(prompts, chosen, "prompts", "Choose frozen prompts.") if chosen else None,
         **{name: posted.get(name, DEFAULTS[name]) for name in ("method", "older", "starts", "judge")},
-        **{name: _number(posted.get(name, DEFAULTS[name]), int) for name in WHOLE},
-        **{name: _number(posted.get(name, DEFAULTS[name]), float) for name in ("gain", "older_weight")},
-        **{name: _number(text, float) if (text := posted.get(name, "").strip()) else None for name in OPTIONAL},
+        **{name: number_or_text(posted.get(name, DEFAULTS[name]), int) for name in WHOLE},
+        **{name: number_or_text(posted.get(name, DEFAULTS[name]), float) for name in ("gain", "older_weight")},
+        **{name: number_or_text(text, float) if (text := posted.get(name, "").strip()) else None for name in OPTIONAL},
     }
-
-
-def _chosen(rows: Any, pk: str, field: str, missing: str) -> Any:
-    row = rows.filter(pk=int(pk)).first() if pk.isascii() and pk.isdigit() and len(pk) < 19 else None
-    if row is None:
-        raise Refused(400, **{field: missing})
-    return row
-
-
-def _number(text: str, kind: type) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        return text

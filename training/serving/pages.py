@@ -15,6 +15,7 @@ from annotate.core.permissions import require
 from annotate.language_models.changes import may_change
 from annotate.language_models.model_access import find_model
 from annotate.models import LanguageModel, Project, User
+from common.whole_numbers import whole_number
 from training.serving import actions, present
 from training.serving.served_names import settings_of
 
@@ -33,7 +34,7 @@ def adapters(request: PageRequest, pk: int) -> HttpResponse:
     limit = request.POST.get("limit", "").strip()
     data_folder = request.POST.get("data_folder", "")
     try:
-        number = int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 9 else 0
+        number = whole_number(limit, 0, digits=8)
         actions.change_server(base=model, by=cast(User, request.user), limit=number, data_folder=data_folder)
     except Refused as refused:
         sent = {"limit": limit, "data_folder": data_folder, "errors": refused.errors}

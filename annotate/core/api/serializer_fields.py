@@ -10,6 +10,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
+from rest_framework.request import Request
 
 LARGEST_ID = 2**63 - 1
 IDEMPOTENCY_KEY = OpenApiParameter(
@@ -23,6 +24,13 @@ PROJECT = OpenApiParameter("project", OpenApiTypes.STR, description="Only of the
 
 class Input(serializers.Serializer):
     """Read a request's body. Refuse a field that nobody reads: it is a mistake in the spelling or in the address."""
+
+    @classmethod
+    def read(cls, request: Request) -> dict[str, Any]:
+        """Return the fields of a request's body. Raises ValidationError by field."""
+        form = cls(data=request.data)
+        form.is_valid(raise_exception=True)
+        return dict(form.validated_data)
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):

@@ -26,6 +26,7 @@ from annotate.data.datasets.selected_rows import Selection
 from annotate.data.datasets.selections import select
 from annotate.data.prompts.listing import categories
 from annotate.models import AnnotatorKind, Dataset, DatasetFreeze, Project, Split, Status, User
+from common.whole_numbers import number_or_text
 
 MAKES = {
     "preferences": ("Preferences", "Comparisons and ratings, to train a reward model."),
@@ -113,19 +114,12 @@ def _arguments(form: dict[str, Any]) -> dict[str, Any]:
     if form["categories"]:
         fields["categories"] = form["categories"]
     if form["kind"] == "prompts":
-        fields |= {"side": form["side"]} | ({"limit": _number(form["limit"], int)} if form["limit"] else {})
+        fields |= {"side": form["side"]} | ({"limit": number_or_text(form["limit"], int)} if form["limit"] else {})
     if form["kind"] == "sft":
-        fields["per_prompt"] = _number(form["per_prompt"], int)
-        fields["minimum"] = _number(form["minimum"], float)
+        fields["per_prompt"] = number_or_text(form["per_prompt"], int)
+        fields["minimum"] = number_or_text(form["minimum"], float)
         fields["whole_answers"] = not form["cut_off"]
     return fields
-
-
-def _number(text: str, kind: type) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        return text
 
 
 def _preview(form: dict[str, Any], project: Project, is_asked: bool) -> dict[str, Any]:

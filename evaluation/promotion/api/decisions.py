@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -181,7 +179,7 @@ def promotion_rule(request: Request, project: Project) -> Response:
 
 @idempotent()
 def _new_rule(request: Request, project: Project) -> Response:
-    fields = _validated(NewRule, request)
+    fields = NewRule.read(request)
     tolerances = [dict(row) for row in fields.pop("tolerances")]
     rule = actions.set_rule(project=project, by=_user(request), tolerances=tolerances, **fields)
     return Response(RuleOut(rule).data, status=201)
@@ -216,7 +214,7 @@ def roll_back(request: Request, project: Project) -> Response:
 
 @idempotent()
 def _roll_back(request: Request, project: Project) -> Response:
-    reason = _validated(Reason, request)["reason"]
+    reason = Reason.read(request)["reason"]
     promotion = actions.roll_back(project=project, reason=reason, by=_user(request))
     return Response(PromotionOut(promotion).data, status=201)
 
@@ -249,7 +247,7 @@ def ask_next_items(request: Request, project: Project) -> Response:
 
 @idempotent()
 def _ask_again(request: Request, project: Project) -> Response:
-    fields = _validated(AskAgain, request)
+    fields = AskAgain.read(request)
     asked_items = disputed_items.ask_again(
         project=project, keys=fields["chosen"], by=_user(request), more=fields["more"]
     )
@@ -278,13 +276,7 @@ def notice_list(request: Request) -> Response:
 @allows(post="account")
 def notices_seen(request: Request) -> Response:
     """Mark notices as seen; how many were new."""
-    return Response({"seen": notices.mark_seen(user=_user(request), ids=_validated(SeenIn, request)["ids"])})
-
-
-def _validated(form: type[Input], request: Request) -> dict[str, Any]:
-    form_data = form(data=request.data)
-    form_data.is_valid(raise_exception=True)
-    return dict(form_data.validated_data)
+    return Response({"seen": notices.mark_seen(user=_user(request), ids=SeenIn.read(request)["ids"])})
 
 
 def _user(request: Request) -> User:
