@@ -94,6 +94,7 @@ def axe() -> Callable[..., None]:
     """
 
     def read(page: Page, *, within: str | None = None) -> None:
+        page.wait_for_load_state()  # with its stylesheets
         found = {}
         for scheme in AXE_RULES:
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")

@@ -19,6 +19,7 @@ from tests.site.browser.test_arena import NAMES
 from tests.support.annotate.openai_server import FakeServer, openai_server
 from tests.support.processes import ROOT, answers, until
 from tests.support.sites.site import empty_site
+from tests.support.sites.widths import assert_fits
 
 pytestmark = pytest.mark.slow
 WORDS = ["The", "tide", "comes", "and", "goes", "as", "the", "moon", "passes", "over.", ""]
@@ -172,7 +173,7 @@ def test_on_a_phone_the_choices_stay_in_reach_and_are_touched(arena, phone, axe)
     for name in ("A is better", "About the same", "B is better", "Both are bad", "Stop"):
         box = phone.get_by_role("button", name=name).bounding_box()
         assert box["height"] >= 44 and box["y"] >= 0 and box["y"] + box["height"] <= 844, (name, box)
-    assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    assert_fits(phone)
     phone.get_by_role("button", name="Stop").tap()
     expect(phone.locator("#progress")).to_contain_text("Both answers are finished")
     phone.get_by_role("button", name="A is better").tap()

@@ -20,6 +20,7 @@ from tests.site.browser.judging import gone, press, shown
 from tests.support.factories import PASSWORD
 from tests.support.processes import ROOT
 from tests.support.sites.site import Site, empty_site
+from tests.support.sites.widths import assert_fits
 from tests.support.tiny_model import make_elsewhere
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
@@ -112,8 +113,7 @@ def sign_in(hand: Hand, site: Site) -> None:
 
 def fits(page: Page, name: str) -> None:
     """Nothing scrolls sideways, at the page's own width and at a phone's."""
-    page.wait_for_load_state()  # the text of a page can be read before its stylesheets have arrived
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0, name
+    assert_fits(page, name)
     if PICTURES:
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)

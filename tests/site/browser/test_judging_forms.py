@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.site.browser.judging import gone, left, open_form, press, ready, sent, shown, stored
 from tests.support.sampling_of_cases import plain_run_tries
+from tests.support.sites.widths import assert_fits
 
 pytestmark = pytest.mark.slow
 
@@ -18,10 +19,10 @@ FORMS = ["rate", "aspects", "compare", "rank", "turns", "spans", "write"]
 
 def bar_is_in_view(page: Page) -> None:
     """Its send button, or what stands in its place, is on the screen, not below it, and the page is not too wide."""
+    assert_fits(page)
     box = page.locator(".verdict").bounding_box()
     height = page.viewport_size["height"]
     assert box["y"] + box["height"] <= height + 1 and box["height"] < height * 0.6
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 # --- by keys alone ---
@@ -365,4 +366,4 @@ def test_a_table_of_many_columns_scrolls_before_its_words_break(site, forms, vis
         return new Set([...range.getClientRects()].map((line) => line.top)).size; }"""
     )
     assert lines == 1
-    assert visitor.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert_fits(visitor)

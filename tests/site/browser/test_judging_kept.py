@@ -12,6 +12,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.site.browser.judging import gone, open_form, press, ready, sent, shown, sign_in_on, stored
 from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.sites.judging_texts import LARGE
+from tests.support.sites.widths import assert_fits
 
 pytestmark = pytest.mark.slow
 
@@ -457,7 +458,7 @@ def test_a_keyboard_of_another_alphabet_works_by_the_keys_places(site, forms, vi
 @pytest.mark.thorough
 def test_a_hundred_kilobytes_lay_out_quickly_and_stay_in_their_column(site, forms, visitor):
     open_form(visitor, site, "large", "uma")
-    assert visitor.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert_fits(visitor)
     assert visitor.locator(".raw").evaluate("one => one.textContent") == LARGE
     expect(visitor.locator(".send")).to_be_in_viewport()
     took = visitor.evaluate(

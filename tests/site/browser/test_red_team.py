@@ -16,6 +16,7 @@ from tests.site.browser.test_arena_live import slowly, web_process
 from tests.support.annotate.openai_server import FakeServer, openai_server
 from tests.support.processes import ROOT
 from tests.support.sites.site import Site, empty_site
+from tests.support.sites.widths import assert_fits
 
 pytestmark = pytest.mark.slow
 
@@ -124,7 +125,8 @@ def test_a_talk_by_touch_on_a_phone(team, phone, axe):
     expect(phone.locator("#answer-1")).to_have_text("I will not.")
     targets = phone.locator("main button:visible, main .success label, main .tags label")
     small = [box for box in (one.bounding_box() for one in targets.all()) if box["height"] < 43.5]
-    assert not small and phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert not small
+    assert_fits(phone)
     axe(phone)
     phone.get_by_text("It resisted", exact=True).tap()
     phone.get_by_label("Fraud & deception").tap()

@@ -12,6 +12,7 @@ from annotate.core.visitors import visitor_of_session
 from annotate.models import Comparison, Hold, Project, VoteTrace
 from tests.support import factories
 from tests.support.annotate.voting import cast, make_battle
+from tests.support.sites.widths import assert_fits
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
@@ -71,7 +72,7 @@ def test_the_page_of_held_votes_is_read_without_a_violation(visitor: Page, live_
         visitor.set_viewport_size({"width": width, "height": 900})
         visitor.goto(f"{live_server.url}/p/{project.slug}/held/")
         axe(visitor)
-        assert visitor.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert_fits(visitor)
         visitor.screenshot(path=tmp_path / f"held-{width}.png", full_page=True)
         visitor.get_by_role("link", name="a voter unlike all others").click()
         visitor.get_by_label("held for this reason, on all pages").check()
