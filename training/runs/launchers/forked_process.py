@@ -153,6 +153,12 @@ def start_server(environment: Mapping[str, str]) -> StartedServer:
     return StartedServer(address, process, write_end)
 
 
+def let_go(server: StartedServer) -> None:
+    """Remove what a fork server that has ended leaves."""
+    os.close(server.pipe_end)
+    shutil.rmtree(server.address.parent, ignore_errors=True)
+
+
 def _owner(connection: socket.socket) -> int:
     """Return the user at the other end, as the kernel knows it."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))

@@ -14,6 +14,7 @@ from django.conf import settings
 
 from training.core import endings, parent_watchdog, processor_share
 from training.runs.launchers import Usage, confinement, forked_process, gpus, multi_process, recipe_process
+from training.runs.launchers.forked_process import StartedServer
 from training.runs.launchers.recipe_process import Recipe, Secrets
 
 RUN_VARIABLE = recipe_process.RUN_VARIABLE
@@ -33,7 +34,7 @@ class _Child:
 
 
 _children: dict[str, _Child] = {}
-_own_server: list[Path] = []  # the address, once it was started
+_own_server: list[StartedServer] = []  # at most one
 
 
 def preload() -> None:
@@ -46,7 +47,7 @@ def preload() -> None:
         return
     server = forked_process.start_server(_environment(settings.RUNS_DIR, gpus.Lease(), processes=1))
     processor_share.be_nice(server.process.pid, settings.RECIPE_NICE)
-    _own_server.append(server.address)
+    _own_server[:] = [server]
 
 
 def submit(directory: Path, module: str, secrets: Secrets = recipe_process.NO_SECRETS) -> str:
@@ -147,9 +148,15 @@ def _is_own_server() -> bool:
 
 
 def _fork_server() -> Path | None:
-    """Return the address of the process that recipes are forked from, None where there is none."""
+    """Return the address of the process that recipes are forked from, None where there is none.
+
+    One that was killed is started again, and this recipe anew. One that ended before it had loaded would do so again.
+    """
     if _is_own_server():
-        return _own_server[-1] if _own_server else None
+        if _own_server and _own_server[0].process.poll() is not None and _own_server[0].address.exists():
+            forked_process.let_go(_own_server[0])
+            preload()
+        return _own_server[0].address if _own_server else None
     return Path(settings.FORK_SERVER) if settings.FORK_SERVER != "0" else None
 
 

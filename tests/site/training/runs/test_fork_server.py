@@ -92,18 +92,27 @@ def test_it_ends_with_whoever_started_it_and_takes_no_child_along(tmp_path):
     assert ask(tmp_path, SLEEPER, server.address) is None, "the next is started anew"
 
 
-def test_a_worker_has_recipes_forked_once_it_has_loaded_what_they_need(tmp_path, settings):
+def test_a_worker_has_recipes_forked_while_its_fork_server_lives_and_starts_another_after_it(tmp_path, settings):
     settings.FORK_SERVER = "1"
     local.preload()
-    handle = local.submit(tmp_path, SLEEPER)
-    assert isinstance(local._children[handle].process, subprocess.Popen), "nobody waits for it"
-    local.stop(handle, 0)
-    local.forget(handle)
-    until(local._own_server[-1].exists, 300)
-    (tmp_path / "pids.txt").unlink(missing_ok=True)
-    handle = local.submit(tmp_path, SLEEPER)
-    assert isinstance(local._children[handle].process, ForkedProcess)
-    until((tmp_path / "pids.txt").exists, 60)  # it ignores SIGTERM while it starts its child
+    started_as(subprocess.Popen, tmp_path)  # nobody waits for it to load
+    until(local._own_server[0].address.exists, 300)
+    started_as(ForkedProcess, tmp_path)
+    killed = local._own_server[0]
+    killed.process.kill()
+    killed.process.wait(60)
+    started_as(subprocess.Popen, tmp_path)
+    assert not killed.address.parent.exists()
+    until(local._own_server[0].address.exists, 300)
+    started_as(ForkedProcess, tmp_path)
+
+
+def started_as(kind: type, folder: Path) -> None:
+    """Submit a run that is a process of that kind, and stop it."""
+    (folder / "pids.txt").unlink(missing_ok=True)
+    handle = local.submit(folder, SLEEPER)
+    assert isinstance(local._children[handle].process, kind)
+    until((folder / "pids.txt").exists, 60)  # it ignores SIGTERM while it starts its child
     local.stop(handle, 60)
     assert local.poll(handle) == -signal.SIGTERM
     local.forget(handle)
