@@ -38,6 +38,7 @@ CONTESTANTS = {
     "ours, top": Contestant("top"),
     "trl, lora, float32": Contestant("lora", "float32", peer=True),
     "ours, lora, float32": Contestant("lora", "float32"),
+    "ours, top, float32": Contestant("top", "float32"),
     "trl, full, float32": Contestant("full", "float32", peer=True),
     "ours, full, float32": Contestant("full", "float32"),
 }

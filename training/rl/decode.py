@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.rl.kept_states import KeptStates
 from training.rl.linear import Linear
 from training.rl.packed import attends_to_all
 
@@ -46,6 +47,10 @@ class _Layer:
     post_norm: Tensor
     gate_up: Linear
     down: Linear
+
+    @property
+    def linears(self) -> tuple[Linear, ...]:
+        return self.qkv, self.output, self.gate_up, self.down
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,14 @@ class LlamaDecoder:
     def refresh(self, first_layer: int) -> None:
         """Read what learns in `first_layer` and above again: adapters, or weights. What is frozen stays as it is."""
         for layer in self.layers[first_layer:]:
-            for linear in (layer.qkv, layer.output, layer.gate_up, layer.down):
+            for linear in layer.linears:
                 linear.refresh()
         self.output.refresh()
+
+    def rounds_below(self, layer: int) -> bool:
+        """Return whether a weight below this layer lost digits when it was laid out: hidden states are not the model's
+        then, within what sums lose."""
+        return any(linear.rounds for below in self.layers[:layer] for linear in below.linears)
 
     def prefill(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
         prompts = [ids[kept.bool()].tolist() for ids, kept in zip(input_ids, attention_mask, strict=True)]
@@ -94,9 +104,9 @@ class LlamaDecoder:
         return self.admit(rows, prompts, rows)
 
     @torch.no_grad()
-    def open(self, count: int, room: int, shared: Sequence[int] = ()) -> None:
+    def open(self, count: int, room: int, shared: Sequence[int] = (), kept: KeptStates | None = None) -> None:
         """Make place for so many rows of at most `room` tokens each, prompts and answers together; all prompts begin
-        with `shared`."""
+        with `shared`. Hidden states that `kept` asks for are written there as they are computed."""
         weight = self.layers[0].input_norm
         n, D = count * self.kv_heads, self.head_dim
         # 0 where a row may look, -inf elsewhere.
@@ -106,18 +116,29 @@ class LlamaDecoder:
         self.next_position = torch.zeros(count, dtype=torch.long, device=weight.device)
         self.column, self.filled, self.room = 0, 0, room
         self.shared: _Shared | None = None
+        self.kept, self.sequences = kept, torch.zeros_like(self.next_position)
         if shared:
             keys: list[Tensor] = []
             values: list[Tensor] = []
-            for _, key, value in self._read([list(shared)]):
+            for i, (hidden, key, value) in enumerate(self._read([list(shared)])):
                 keys.append(key)
                 values.append(value)
+                if kept is not None:
+                    kept.write_shared(i + 1, hidden)
             self.shared = _Shared(tuple(shared), keys, values)
 
+    def close(self) -> None:
+        """Give the cache's memory back; `open` makes another."""
+        self.keys, self.values, self.shared, self.kept = [], [], None, None
+
     @torch.no_grad()
-    def admit(self, rows: Tensor, prompts: Sequence[Sequence[int]], which: Tensor) -> Tensor:
+    def admit(
+        self, rows: Tensor, prompts: Sequence[Sequence[int]], which: Tensor, sequences: Tensor | None = None
+    ) -> Tensor:
         """Give these rows (n,) to new answers, the i-th to `prompts[which[i]]`. Return logits of the next token
-        (n, V)."""
+        (n, V). `sequences` (n,): by what numbers their states are kept."""
+        if sequences is not None:
+            self.sequences[rows] = sequences
         logits, last = None, max(len(prompt) for prompt in prompts)
         if not self.filled:
             self.column = self.filled = last
@@ -136,9 +157,15 @@ class LlamaDecoder:
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=rows.device)
         width = int(lengths.max())
         columns = torch.arange(self.column - width, self.column, device=rows.device).remainder(self.room)
+        start = len(self.shared.tokens) if self.shared else 0
+        ends = (lengths - start).cumsum(0)
+        places = _places(ends, lengths - start, which) if self.kept is not None else None
         last = None
         for i, (hidden, key, value) in enumerate(self._read(prompts)):
             last = hidden
+            if self.kept is not None and places is not None and i + 1 in self.kept.layers:
+                row, token, step = places
+                self.kept.write(i + 1, self.sequences[rows][row], start + step, hidden[token])
             if (prefix := self.shared) is not None:
                 key, value = (
                     torch.cat([of_prefix[i].expand(len(prompts), -1, -1, -1), own], 2)
@@ -148,15 +175,13 @@ class LlamaDecoder:
             for cache, new in ((self.keys[i], key), (self.values[i], value)):
                 cache.view(count, K, -1, D).transpose(1, 2)[at] = new[which].transpose(1, 2)
         assert last is not None
-        start = len(self.shared.tokens) if self.shared else 0
         seen = torch.arange(width, device=rows.device) >= width - lengths[which][:, None] + start
         seen[:, :start] = True  # the shared ones stand first, then padding, then a prompt's own
         bias = self.bias.new_full((len(rows), self.room), float("-inf"))
         bias[:, columns] = torch.where(seen, 0.0, float("-inf")).to(bias.dtype)
         self.bias[rows] = bias
         self.next_position[rows] = lengths[which]
-        ends = (lengths - start).cumsum(0) - 1
-        return self._logits(last[ends][which])
+        return self._logits(last[ends - 1][which])
 
     def _read(self, prompts: list[list[int]]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield, layer by layer, the hidden states (N, H) of the prompts' own tokens laid end to end, and their keys
@@ -193,6 +218,16 @@ class LlamaDecoder:
 
     @torch.no_grad()
     def step(self, tokens: Tensor) -> Tensor:
+        return self._logits(self._advance(tokens, len(self.layers)))
+
+    @torch.no_grad()
+    def read_last(self, tokens: Tensor) -> None:
+        """Read the last tokens (B,) of answers, for the states that are kept: no layer above these is run."""
+        if self.kept is not None:
+            self._advance(tokens, max(self.kept.layers))
+
+    def _advance(self, tokens: Tensor, depth: int) -> Tensor:
+        """Return what leaves layer `depth` for tokens (B,), each the next one of its row: (B, H)."""
         B, Q, K, D = len(tokens), self.query_heads, self.kv_heads, self.head_dim
         at, self.column = self.column % self.room, self.column + 1
         self.filled = min(max(self.filled, self.column), self.room)
@@ -201,7 +236,7 @@ class LlamaDecoder:
         allowed = self.bias[:, :end].repeat_interleave(K, 0)[:, None]  # (B * K, 1, end)
         hidden = self.base.embed_tokens(tokens)
         cos, sin = self._rotations(self.next_position)
-        for layer, keys, values in zip(self.layers, self.keys, self.values, strict=True):
+        for i, (layer, keys, values) in enumerate(zip(self.layers[:depth], self.keys, self.values, strict=False)):
             q, k, v = self._heads(hidden, layer, cos, sin)
             keys.view(B, K, -1, D)[:, :, at] = k
             values.view(B, K, -1, D)[:, :, at] = v
@@ -209,8 +244,10 @@ class LlamaDecoder:
             scores = torch.baddbmm(allowed, q.reshape(B * K, Q // K, D), keys[:, :end].transpose(1, 2), alpha=D**-0.5)
             mixed = torch.bmm(scores.softmax(-1), values[:, :end]).view(B, Q * D)
             hidden = self._after(hidden, mixed, layer)
+            if self.kept is not None:
+                self.kept.write(i + 1, self.sequences, self.next_position, hidden)
         self.next_position = self.next_position + 1
-        return self._logits(hidden)
+        return hidden
 
     def select(self, rows: Tensor) -> None:
         heads = torch.arange(self.kv_heads, device=rows.device)
@@ -218,7 +255,7 @@ class LlamaDecoder:
         for caches in (self.keys, self.values):
             for i, cache in enumerate(caches):
                 caches[i] = cache[indices]
-        self.bias, self.next_position = self.bias[rows], self.next_position[rows]
+        self.bias, self.next_position, self.sequences = self.bias[rows], self.next_position[rows], self.sequences[rows]
 
     def _rotations(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return positions (N,) -> cos and sin (N, 1, D), the sine with its first half's sign turned:
@@ -246,6 +283,15 @@ class LlamaDecoder:
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return self.output(F.rms_norm(hidden, hidden.shape[-1:], self.base.norm.weight, self.eps))
+
+
+def _places(ends: Tensor, lengths: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return, for every own token of every row, the row, the token's place where different prompts (U,) lie end to end
+    and how many of its own stand before it. `which` (n,): the prompt of each row."""
+    own = lengths[which]
+    row = torch.repeat_interleave(torch.arange(len(which), device=which.device), own)
+    step = torch.arange(len(row), device=which.device) - (own.cumsum(0) - own)[row]
+    return row, (ends - lengths)[which][row] + step, step
 
 
 def _chunks(lengths: list[int]) -> Iterator[tuple[int, int]]:

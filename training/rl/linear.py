@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from training.rl.factors import Factors
 from training.rl.lora import factors_beside
-from training.rl.products import HALVES, way_for
+from training.rl.products import HALVES, fits_float16, way_for
 
 
 class Linear:
@@ -43,6 +43,7 @@ class Linear:
         self.width, self.dtype = sum(self.rows), weights[0].dtype
         weight = torch.cat([w.detach() for w in weights]) if len(weights) > 1 else weights[0].detach()
         self.way = way_for(weight, learns=any(_learns(module) for module in self.modules), exact=self.exact)
+        self.rounds = self.way is HALVES and not self.exact and not fits_float16(weight, exact=True)
         if merged:
             weight = weight.clone() if len(weights) == 1 else weight  # else it is a copy already
             for factors, part in zip(merged, weight.split(self.rows), strict=True):

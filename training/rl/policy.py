@@ -53,17 +53,27 @@ class Policy:
         """Return the lowest layer whose weights move."""
         return self.cut or 0
 
+    def below(self, keep: frozenset[int]) -> frozenset[int]:
+        """Return the layers whose states a sampler could keep for `lower`: that of the cut, and what of `keep` lies
+        below it. None where nothing lies below."""
+        return frozenset(layer for layer in keep | {self.cut} if layer <= self.cut) if self.cut else frozenset()
+
     def parameters(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     @torch.no_grad()
-    def lower(self, rollout: Rollout, keep: frozenset[int] = frozenset()) -> tuple[Tensor, dict[int, Tensor]]:
+    def lower(
+        self, rollout: Rollout, keep: frozenset[int] = frozenset(), states: dict[int, Tensor] | None = None
+    ) -> tuple[Tensor, dict[int, Tensor]]:
         """Return what every forward of this rollout starts from, and hidden states to keep.
 
-        Hidden states (B, T, H) at the cut; token ids (B, T) where nothing is shared.
+        Hidden states (B, T, H) at the cut; token ids (B, T) where nothing is shared. `states` (B, T, H) are those that
+        the sampler kept, of the layers that `below` names: then nothing is run.
         """
         if self.cut is None:
             return rollout.ids, {}
+        if states is not None:
+            return states[self.cut], {layer: states[layer] for layer in self.below(keep) if layer in keep}
         hidden = self.base.embed_tokens(rollout.ids)
         return run_layers(self.base, hidden, 0, self.cut, keep, self._lengths(rollout))
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from common.seeds import sequence_seed as sequence_seed
 from training.rl.decode import Decoder, LlamaDecoder
+from training.rl.kept_states import KeptStates
 
 BLOCK = 256  # tokens whose weights are summed first when one is drawn
 COMPACT_BELOW = 0.85  # copying the cache pays once this share of its rows, or less, is alive
@@ -71,11 +72,12 @@ def sample(
     device: torch.device | str = "cpu",
     most_rows: int | None = None,
     on_end: Callable[[int], None] | None = None,
+    kept: KeptStates | None = None,
 ) -> Completions:
     """Sample one completion for each prompt (token ids), with the seed at the same place.
 
     `most_rows` of them are decoded at once, all where none is given. `on_end` is told how many have ended, now and
-    then.
+    then. `kept` gets the hidden states that it asks for, from a `LlamaDecoder`.
     """
     B, N = len(prompts), sampling.max_new_tokens
     R = min(most_rows or B, B)
@@ -87,7 +89,7 @@ def sample(
     finished = torch.zeros(B, dtype=torch.bool, device=device)
     ends = torch.tensor(sorted(set(end_ids)), dtype=torch.long, device=device)
     uniforms = torch.stack([torch.rand(N, generator=torch.Generator().manual_seed(s)) for s in seeds]).to(device)
-    logits = _begin(decoder, prompts, R, N, pad_id, device)
+    logits = _begin(decoder, prompts, R, N, pad_id, device, kept)
     rows = torch.arange(R, device=device)  # which sequence each row of the decoder's batch is
     drawn = torch.zeros(R, dtype=torch.long, device=device)  # tokens of it so far
     alive = torch.ones(R, dtype=torch.bool, device=device)
@@ -101,15 +103,19 @@ def sample(
         has_ended = alive & torch.isin(new, ends)
         finished[rows[has_ended]] = True
         lengths[rows[has_ended]] = drawn[has_ended] + 1
+        # What ended at the limit ends with a word, whose state is kept like the others': it is read once more.
+        unread = alive & ~has_ended & (drawn + 1 == N) if kept is not None else torch.zeros_like(alive)
         alive = alive & ~has_ended & (drawn + 1 < N)
         drawn = (drawn + 1).clamp(max=N - 1)  # of rows that have ended it points nowhere
         left = int(alive.sum())
         if on_end is not None:
             on_end(started - left)
+        if not left and kept is not None and isinstance(decoder, LlamaDecoder) and bool(unread.any()):
+            decoder.read_last(new)
         if not left and started == B:
             break
         if started == B and left <= COMPACT_BELOW * len(rows):
-            keep = alive.nonzero()[:, 0]
+            keep = (alive | unread).nonzero()[:, 0]
             decoder.select(keep)
             rows, drawn, alive, new = rows[keep], drawn[keep], alive[keep], new[keep]
         if left:
@@ -118,22 +124,25 @@ def sample(
             assert isinstance(decoder, LlamaDecoder)
             free = (~alive).nonzero()[: B - started, 0]
             different, which = _different(prompts[started : started + len(free)])
-            logits[free] = decoder.admit(free, different, torch.tensor(which, device=device))
             rows[free] = torch.arange(started, started + len(free), device=device)
+            logits[free] = decoder.admit(free, different, torch.tensor(which, device=device), rows[free])
             drawn[free], alive[free], started = 0, True, started + len(free)
+    if isinstance(decoder, LlamaDecoder):
+        decoder.close()
     return Completions(tokens, lengths, finished, logprobs)
 
 
 def _begin(
     decoder: Decoder, prompts: Sequence[Sequence[int]], count: int, max_new_tokens: int, pad_id: int,
-    device: torch.device | str,
+    device: torch.device | str, kept: KeptStates | None,
 ) -> Tensor:  # fmt: skip
     """Read the first prompts, each different one once. Return the logits of their rows."""
     different, which = _different(prompts[:count])
     index = torch.tensor(which, device=device)
     if isinstance(decoder, LlamaDecoder):
-        decoder.open(count, max(map(len, prompts)) + max_new_tokens, _common_beginning(prompts))
-        return decoder.admit(torch.arange(count, device=device), different, index)
+        decoder.open(count, max(map(len, prompts)) + max_new_tokens, _common_beginning(prompts), kept)
+        rows = torch.arange(count, device=device)
+        return decoder.admit(rows, different, index, rows)
     ids, mask = left_pad(different, pad_id, device)
     logits = decoder.prefill(ids, mask, max_new_tokens)
     if len(different) == count:

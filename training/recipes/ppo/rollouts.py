@@ -19,7 +19,8 @@ from training.recipes.common.processes import ONE_PROCESS, OwnRows, Processes
 from training.recipes.ppo.drift import reward_inputs
 from training.recipes.ppo.split_policy import SplitPolicy
 from training.recipes.rewards.scoring import Messages, Scorer, scorer_for
-from training.rl.decode import ModuleDecoder, decoder_for
+from training.rl.decode import LlamaDecoder, ModuleDecoder, decoder_for
+from training.rl.kept_states import KeptStates, fits
 from training.rl.policy import CannotCut, Policy
 from training.rl.rollout import Rollout, rollout_of
 from training.rl.sampler import Completions, Sampling, sample, sequence_seed
@@ -101,19 +102,27 @@ class PPO:
         `held_out`: the indices are of the held-out prompts. `sampling`: as rollouts are drawn, unless given.
         """
         messages = [self.held_out[i][0] if held_out else self.messages[i] for i in indices]
-        rollout, drawn_logprobs = self.draw(indices, seeds, held_out=held_out, sampling=sampling)
-        return self.score(indices, messages, rollout, drawn_logprobs)
+        rollout, drawn_logprobs, states = self._draw(indices, seeds, held_out, sampling, keeps_states=True)
+        return self.score(indices, messages, rollout, drawn_logprobs, states)
 
-    def score(self, indices: list[int], messages: list[Messages], rollout: Rollout, drawn_logprobs: Tensor) -> Episodes:
-        """Run stage 2 on answers that were drawn here or elsewhere, `drawn_logprobs` (B, N) by what drew them."""
+    def score(
+        self, indices: list[int], messages: list[Messages], rollout: Rollout, drawn_logprobs: Tensor,
+        states: dict[int, Tensor] | None = None,
+    ) -> Episodes:  # fmt: skip
+        """Run stage 2 on answers that were drawn here or elsewhere, `drawn_logprobs` (B, N) by what drew them.
+
+        `states` are hidden states of a process's own rows that the sampler has kept.
+        """
         own = self.together.own_rows(len(rollout))
         own_rollout = rollout if self.together.count == 1 else rollout[torch.tensor(own.rows, device=self.device)]
         with self.stage("scoring"), torch.no_grad():
             ends = (rollout.lengths - rollout.finished.long()).tolist()  # the end token is no part of the text
             words = [row[:n] for row, n in zip(rollout.tokens.tolist(), ends, strict=True)]
             texts = self.tokenizer.batch_decode(words, skip_special_tokens=True)
-            keep = self.scorer.layers | {self.value_layer}
-            lower, below = self.policy.lower(own_rollout, keep)
+            keep = self._read_layers
+            if states is not None:
+                states = {layer: kept[:, : own_rollout.ids.shape[1]] for layer, kept in states.items()}
+            lower, below = self.policy.lower(own_rollout, keep, states)
             ref_logprobs, above = self.policy.reference_logprobs(lower, own_rollout, keep)
             hidden = below | above
             own_messages, own_texts = [messages[i] for i in own.rows], [texts[i] for i in own.rows]
@@ -143,19 +152,47 @@ class PPO:
     ) -> tuple[Rollout, Tensor]:
         """Return completions of these prompts by the policy as it is, and their tokens' logprobs (B, N) in the
         sampler."""
+        return self._draw(indices, seeds, held_out, sampling, keeps_states=False)[:2]
+
+    def _draw(
+        self, indices: list[int], seeds: list[int], held_out: bool, sampling: Sampling | None, *, keeps_states: bool
+    ) -> tuple[Rollout, Tensor, dict[int, Tensor] | None]:
+        """Return what `draw` does, and the states of this process's own rows that `score` would compute again."""
         prompts = [self.held_out[i][1] if held_out else self.prompts[i] for i in indices]
         own = self.together.own_rows(len(prompts))
         with self.stage("sampling"), sharding.whole(self.policy.model):
             self.decoder.refresh(self.policy.trained_from)
+            own_prompts, sampling = [prompts[i] for i in own.rows], sampling or self.sampling
+            kept = self._kept_states(own_prompts, sampling) if keeps_states else None
             completions = sample(
-                self.decoder, [prompts[i] for i in own.rows], [seeds[i] for i in own.rows], sampling or self.sampling,
-                end_ids=self.end_ids, pad_id=self.tokenizer.pad_token_id, device=self.device,
+                self.decoder, own_prompts, [seeds[i] for i in own.rows], sampling,
+                end_ids=self.end_ids, pad_id=self.tokenizer.pad_token_id, device=self.device, kept=kept,
             )  # fmt: skip
         parts = vars(completions).items()
         completions = Completions(**{name: self.together.merged(part, own, len(prompts)) for name, part in parts})
         rollout = rollout_of(prompts, completions, self.tokenizer.pad_token_id)
         assert completions.logprobs is not None
-        return rollout, completions.logprobs[:, : rollout.mask.shape[1]]
+        states = kept.states(rollout.ids.shape[1]) if kept is not None else None
+        return rollout, completions.logprobs[:, : rollout.mask.shape[1]], states
+
+    @property
+    def _read_layers(self) -> frozenset[int]:
+        """Return the layers whose states reward and value read."""
+        return self.scorer.layers | {self.value_layer}
+
+    def _kept_states(self, prompts: list[list[int]], sampling: Sampling) -> KeptStates | None:
+        """Return where the sampler keeps the frozen trunk's states of these prompts' answers; None where they are to be
+        computed again: no layer is shared, sampling rounds their weights, or they would take too much memory."""
+        layers = self.policy.below(self._read_layers)
+        if not layers or not isinstance(self.decoder, LlamaDecoder) or 0 in layers:
+            return None
+        weight = self.policy.model.get_input_embeddings().weight
+        tokens = max(map(len, prompts)) + sampling.max_new_tokens
+        if not fits(len(layers), len(prompts), tokens, weight.shape[1], weight.dtype):
+            return None
+        if self.decoder.rounds_below(self.policy.trained_from):
+            return None
+        return KeptStates(layers, len(prompts), tokens, weight.shape[1], weight.dtype, self.device)
 
     def trained_model(self) -> Any:
         """Return the policy as a whole model, on the first process at least. All take part."""

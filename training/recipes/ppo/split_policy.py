@@ -31,9 +31,11 @@ class SplitPolicy(Policy):
         """Return the shares. While weights are gathered, the model itself names the whole ones."""
         return dict(self._learning)
 
-    def lower(self, rollout: Rollout, keep: frozenset[int] = frozenset()) -> tuple[Tensor, dict[int, Tensor]]:
+    def lower(
+        self, rollout: Rollout, keep: frozenset[int] = frozenset(), states: dict[int, Tensor] | None = None
+    ) -> tuple[Tensor, dict[int, Tensor]]:
         run = super().lower
-        return sharding.call(lambda _model: run(rollout, keep), self.model)
+        return sharding.call(lambda _model: run(rollout, keep, states), self.model)
 
     def logprobs(self, lower: Tensor, rollout: Rollout, *, entropies: bool = False) -> tuple[Tensor, Tensor]:
         run = super().logprobs

@@ -187,7 +187,7 @@ def test_equal_prompts_are_prefilled_once():
     seen = []
     decoder = decoder_for(llama())
     admit = decoder.admit
-    decoder.admit = lambda rows, prompts, which: seen.append(len(prompts)) or admit(rows, prompts, which)
+    decoder.admit = lambda rows, prompts, *rest: seen.append(len(prompts)) or admit(rows, prompts, *rest)
     _sample(decoder)
     assert seen == [3]
 

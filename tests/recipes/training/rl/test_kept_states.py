@@ -1,0 +1,61 @@
+"""What the sampler keeps of frozen layers is what the policy would compute again."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.support.training.tiny_llama import llama
+from training.rl import kept_states
+from training.rl.decode import decoder_for
+from training.rl.kept_states import KeptStates
+from training.rl.policy import Policy
+from training.rl.rollout import rollout_of
+from training.rl.sampler import Sampling, sample
+
+BEGINNING = [3, 4, 5, 6, 7]
+LAYERS = frozenset({1, 2})
+
+
+@pytest.mark.parametrize("most_rows", [None, 3])
+@pytest.mark.parametrize("beginning", [[], BEGINNING])
+@pytest.mark.parametrize("end_ids", [[1, 7, 19], []])
+def test_kept_states_are_those_of_a_forward_over_the_whole_answers(beginning, most_rows, end_ids):
+    """Of every token whose state anything reads: all but the end token, the last word of a cut answer among them."""
+    prompts = [beginning + [8 + (n * k) % 20 for k in range(1 + n % 4)] for n in range(10)]
+    policy = Policy(llama(seed=1, layers=3), "top", rank=4, alpha=8)
+    for parameter in policy.parameters().values():
+        parameter.data += 0.1
+    decoder, longest = decoder_for(policy.model, exact=True), len(beginning) + 4
+    kept = KeptStates(policy.below(LAYERS), len(prompts), longest + 6, 32, torch.float32, "cpu")
+    options = {"end_ids": end_ids, "pad_id": 0, "most_rows": most_rows}
+    done = sample(decoder, prompts, range(10), Sampling(6), kept=kept, **options)
+    rollout = rollout_of(prompts, done, 0)
+    assert bool(rollout.finished.any()) == bool(end_ids) and not bool(rollout.finished.all())
+    wanted_lower, wanted = policy.lower(rollout, LAYERS)
+    lower, states = policy.lower(rollout, LAYERS, kept.states(rollout.ids.shape[1]))
+    ends = rollout.prompt_lengths + rollout.lengths - rollout.finished.long()
+    read = torch.arange(rollout.ids.shape[1]) < ends[:, None]
+    assert_close(lower[read], wanted_lower[read], atol=1e-4, rtol=1e-4)
+    assert states.keys() == wanted.keys() == LAYERS
+    for layer in LAYERS:
+        assert_close(states[layer][read], wanted[layer][read], atol=1e-4, rtol=1e-4)
+    with torch.no_grad():
+        assert_close(policy.logprobs(lower, rollout)[0], policy.logprobs(wanted_lower, rollout)[0], atol=1e-4, rtol=0)
+
+
+def test_more_than_the_bound_is_not_kept(monkeypatch: pytest.MonkeyPatch):
+    assert kept_states.fits(2, 64, 319, 576, torch.float32)  # 94 MB of SmolLM2's
+    assert not kept_states.fits(3, 512, 1023, 4096, torch.bfloat16)  # 13 GB of an 8B's
+
+
+@pytest.mark.parametrize(("weight", "rounds"), [(0.5, False), (0.1, True)])
+def test_a_trunk_that_sampling_rounds_is_known(weight: float, rounds: bool):
+    model = llama()
+    for parameter in model.parameters():
+        torch.nn.init.constant_(parameter, weight)
+    decoder = decoder_for(model)
+    halves = decoder.layers[0].qkv.way.name == "float16"
+    assert decoder.rounds_below(1) == (rounds and halves)
+    assert not decoder_for(model, exact=True).rounds_below(3)
