@@ -3,7 +3,7 @@
 `LlamaDecoder` runs any model built like Llama (Llama, SmolLM, Mistral without its window, Qwen2, Qwen3): weights laid
 out once, projections fused, heads grouped instead of repeated, cache allocated once, some 17 operations a layer. A row
 that has ended gives its place to another prompt (`admit`), and what all prompts begin with is read once. Measured
-against `generate` in benchmarks/sampling.py. `ModuleDecoder` runs every other causal LM through its own forward.
+against `generate` in benchmarks/sampling.py. Every other causal LM runs through its own forward (`ModuleDecoder`).
 `decoder_for` compares the first with the model itself before it is trusted.
 
 Shapes: B rows, P prompt tokens (left-padded), N tokens laid end to end, W columns, H hidden, V vocabulary.
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -21,20 +20,10 @@ from torch import Tensor, nn
 
 from training.rl.kept_states import KeptStates
 from training.rl.linear import Linear
+from training.rl.module_decoder import ModuleDecoder
 from training.rl.packed import attends_to_all
 
 AT_ONCE = 4096  # tokens of prompts, padding counted: what stands between the products takes 30 kB a token and more
-
-
-class Decoder(Protocol):
-    def prefill(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
-        """Start a batch. input_ids, attention_mask (B, P) -> logits of the next token (B, V)."""
-
-    def step(self, tokens: Tensor) -> Tensor:
-        """Return the logits of the next token (B, V) from tokens (B,), the ones just drawn."""
-
-    def select(self, rows: Tensor) -> None:
-        """Keep only these rows of the batch, in this order; an index may repeat."""
 
 
 @dataclass(frozen=True)
@@ -319,40 +308,6 @@ def _read_layer(layer: nn.Module, exact: bool) -> _Layer:
             gate_up=Linear(mlp.gate_proj, mlp.up_proj, exact=exact),
             down=Linear(mlp.down_proj, exact=exact),
         )
-
-
-class ModuleDecoder:
-    """Decode with any causal LM of transformers, by its own forward and its own cache."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-
-    def refresh(self, first_layer: int) -> None:
-        """Do nothing: nothing is copied, so nothing is stale."""
-
-    @torch.no_grad()
-    def prefill(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
-        self.attention_mask = attention_mask
-        positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
-        return self._forward(input_ids, positions, None)
-
-    @torch.no_grad()
-    def step(self, tokens: Tensor) -> Tensor:
-        self.attention_mask = F.pad(self.attention_mask, (0, 1), value=1)
-        positions = self.attention_mask.sum(1, keepdim=True) - 1
-        return self._forward(tokens[:, None], positions, self.cache)
-
-    def select(self, rows: Tensor) -> None:
-        self.cache.batch_select_indices(rows)
-        self.attention_mask = self.attention_mask[rows]
-
-    def _forward(self, input_ids: Tensor, position_ids: Tensor, cache: Any) -> Tensor:
-        output = self.model(
-            input_ids, attention_mask=self.attention_mask, position_ids=position_ids, use_cache=True,
-            logits_to_keep=1, **({} if cache is None else {"cache": cache}),
-        )  # fmt: skip
-        self.cache = output.cache
-        return output.logits[:, -1]
 
 
 def decoder_for(model: nn.Module, *, exact: bool = False) -> LlamaDecoder | ModuleDecoder:

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common.seeds import sequence_seed as sequence_seed
-from training.rl.decode import Decoder, LlamaDecoder
+from training.rl.decode import LlamaDecoder
 from training.rl.kept_states import KeptStates
+from training.rl.module_decoder import Decoder
 
 BLOCK = 256  # tokens whose weights are summed first when one is drawn
 COMPACT_BELOW = 0.85  # copying the cache pays once this share of its rows, or less, is alive

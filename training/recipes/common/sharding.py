@@ -26,7 +26,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from training.core.run_directory import RecipeFailure
-from training.rl.decode import ModuleDecoder
+from training.rl.module_decoder import ModuleDecoder
 
 T = TypeVar("T")
 _CALL, _DTYPE = "assay_call", "assay_dtype"

@@ -19,8 +19,9 @@ from training.recipes.common.processes import ONE_PROCESS, OwnRows, Processes
 from training.recipes.ppo.drift import reward_inputs
 from training.recipes.ppo.split_policy import SplitPolicy
 from training.recipes.rewards.scoring import Messages, Scorer, scorer_for
-from training.rl.decode import LlamaDecoder, ModuleDecoder, decoder_for
+from training.rl.decode import LlamaDecoder, decoder_for
 from training.rl.kept_states import KeptStates, fits
+from training.rl.module_decoder import ModuleDecoder
 from training.rl.policy import CannotCut, Policy
 from training.rl.rollout import Rollout, rollout_of
 from training.rl.sampler import Completions, Sampling, sample, sequence_seed

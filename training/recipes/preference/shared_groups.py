@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from training.recipes.common import sharding
 from training.recipes.preference.shared_trainer import Share, SharedTrainer
-from training.rl.decode import ModuleDecoder
+from training.rl.module_decoder import ModuleDecoder
 from training.rl.sampler import Sampling, sample, sequence_seed
 
 

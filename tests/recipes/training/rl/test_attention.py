@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from tests.support.training.tiny_llama import llama
-from training.rl.attention import fast_attention, grouped_attention
+from training.rl.trunk import fast_attention, grouped_attention
 
 
 @pytest.mark.parametrize("heads", [(6, 2), (4, 4), (4, 1)])

@@ -6,8 +6,9 @@ from torch.testing import assert_close
 
 from tests.support.training.tiny_llama import llama
 from training.rl import products
-from training.rl.decode import LlamaDecoder, ModuleDecoder
+from training.rl.decode import LlamaDecoder
 from training.rl.linear import Linear
+from training.rl.module_decoder import ModuleDecoder
 from training.rl.policy import Policy
 from training.rl.sampler import Sampling, left_pad, sample
 

@@ -3,10 +3,11 @@ import torch
 from torch.testing import assert_close
 
 from tests.support.training.tiny_llama import llama
-from training.rl.decode import LlamaDecoder, ModuleDecoder, decoder_for
+from training.rl.decode import LlamaDecoder, decoder_for
 from training.rl.factors import Factors
 from training.rl.linear import Linear
 from training.rl.lora import LoRALinear, Switch, freeze
+from training.rl.module_decoder import ModuleDecoder
 from training.rl.policy import Policy
 from training.rl.sampler import Sampling, draw, draw_with_logprobs, keep_nucleus, left_pad, sample, sequence_seed
 
