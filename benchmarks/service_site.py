@@ -53,6 +53,27 @@ class Postgres:
         with suppress(ProcessLookupError, FileNotFoundError):
             os.kill(int((self.folder / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
 
+    def start_program(self, name: str, *words: str) -> subprocess.Popen[bytes]:
+        """Start one of its programs as the user that it runs as."""
+        line = [str(self._wheel.bin_path / name), *words]
+        return subprocess.Popen(
+            line, user=self._wheel.system_user, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/"
+        )
+
+    def call(self, name: str, *words: str) -> None:
+        """Raises CalledProcessError where the program fails."""
+        if code := self.start_program(name, *words).wait():
+            raise subprocess.CalledProcessError(code, [name, *words])
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder that its programs may write in."""
+        folder.mkdir(mode=0o700)  # as it requires of a database's
+        if self._wheel.system_user:
+            shutil.chown(folder, self._wheel.system_user)
+
+    def path_of_programs(self) -> dict[str, str]:
+        return {"PATH": f"{self._wheel.bin_path}:{os.environ['PATH']}"}
+
     def end(self) -> None:
         self.kill()
         self._wheel.cleanup()

@@ -46,7 +46,7 @@ from tests.support.servers import postgres
 TABLES = ("comparison", "rating", "completion", "prompt", "guideline", "dataset", "statuschange", "auditentry")
 SLOW = 1.0  # seconds: somebody notices
 # By this version's script, for the tables of whichever version runs it. Both parts call people and models alike.
-_FILL = """
+FILL = """
 import importlib.util, sys, django
 django.setup()
 from django.db.models import F, Value
@@ -295,7 +295,7 @@ def main() -> int:
             run(folder / "old", old, "manage.py", "migrate", "--verbosity", "0")
             began = time.monotonic()
             words = (str(options.people), str(options.prompts), str(options.rows), str(ROOT / "benchmarks/pages.py"))
-            people = json.loads(run(folder / "old", old, "-c", _FILL, *words).splitlines()[-1])
+            people = json.loads(run(folder / "old", old, "-c", FILL, *words).splitlines()[-1])
             print(f"From {commit}; {options.rows:,} rows written in {time.monotonic() - began:.0f} s", flush=True)
             return upgrade(folder / "old", folder, database, people, options.seconds)
 

@@ -27,19 +27,28 @@ def restore(archive: ArtefactStore, manifest: Manifest, say: Callable[[str], Non
     with tempfile.TemporaryDirectory(prefix="assay-restore-") as work:
         scratch = Path(work)
         about = backup_archive.about_of(archive, manifest, scratch)
+        database_copy.require_programs()
         _require_fitting(about)
-        is_resumed = _mark() == manifest.name
-        if not is_resumed:
-            _require_empty()
-            atomic_files.write_text(settings.DATA_DIR / _MARK, manifest.name)
-        for place in backup_archive.places_of(manifest):
-            if not (settings.DATA_DIR / place).exists():
-                say(place)
-                archive.fetch_part(manifest, settings.DATA_DIR / place, f"{DATA}/{place}")
+        if _mark() != manifest.name:
+            _require_no_tables()
+        _bring_files(archive, manifest, say)
         if database_copy.is_empty():
             say("the database")
             _bring_rows(archive, manifest, scratch)
         _require_all_rows(about)
+    (settings.DATA_DIR / _MARK).unlink()
+    return about
+
+
+def restore_files(archive: ArtefactStore, manifest: Manifest, say: Callable[[str], None]) -> About:
+    """Bring the files alone back, to rows that came back by the database's own archive; one that was cut off goes on.
+    Raises CommandError or StorageProblem."""
+    with tempfile.TemporaryDirectory(prefix="assay-restore-") as scratch:
+        about = backup_archive.about_of(archive, manifest, Path(scratch))
+    _require_fitting(about)
+    if database_copy.is_empty():
+        raise CommandError("The database is empty: bring it back first, or call restore without --files.")
+    _bring_files(archive, manifest, say)
     (settings.DATA_DIR / _MARK).unlink()
     return about
 
@@ -52,6 +61,17 @@ def restore_one(archive: ArtefactStore, manifest: Manifest, place: str) -> None:
     if path.exists():
         raise CommandError(f"{path} is there: move it away, and try again.")
     archive.fetch_part(manifest, path, f"{DATA}/{local_copies.name_of(path)}")
+
+
+def _bring_files(archive: ArtefactStore, manifest: Manifest, say: Callable[[str], None]) -> None:
+    """Fill an empty ASSAY_DATA, and leave the mark in it; one that was cut off goes on."""
+    if _mark() != manifest.name:
+        _require_no_files()
+        atomic_files.write_text(settings.DATA_DIR / _MARK, manifest.name)
+    for place in backup_archive.places_of(manifest):
+        if not (settings.DATA_DIR / place).exists():
+            say(place)
+            archive.fetch_part(manifest, settings.DATA_DIR / place, f"{DATA}/{place}")
 
 
 def newer_here(about: About) -> bool:
@@ -67,7 +87,6 @@ def _bring_rows(archive: ArtefactStore, manifest: Manifest, scratch: Path) -> No
 
 
 def _require_fitting(about: About) -> None:
-    database_copy.require_programs()
     if about.database != connection.vendor:
         raise CommandError(
             f"The backup is of {about.database}, and DATABASE_URL is of {connection.vendor}: restore it into "
@@ -92,12 +111,15 @@ def _known_migrations() -> set[str]:
     return {f"{app}.{name}" for app, name in {*loader.disk_migrations, *replaced}}
 
 
-def _require_empty() -> None:
+def _require_no_tables() -> None:
     if not database_copy.is_empty():
         raise CommandError(
             "The database has tables: restore into an empty one, before manage.py migrate. Name another in "
-            "DATABASE_URL, or set this one aside."
+            "DATABASE_URL, or set this one aside. If Postgres' own archive brought it back, add --files."
         )
+
+
+def _require_no_files() -> None:
     for name in (*FOLDERS, *FILES):
         if (settings.DATA_DIR / name).is_dir() and any((settings.DATA_DIR / name).iterdir()):
             raise CommandError(

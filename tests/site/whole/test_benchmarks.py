@@ -87,6 +87,10 @@ SMALL = {
         "--databases sqlite --judges 3 --visitors 2 --sockets 5 --seconds 2 --prompts 40 --workers 1",
         '"p95_ratio"',
     ),
+    "lost_machine": (
+        "--rows 200 --seconds 2 --people 2 --prompts 10",
+        "| votes acknowledged and lost | 0 of ",
+    ),
     "memory_estimates": ("{model} --stages 'sft, lora' sample", "| sample | no: 234 GB"),
     "mutated_imports": ("--files 20", "Promises broken: 0"),
     "pages": ("--rows 2000 --repeats 1", "pages take more than 200 ms"),

@@ -231,6 +231,24 @@ def test_one_folder_comes_back_into_an_installation_that_stands(installation, ta
         call_command("restore", str(target), only="models/never-there")
 
 
+def test_files_alone_come_back_to_rows_that_are_back_already(installation, target, elsewhere, monkeypatch, capsys):
+    """As after Postgres' own archive: rows of after the backup stay, and what they name is told."""
+    call_command("backup", str(target))
+    make_rating(make_completion(make_prompt(installation.project), model=installation.model))
+    before = files_below(django_settings.DATA_DIR)
+    data = elsewhere()
+    with pytest.raises(CommandError, match="The database is empty: bring it back first"):
+        call_command("restore", str(target), files=True)
+    monkeypatch.setattr(database_copy, "is_empty", lambda: False)
+    ratings = Rating.objects.count()
+    call_command("restore", str(target), files=True)
+    assert "files, made at" in capsys.readouterr().out
+    assert files_below(data) <= before and "datasets" in {path.split("/")[0] for path in files_below(data)}
+    assert Rating.objects.count() == ratings
+    with pytest.raises(CommandError, match="holds files"):
+        call_command("restore", str(target), files=True)
+
+
 @pytest.mark.parametrize("place", ["not mounted", "assay-data/backups"])
 def test_a_target_that_is_not_there_or_dies_with_the_rest_is_refused(place, installation, tmp_path):
     with pytest.raises(CommandError, match=r"is not there|lies in ASSAY_DATA"):
