@@ -25,6 +25,9 @@ SHARE = 0.8  # of what is free: others work on the machine too, and estimates ar
 CPU_TOKENS = 1024  # fill a processor's matrix products; more at once brings no speed and takes memory
 GPU_TOKENS = 16_384
 LOSS_BYTES = 2**23 * 10  # the loss's chunk of logits, in bfloat16, in float32 and as gradient
+# Of all memory, what PPO's activations between forward and backward may take, and its caches of sampling; of a
+# processor's not more than so much, since larger batches are hardly faster there.
+ACTIVATIONS, CACHES, CPU_CACHE = 1 / 4, 1 / 8, 2.0**28
 LEARNT_BYTES = 16  # master, two moments and gradient, float32
 
 
@@ -111,6 +114,19 @@ def plan(
         f"{max(SHARE * available, 0) / 1e9:.2g} GB can be used here.",
         _remedy(checkpointing),
     )
+
+
+def tokens_within(shape: Shape, *, longest: int, most: int, room: float) -> int:
+    """Return how many tokens are forwarded at once with gradients: what `room` bytes hold, at most `most`, one sequence
+    of `longest` at least."""
+    return max(longest, min(most, int(room // max(shape.bytes_per_token(longest, recompute=False), 1))))
+
+
+def rows_within(shape: Shape, *, length: int, room: float) -> int:
+    """Return how many sequences of `length` tokens are sampled at once: as many as have their keys and values of all
+    `shape.layers` in `room` bytes, 16 at least, since fewer rows leave a product waiting for its weights."""
+    row = 2 * shape.layers * shape.key_heads * shape.head_dim * shape.dtype_bytes * length
+    return max(16, int(room // row))
 
 
 def _remedy(checkpointing: str) -> str:

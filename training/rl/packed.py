@@ -119,16 +119,27 @@ class _Part:
     def backward(self, x: Tensor, slope: Tensor, into: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """Return d/dx, added to `into` where one is given, and the derivatives by what `learnt` names."""
         towards_x = slope @ self.weight if into is None else into.addmm_(slope, self.weight)
-        if self.low_rank is None:
-            return towards_x, [slope.T @ x if p is self.weight else slope.sum(0) for p in self.learnt()]
-        towards_down = slope @ self.low_rank.b
-        towards_x.addmm_(towards_down, self.low_rank.a)
+        towards_down = self._towards_down(slope)
+        if self.low_rank is not None and towards_down is not None:
+            towards_x.addmm_(towards_down, self.low_rank.a)
+        return towards_x, self._of_learnt(x, slope, towards_down)
+
+    def backward_last(self, x: Tensor, slope: Tensor) -> list[Tensor]:
+        """Return the derivatives by what `learnt` names alone: nothing learns below."""
+        return self._of_learnt(x, slope, self._towards_down(slope))
+
+    def _towards_down(self, slope: Tensor) -> Tensor | None:
+        return None if self.low_rank is None else slope @ self.low_rank.b
+
+    def _of_learnt(self, x: Tensor, slope: Tensor, towards_down: Tensor | None) -> list[Tensor]:
+        if self.low_rank is None or towards_down is None:
+            return [slope.T @ x if p is self.weight else slope.sum(0) for p in self.learnt()]
         if not self.learns:
-            return towards_x, []
+            return []
         rank = self.module.lora_a.shape[0]  # the last ones
         down = x @ self.low_rank.a[-rank:].T
         towards_b = (slope.T @ down).float().mul_(self.module.scaling)
-        return towards_x, [(towards_down[:, -rank:].T @ x).float(), towards_b]
+        return [(towards_down[:, -rank:].T @ x).float(), towards_b]
 
 
 def _parts(layer: Any) -> list[_Part]:
@@ -170,12 +181,18 @@ class _Layer(torch.autograd.Function):
         towards, of_o = to_o.backward(mixed, slope)
         towards_q, towards_k, towards_v = _attend_backward(query, key, value, weights, towards, rows, layer)
         normed, scale = _norm(x, layer.input_layernorm)
-        towards, of_q = to_q.backward(normed, towards_q)
-        towards, of_k = to_k.backward(normed, towards_k, towards)
-        towards, of_v = to_v.backward(normed, towards_v, towards)
-        towards, of_input = _norm_backward(x, scale, layer.input_layernorm, towards)
-        slope = towards.add_(slope)
-        return slope, None, None, None, None, of_input, of_post, *of_q, *of_k, *of_v, *of_o, *of_gate, *of_up, *of_down
+        below: Tensor | None = None
+        of_input: Tensor | None = None
+        if ctx.needs_input_grad[0] or layer.input_layernorm.weight.requires_grad:
+            towards, of_q = to_q.backward(normed, towards_q)
+            towards, of_k = to_k.backward(normed, towards_k, towards)
+            towards, of_v = to_v.backward(normed, towards_v, towards)
+            towards, of_input = _norm_backward(x, scale, layer.input_layernorm, towards)
+            below = towards.add_(slope)
+        else:
+            pairs = (to_q, towards_q), (to_k, towards_k), (to_v, towards_v)
+            of_q, of_k, of_v = (part.backward_last(normed, of_part) for part, of_part in pairs)
+        return below, None, None, None, None, of_input, of_post, *of_q, *of_k, *of_v, *of_o, *of_gate, *of_up, *of_down
 
 
 def _run(x: Tensor, layer: Any, parts: list[_Part], rows: Rows) -> tuple[Tensor, tuple[Tensor, ...]]:

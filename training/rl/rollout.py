@@ -59,6 +59,16 @@ class Rollout:
         return (positions >= self.prompt_lengths[:, None]) & (positions < ends[:, None])
 
 
+def joined(parts: Sequence[tuple[Tensor, Tensor]], shape: Sequence[int]) -> Tensor:
+    """Return values of rows as those of the whole batch: pairs of rows (b,) and values (b, n, ...) -> (B, N, ...).
+    `shape` is (B, N); zeros where nothing was computed."""
+    first = parts[0][1]
+    whole = first.new_zeros(*shape, *first.shape[2:])
+    for rows, values in parts:
+        whole[rows, : values.shape[1]] = values
+    return whole
+
+
 def rollout_of(prompts: Sequence[Sequence[int]], completions: Completions, pad_id: int) -> Rollout:
     """Join prompts (token ids) and what was sampled after them."""
     device = completions.tokens.device

@@ -63,16 +63,16 @@ def _steps(kind: str, config: Mapping[str, Any], hardware: Hardware) -> Iterator
         fewest, size = max(config.get("processes", 1), 2 if kind == "kto" else 1), config["batch_size"]
         yield {"micro_batch_size": next((n for n in range(fewest, size) if size % n == 0), size)}
     yield {"activation_checkpointing": "on"}
-    if kind == "ppo":
-        yield {"minibatches": config["batch_size"]}
     if kind in ("reward", "sample"):
         yield {"batch_size": max(config["batch_size"] // 8, config.get("processes", 1))}
     if kind == "pretrain":
         return
     if config.get("adapters") == "full":
         yield {"adapters": "lora"}
-    if kind == "ppo" and config.get("adapters") == "lora":
-        yield {"adapters": "top"}
+    if kind == "ppo":
+        if config.get("adapters") == "lora":
+            yield {"adapters": "top"}
+        yield {"batch_size": max(config["batch_size"] // 8, 2, config.get("processes", 1))}
     if kind == "sft" and hardware.device == "cuda":
         yield {"adapters": "qlora"}
     if kind == "reward":

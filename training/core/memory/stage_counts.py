@@ -290,17 +290,37 @@ def _ppo(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> Sta
     learnt_rows = math.ceil(config["batch_size"] / config["minibatches"] / processes)
     per_token = _per_token(decoder, layers, length, machine)
     output = 6 * decoder.vocabulary * decoder.width if is_full else 0
-    seen = rows * length * _per_token(decoder, 1, length, machine)
-    sampling = _sampling(decoder, rows, config["max_prompt_tokens"], config["max_new_tokens"], machine, rows)
+    tokens, drawn = _ppo_at_once(decoder, layers, length, machine)
+    learnt, seen = min(tokens, learnt_rows * length), min(tokens, rows * length)
+    drawn = min(rows, drawn)
+    sampling = _sampling(decoder, drawn, config["max_prompt_tokens"], config["max_new_tokens"], machine, drawn)
     if is_split:  # each process samples by itself, and has all weights for so long
         sampling["weights gathered to sample"] = size * decoder.parameters
     phases = {
         "sampling": sampling,
-        "scoring": {"activations": seen + rows * length * POOLED * decoder.width * size},
-        "updates": {"activations": learnt_rows * length * per_token, "logits": 128 * 10 * decoder.vocabulary + output},
+        "scoring": {
+            "activations": seen * _per_token(decoder, 1, length, machine),
+            "states that the reward reads": rows * length * POOLED * decoder.width * size,
+        },
+        "updates": {"activations": learnt * per_token, "logits": 128 * 10 * decoder.vocabulary + output},
     }
     phases = _with_saving(phases, decoder, machine)
-    return StageMemory(standing, phases, f"{learnt_rows} of {rows} sequences at once in updates")
+    return StageMemory(standing, phases, f"{tokens:,.0f} tokens at once in updates, {drawn} answers in sampling")
+
+
+def _ppo_at_once(decoder: Decoder, layers: int, length: int, hardware: Hardware) -> tuple[int, int]:
+    """Return the tokens that PPO forwards at once, and the answers that it samples at once: of available memory, where
+    the recipe takes its shares of all."""
+    on_cpu = hardware.device == "cpu"
+    shape = decoder.shape(layers, hardware.dtype_bytes, packed=on_cpu)
+    whole = decoder.shape(decoder.layers, hardware.dtype_bytes, packed=on_cpu)
+    most = batch_planner.CPU_TOKENS if on_cpu else batch_planner.GPU_TOKENS
+    room = batch_planner.CACHES * hardware.available
+    if on_cpu:
+        room = min(room, batch_planner.CPU_CACHE)
+    available = min(hardware.available, 2**50)  # infinite where nobody knows
+    tokens = batch_planner.tokens_within(shape, longest=length, most=most, room=batch_planner.ACTIVATIONS * available)
+    return tokens, batch_planner.rows_within(whole, length=length, room=min(room, available))
 
 
 def _actors(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> float:

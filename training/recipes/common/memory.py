@@ -21,6 +21,13 @@ def available_memory(processes: int = 1) -> float:
     return min(float(psutil.virtual_memory().available), _container_limit()) / processes
 
 
+def total_memory() -> float:
+    """Return the bytes of the GPU, or of the machine: the same for each attempt at a run, however much is free."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
+    return float(psutil.virtual_memory().total)
+
+
 def machine_name(processes: int = 1) -> str:
     """Return what figures of speed are tied to: the GPU, or the cores that the processes of a run have together."""
     if torch.cuda.is_available():

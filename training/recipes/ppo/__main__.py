@@ -48,6 +48,8 @@ from training.rl import guards, importance
 from training.rl.decode import LlamaDecoder
 from training.rl.kl import kl_per_token
 
+FORWARDS_KEPT = 1.5  # times the tokens that are computed at once: twice the forward costs more than the memory
+
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config = amended(config_of(spec), run.amendments())
@@ -140,12 +142,14 @@ def _ended_by_hand(amendment: dict[str, Any]) -> dict[str, Any]:
 def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
     """Return the old policy's logprobs by the forward that will be trained, and what the rollout was like."""
     rollout, mask = episodes.rollout, episodes.rollout.mask
-    # One minibatch is the whole batch: the first update starts from this very forward, and its ratio is exactly 1.
-    keeps = ppo.config.minibatches == 1 and ppo.together.count == 1
+    keeps = keeps_forward(ppo, episodes)
     with ppo.stage("scoring"):
-        with torch.set_grad_enabled(keeps):
-            fresh, own_entropies = ppo.policy.logprobs(episodes.lower, episodes.own_rollout, entropies=True)
-        logprobs, entropies = ppo.merged(fresh.detach(), episodes), ppo.merged(own_entropies, episodes)
+        if keeps:
+            with torch.enable_grad():
+                own_logprobs, own_entropies = ppo.policy.logprobs(episodes.lower, episodes.own_rollout, entropies=True)
+        else:
+            own_logprobs, own_entropies = ppo.policy_logprobs(episodes)
+        logprobs, entropies = ppo.merged(own_logprobs.detach(), episodes), ppo.merged(own_entropies, episodes)
         values = ppo.merged(ppo.value(episodes.features), episodes) * mask
     # Figures and bounds are of the policy that drew; the reward's KL is of the one that learns.
     of_sampler = episodes.drawn_logprobs if state.drawn_by else logprobs
@@ -184,7 +188,16 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
     }
     # The surprise of each token beyond what its state made likely.
     surplus = fluency * (episodes.ref_logprobs + entropies) * mask
-    return Measured(scores, logprobs, kl, values, surplus, behaviour, figures, fresh if keeps else None, gold, weights)
+    fresh = own_logprobs if keeps else None
+    return Measured(scores, logprobs, kl, values, surplus, behaviour, figures, fresh, gold, weights)
+
+
+def keeps_forward(ppo: PPO, episodes: Episodes) -> bool:
+    """Return whether the first update starts from the very forward that gives the old logprobs, and its ratio is
+    exactly 1: one minibatch is the whole batch, and hardly more than what is computed at once."""
+    rollout = episodes.own_rollout
+    tokens = int((rollout.prompt_lengths + rollout.lengths).sum())
+    return ppo.config.minibatches == 1 and ppo.together.count == 1 and tokens <= FORWARDS_KEPT * ppo.tokens_at_once
 
 
 def _log(ppo: PPO, step: int, figures: dict[str, float], started: float) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,27 +73,36 @@ def mixture(ppo: PPO) -> Mixture | None:
     return Mixture(train, held_out)
 
 
-def ptx_loss(ppo: PPO, batch: Rollout) -> Tensor:
-    """Return the mean negative log likelihood of the batch's tokens under the policy, in nats, at temperature 1.
-
-    Of several processes each has its part: they add up to that mean.
-    """
+def ptx_losses(ppo: PPO, batch: Rollout) -> list[Callable[[], Tensor]]:
+    """Return, for rows that are computed at once, what computes their part of the mean negative log likelihood of the
+    batch's tokens under the policy, in nats, at temperature 1: they add up to it. Of several processes each has its
+    part."""
     own = ppo.together.own_rows(len(batch))
-    part = batch if ppo.together.count == 1 else batch[torch.tensor(own.rows, device=ppo.device)]
-    share = float(part.mask.sum()) / float(batch.mask.sum()) if own.counting else 0.0
-    temperature, ppo.policy.temperature = ppo.policy.temperature, 1.0
-    try:
-        likelihood, _ = ppo.policy.logprobs(ppo.policy.lower(part)[0], part)
-    finally:
-        ppo.policy.temperature = temperature
-    return -adv.masked_mean(likelihood, part.mask) * share
+    own_batch = batch if ppo.together.count == 1 else batch[torch.tensor(own.rows, device=ppo.device)]
+    tokens = float(batch.mask.sum())
+
+    def loss(part: Rollout, share: float) -> Tensor:
+        temperature, ppo.policy.temperature = ppo.policy.temperature, 1.0
+        try:
+            likelihood, _ = ppo.policy.logprobs(ppo.policy.lower(part)[0], part)
+        finally:
+            ppo.policy.temperature = temperature
+        return -adv.masked_mean(likelihood, part.mask) * share
+
+    parts = [(own_batch[rows], counts) for rows, counts in ppo.groups(own_batch)]
+    return [
+        partial(loss, part, float(part.mask.sum()) / tokens if own.counting and counts else 0.0)
+        for part, counts in parts
+    ]
 
 
 @torch.no_grad()
 def held_out_loss(ppo: PPO, held_out_batches: list[Rollout]) -> float:
     """Return the loss of the policy as it is, over all held-out tokens."""
     tokens = [int(batch.mask.sum()) for batch in held_out_batches]
-    total = sum(float(ptx_loss(ppo, b)) * n for b, n in zip(held_out_batches, tokens, strict=True))
+    total = sum(
+        float(compute()) * n for b, n in zip(held_out_batches, tokens, strict=True) for compute in ptx_losses(ppo, b)
+    )
     return ppo.together.total(total)[0] / max(1, sum(tokens))
 
 

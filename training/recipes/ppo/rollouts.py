@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from training.configs import PPOConfig
+from training.core import batch_planner
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
-from training.recipes.common import loading, sharding
+from training.recipes.common import loading, memory, sharding
 from training.recipes.common.entry import prompts_of
 from training.recipes.common.processes import ONE_PROCESS, OwnRows, Processes
 from training.recipes.ppo.drift import reward_inputs
@@ -23,9 +24,11 @@ from training.rl.decode import LlamaDecoder, decoder_for
 from training.rl.kept_states import KeptStates, fits
 from training.rl.module_decoder import ModuleDecoder
 from training.rl.policy import CannotCut, Policy
-from training.rl.rollout import Rollout, rollout_of
+from training.rl.rollout import Rollout, joined, rollout_of
 from training.rl.sampler import Completions, Sampling, sample, sequence_seed
 from training.rl.value import ValueHead, prefix_features, state_features
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,35 @@ class PPO:
         self.policy = policy_of(model, spec, config, kind=SplitPolicy if together.is_sharded else Policy)
         # Of a split model no layout is copied: its weights are whole for as long as it samples.
         self.decoder = ModuleDecoder(model) if together.is_sharded else decoder_for(model)
+        self.tokens_at_once = self._tokens_at_once(longest + config.max_new_tokens)
         self.sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p, config.top_k)
         self.value_layer = self.policy.cut or round(self.policy.depth * 2 / 3)
         self.value_features = self._reward_features() if config.value_init == "reward" else ()
         parts = len(self.value_features) or 2
         self.value = ValueHead(parts * model.config.hidden_size).to(self.device)
         self.seconds: dict[str, float] = {}
+
+    def _tokens_at_once(self, length: int) -> int:
+        """Return how many tokens are forwarded at once, of sequences of at most this length: by the machine and the
+        model, so that memory does not grow with the batch."""
+        most = batch_planner.CPU_TOKENS if self.device.type == "cpu" else batch_planner.GPU_TOKENS
+        shape = self._shape(self.policy.depth - self.policy.trained_from)
+        room = batch_planner.ACTIVATIONS * memory.total_memory()
+        return batch_planner.tokens_within(shape, longest=length, most=most, room=room)
+
+    def _rows_at_once(self, length: int) -> int:
+        """Return how many rows are sampled at once, of sequences of at most this length."""
+        room = batch_planner.CACHES * memory.total_memory()
+        if self.device.type == "cpu":
+            room = min(room, batch_planner.CPU_CACHE)
+        return batch_planner.rows_within(self._shape(self.policy.depth), length=length, room=room)
+
+    def _shape(self, layers: int) -> batch_planner.Shape:
+        model = self.policy.model
+        return batch_planner.shape_of(
+            model.config, layers=layers, packed=self.policy.packed,
+            dtype_bytes=model.get_input_embeddings().weight.dtype.itemsize,
+        )  # fmt: skip
 
     def hold_out(self, rows: list[int]) -> None:
         """Keep these prompts of the dataset out of calibration and training: `held_out` has them."""
@@ -120,12 +146,7 @@ class PPO:
             ends = (rollout.lengths - rollout.finished.long()).tolist()  # the end token is no part of the text
             words = [row[:n] for row, n in zip(rollout.tokens.tolist(), ends, strict=True)]
             texts = self.tokenizer.batch_decode(words, skip_special_tokens=True)
-            keep = self._read_layers
-            if states is not None:
-                states = {layer: kept[:, : own_rollout.ids.shape[1]] for layer, kept in states.items()}
-            lower, below = self.policy.lower(own_rollout, keep, states)
-            ref_logprobs, above = self.policy.reference_logprobs(lower, own_rollout, keep)
-            hidden = below | above
+            lower, ref_logprobs, hidden = self._read(own_rollout, states)
             own_messages, own_texts = [messages[i] for i in own.rows], [texts[i] for i in own.rows]
             scored = self.scorer.scored(own_messages, own_texts, hidden, own_rollout)
             if self.value_features:
@@ -143,6 +164,48 @@ class PPO:
             rollout, indices, messages, texts, scores, lower, ref_logprobs, features, inputs, drawn_logprobs, own,
             own_rollout, gold, parts,
         )  # fmt: skip
+
+    def _read(self, rollout: Rollout, states: dict[int, Tensor] | None) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+        """Return what every forward of a rollout starts from (B, T, ...), the reference's logprobs (B, N), and the
+        hidden states (B, T, H) that reward and value read."""
+        keep, shape = self._read_layers, rollout.ids.shape
+        if states is not None:
+            states = {layer: kept[:, : shape[1]] for layer, kept in states.items()}
+            lower, hidden = self.policy.lower(rollout, keep, states)
+        else:
+            trunk = self.in_groups(rollout, lambda _, part: self.policy.lower(part, keep))
+            lower = joined([(rows, of_rows) for rows, (of_rows, _) in trunk], shape)
+            hidden = _joined_states([(rows, below) for rows, (_, below) in trunk], shape)
+        upper = self.in_groups(
+            rollout,
+            lambda rows, part: self.policy.reference_logprobs(lower[rows, : part.ids.shape[1]], part, keep),
+        )
+        ref_logprobs = joined([(rows, logprobs) for rows, (logprobs, _) in upper], rollout.mask.shape)
+        return lower, ref_logprobs, hidden | _joined_states([(rows, above) for rows, (_, above) in upper], shape)
+
+    def policy_logprobs(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+        """Return logprobs and entropies (b, n) of a process's own rows under the policy as it is, without gradients."""
+        lower, rollout = episodes.lower, episodes.own_rollout
+        with torch.no_grad():
+            found = self.in_groups(
+                rollout,
+                lambda rows, part: self.policy.logprobs(lower[rows, : part.ids.shape[1]], part, entropies=True),
+            )
+        logprobs, entropies = (joined([(rows, both[i]) for rows, both in found], rollout.mask.shape) for i in (0, 1))
+        return logprobs, entropies
+
+    def groups(self, rollout: Rollout) -> list[tuple[Tensor, bool]]:
+        """Return rows (b,) that are computed at once, so that memory does not grow with the batch. False: they count
+        for nothing, and are there because other processes, who share the weights, have more groups."""
+        lengths = (rollout.prompt_lengths + rollout.lengths).tolist()
+        parts = batch_planner.micro_batches(lengths, self.tokens_at_once, padded=not self.policy.packed)
+        in_step = self.together.in_step([sorted(part) for part in parts], [0])
+        return [(torch.tensor(rows, device=self.device), counts) for rows, counts in in_step]
+
+    def in_groups(self, rollout: Rollout, compute: Callable[[Tensor, Rollout], T]) -> list[tuple[Tensor, T]]:
+        """Return the rows of each group, with what `compute` makes of them and of their part of the rollout."""
+        found = [(rows, compute(rows, rollout[rows]), counts) for rows, counts in self.groups(rollout)]
+        return [(rows, result) for rows, result, counts in found if counts]
 
     def merged(self, values: Tensor, episodes: Episodes) -> Tensor:
         """Return values of a process's own rows (b, n, ...) as those of all rows (B, N, ...)."""
@@ -168,6 +231,7 @@ class PPO:
             completions = sample(
                 self.decoder, own_prompts, [seeds[i] for i in own.rows], sampling,
                 end_ids=self.end_ids, pad_id=self.tokenizer.pad_token_id, device=self.device, kept=kept,
+                most_rows=self._rows_at_once(max(map(len, own_prompts)) + sampling.max_new_tokens),
             )  # fmt: skip
         parts = vars(completions).items()
         completions = Completions(**{name: self.together.merged(part, own, len(prompts)) for name, part in parts})
@@ -252,6 +316,11 @@ class PPO:
 def dtype_of(config: PPOConfig) -> torch.dtype | None:
     """Return the dtype that the policy is loaded in; None for the machine's."""
     return torch.float32 if config.adapters == "full" else None
+
+
+def _joined_states(parts: list[tuple[Tensor, dict[int, Tensor]]], shape: torch.Size) -> dict[int, Tensor]:
+    """Return the hidden states of groups of rows as those of the whole batch, layer by layer."""
+    return {layer: joined([(rows, states[layer]) for rows, states in parts], shape) for layer in parts[0][1]}
 
 
 def widened(values: Tensor, rollout: Rollout) -> Tensor:

@@ -151,8 +151,7 @@ def _calibration(ppo: PPO, batches: list[Episodes]) -> Calibration:
 @torch.no_grad()
 def _answers(ppo: PPO, batch: Episodes) -> Answers:
     """Return the parent's own: before any step the policy is the parent, and its forward gives the entropies."""
-    own = ppo.policy.logprobs(batch.lower, batch.own_rollout, entropies=True)
-    logprobs, entropies = (ppo.merged(values, batch) for values in own)
+    logprobs, entropies = (ppo.merged(values, batch) for values in ppo.policy_logprobs(batch))
     return Answers.of(batch.texts, batch.rollout, logprobs, batch.ref_logprobs, entropies)
 
 

@@ -4,8 +4,9 @@ losses."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,14 +15,16 @@ from training.configs import PPOConfig
 from training.core.run_directory import RecipeFailure
 from training.recipes.common import steps
 from training.recipes.ppo.gold_score import Compared
-from training.recipes.ppo.ptx import Mixture, ptx_loss
+from training.recipes.ppo.ptx import Mixture, ptx_losses
 from training.recipes.ppo.rollouts import PPO, Episodes, shuffled
 from training.recipes.ppo.state import State, set_base_rates
 from training.rl import advantages as adv
 from training.rl import guards
 from training.rl.kl import kl_per_token
-from training.rl.losses import PolicyLoss, policy_loss, value_loss
+from training.rl.losses import policy_loss, value_loss
 from training.rl.rollout import Rollout
+
+MEASURES = ("ratio_mean", "approx_kl", "clip_frac", "policy_loss", "value_loss", "ptx_loss")
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,18 @@ class OwnPart:
     share: float
     all_rows: Tensor
     all_tokens: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """Hold the part of a minibatch's loss that is computed at once: the parts of all processes add up to it.
+
+    `measures` are summed over the parts, too; `ratio_max` is the largest of its tokens, 0 where none counts.
+    """
+
+    loss: Tensor
+    measures: dict[str, float]
+    ratio_max: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -169,18 +184,18 @@ def _own_part(ppo: PPO, rollout: Rollout, rows: Tensor) -> OwnPart:
 
 def _minibatch(ppo: PPO, optimiser: torch.optim.Optimizer, batch: Batch, own: OwnPart, number: int) -> dict[str, float]:
     """Take one optimiser step, or none (`moved` is 0) when the policy has already moved far enough on this batch."""
-    policy, value, ptx, loss = _losses(ppo, batch, own, number)
-    measures = {
-        "ratio_mean": policy.ratio_mean,
-        "approx_kl": policy.approx_kl,
-        "clip_frac": policy.clip_frac,
-        "policy_loss": float(policy.loss.detach()),
-        "value_loss": float(value.detach()),
-    }
-    *of_tokens, ptx, total_loss = ppo.together.total(
-        *(measure * own.share for measure in measures.values()), ptx, float(loss.detach())
-    )
-    measures = dict(zip(measures, of_tokens, strict=True))
+    optimiser.zero_grad(set_to_none=True)
+    sums, total_loss, ratio_max, last = dict.fromkeys(MEASURES, 0.0), 0.0, 0.0, None
+    for compute in _parts(ppo, batch, own, number):
+        if last is not None:  # the graph of one part alone is held
+            last.backward()
+        part = compute()
+        for name, value in part.measures.items():
+            sums[name] += value
+        total_loss, ratio_max = total_loss + float(part.loss.detach()), max(ratio_max, part.ratio_max)
+        last = part.loss
+    *all_sums, total_loss = ppo.together.total(*sums.values(), total_loss)
+    measures = dict(zip(sums, all_sums, strict=True))
     if not math.isfinite(total_loss):
         raise RecipeFailure(
             "not_finite", "Training diverged: the loss is not a number.", "Start again with a lower learning_rate."
@@ -188,13 +203,12 @@ def _minibatch(ppo: PPO, optimiser: torch.optim.Optimizer, batch: Batch, own: Ow
     moved = not (ppo.config.max_approx_kl and measures["approx_kl"] > ppo.config.max_approx_kl)
     norm = 0.0
     if moved:
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        assert last is not None
+        last.backward()
         norm = _clip(ppo, optimiser, total_loss, batch.step)
         optimiser.step()
     return measures | {
-        "ratio_max": ppo.together.largest(policy.ratio_max if own.share else 0.0),
-        "ptx_loss": ptx,
+        "ratio_max": ppo.together.largest(ratio_max),
         "grad_norm": norm,
         "moved": float(moved),
     }
@@ -211,35 +225,68 @@ def _clip(ppo: PPO, optimiser: torch.optim.Optimizer, loss: float, step: int) ->
     return of_policy
 
 
-def _losses(ppo: PPO, batch: Batch, own: OwnPart, number: int) -> tuple[PolicyLoss, Tensor, float, Tensor]:
-    """Return the policy's loss and the value's, means over this process's rows; its part of PTX's; and its part of
-    their sum with what else is asked for."""
-    config, measured, rows = ppo.config, batch.measured, own.rows
+def _parts(ppo: PPO, batch: Batch, own: OwnPart, number: int) -> list[Callable[[], Part]]:
+    """Return what computes this process's parts of a minibatch's loss."""
+    rollout = batch.episodes.rollout[own.rows]
+    # Old logprobs with their graph are those of the whole batch, in one part.
+    starts_fresh = number == 0 and batch.measured.fresh is not None
+    everything = [(torch.arange(len(own.rows), device=ppo.device), True)]
+    tokens = float(rollout.mask.sum())
+    parts: list[Callable[[], Part]] = [
+        partial(
+            _part,
+            ppo,
+            batch,
+            own,
+            chosen,
+            share=own.share * float(rollout.mask[chosen].sum()) / tokens if counts else 0.0,
+            starts_fresh=starts_fresh,
+        )
+        for chosen, counts in (everything if starts_fresh else ppo.groups(rollout))
+    ]
+    other = _other_text(ppo, batch, own.all_rows, number)
+    return parts if other is None else [*parts, *(partial(_ptx_part, ppo, one) for one in ptx_losses(ppo, other))]
+
+
+def _ptx_part(ppo: PPO, compute: Callable[[], Tensor]) -> Part:
+    ptx = compute()
+    return Part(ppo.config.ptx_coef * ptx, {"ptx_loss": float(ptx.detach())})
+
+
+def _part(ppo: PPO, batch: Batch, own: OwnPart, chosen: Tensor, *, share: float, starts_fresh: bool) -> Part:
+    """Return the loss of the policy and the value on the `chosen` of a process's rows, which have this `share` of the
+    minibatch's tokens."""
+    config, measured, rows, places = ppo.config, batch.measured, own.rows[chosen], own.places[chosen]
     part = batch.episodes.rollout[rows]
     width, N = part.ids.shape[1], part.mask.shape[1]
-    if number == 0 and measured.fresh is not None:
+    if starts_fresh:
+        assert measured.fresh is not None
         logprobs = measured.fresh[rows]
     else:
-        logprobs, _ = ppo.policy.logprobs(batch.episodes.lower[own.places, :width], part)
+        logprobs, _ = ppo.policy.logprobs(batch.episodes.lower[places, :width], part)
     weights = None if measured.weights is None else measured.weights[rows, :N]
     policy = policy_loss(
         logprobs, measured.logprobs[rows, :N], batch.advantages[rows, :N], part.mask, config.clip, weights
     )
-    values = ppo.value(batch.episodes.features[own.places, :N])
+    values = ppo.value(batch.episodes.features[places, :N])
     clip = config.value_clip or None
     value = value_loss(values, measured.values[rows, :N], batch.returns[rows, :N], part.mask, clip)
     loss = policy.loss + config.value_coef * value
     if config.kl_loss_coef:
         kl = kl_per_token(logprobs, batch.episodes.ref_logprobs[rows, :N], config.kl_loss_estimator)
         loss = loss + config.kl_loss_coef * adv.masked_mean(kl, part.mask)
-    loss = loss * own.share
+    loss = loss * share
     if config.loss_mean == "batch":  # each is a mean over this minibatch's tokens, of which there may be more or fewer
         loss = loss * (own.all_tokens / batch.tokens)
-    other = _other_text(ppo, batch, own.all_rows, number)
-    if other is None:
-        return policy, value, 0.0, loss
-    ptx = ptx_loss(ppo, other)
-    return policy, value, float(ptx.detach()), loss + config.ptx_coef * ptx
+    measures = {
+        "ratio_mean": policy.ratio_mean,
+        "approx_kl": policy.approx_kl,
+        "clip_frac": policy.clip_frac,
+        "policy_loss": float(policy.loss.detach()),
+        "value_loss": float(value.detach()),
+    }
+    measures = {name: measure * share for name, measure in measures.items()}
+    return Part(loss, measures, policy.ratio_max if share else 0.0)
 
 
 def _other_text(ppo: PPO, batch: Batch, rows: Tensor, number: int) -> Rollout | None:

@@ -149,7 +149,7 @@ def test_the_loss_on_a_batch_is_the_models_own(tmp_path: Path, model: Path):
     one = trainer(tmp_path, model, other=corpus(), temperature=0.7)
     batch = ppo.ptx.as_rollout(ppo.ptx.mixture(one).train[:1], one)
     with torch.no_grad():
-        ours = float(ppo.ptx.ptx_loss(one, batch))
+        ours = float(sum(compute() for compute in ppo.ptx.ptx_losses(one, batch)))
         ids = batch.ids[:, : int(batch.prompt_lengths[0] + batch.lengths[0])]
         theirs = float(one.policy.model(input_ids=ids, labels=ids).loss)
     assert ours == pytest.approx(theirs, rel=2e-2)  # bfloat16 where the machine has it
@@ -250,10 +250,8 @@ def test_every_token_of_the_batch_weighs_the_same_however_it_is_cut(tmp_path: Pa
         batch = ppo_update._batch(one, state, episodes, measured, 0, None)
         total = 0.0
         for rows in torch.arange(4).tensor_split(minibatches):
-            total = (
-                total
-                + ppo_update._losses(one, batch, ppo_update._own_part(one, episodes.rollout, rows), 0)[-1] / minibatches
-            )
+            own = ppo_update._own_part(one, episodes.rollout, rows)
+            total = total + sum(part().loss for part in ppo_update._parts(one, batch, own, 0)) / minibatches
         total.backward()
         return torch.cat([p.grad.flatten() for p in one.policy.parameters().values() if p.grad is not None])
 

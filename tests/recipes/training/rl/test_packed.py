@@ -84,6 +84,25 @@ def test_outputs_and_gradients_are_the_models_own(folder, monkeypatch, learns, r
         torch.testing.assert_close(found[name], wanted[name], rtol=1e-3, atol=5e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize(("learns", "layers"), [("top", 1), ("lora", 3)])
+def test_below_the_lowest_layer_that_learns_nothing_is_kept_and_nothing_flows(folder, learns, layers):
+    model = model_with(folder, learns)
+    base, ids = model.get_decoder(), torch.arange(sum(LENGTHS)).mul(37).remainder(90)
+    rows, kept, counts, found = packed.rows_of(base, LENGTHS, torch.float32), [], [], []
+    for start in (base.embed_tokens(ids), base.embed_tokens(ids).requires_grad_()):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(1) or t, lambda t: t):
+            hidden = packed.run_packed(base, start, rows, 0, 3)
+        hidden.square().sum().backward()
+        found.append({name: p.grad.clone() for name, p in base.named_parameters() if p.grad is not None})
+        counts.append(len(kept) - sum(counts))
+        model.zero_grad()
+    frozen, whole = found
+    assert counts[0] * 3 == counts[1] * layers
+    assert frozen.keys() == whole.keys() and len(frozen) == layers * 14  # two factors of seven products
+    for name in frozen:
+        torch.testing.assert_close(frozen[name], whole[name], rtol=1e-3, atol=1e-4)
+
+
 def test_a_sequence_does_not_see_its_neighbours(folder):
     model = model_with(folder, "lora")
     base = model.get_decoder()

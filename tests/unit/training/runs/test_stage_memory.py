@@ -105,7 +105,7 @@ def test_checkpointing_and_smaller_batches_are_what_shrinks_activations(llama):
         ("sft", {"adapters": "full"}, {"adapters": "lora"}),
         ("dpo", {"batch_size": 32}, {"micro_batch_size": 1}),
         ("reward", {"method": "finetune"}, {"batch_size": 4}),
-        ("ppo", {"adapters": "lora", "batch_size": 32, "max_new_tokens": 512}, {"minibatches": 32}),
+        ("ppo", {"adapters": "lora", "batch_size": 1024, "max_new_tokens": 512}, {"batch_size": 128}),
     ],
 )
 def test_what_does_not_fit_has_the_cheapest_change_that_helps(llama, kind, options, changes):
@@ -115,6 +115,15 @@ def test_what_does_not_fit_has_the_cheapest_change_that_helps(llama, kind, optio
     remedy = find_remedy(kind, llama, config, H100)
     assert remedy is not None and remedy.changes == changes
     assert remedy.total <= 0.8 * 80 * GB
+
+
+@pytest.mark.parametrize("hardware", [Hardware("cpu", 4, 24 * GB), Hardware("cuda", 2, 80 * GB)])
+def test_ppo_computes_and_draws_in_parts_whose_size_the_batch_does_not_set(llama, hardware):
+    options = {"reward_function": "a.b", "adapters": "lora", "minibatches": 1}
+    small, large = (memory_of("ppo", llama, hardware, **options, batch_size=n) for n in (256, 2048))
+    assert small.phases["updates"] == large.phases["updates"]
+    assert small.phases["sampling"] == large.phases["sampling"]
+    assert small.phases["scoring"]["activations"] == large.phases["scoring"]["activations"]
 
 
 def test_ppo_in_shares_has_the_whole_model_only_while_it_samples(llama):
