@@ -12,14 +12,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from django.db import InterfaceError, OperationalError, connection, reset_queries
+from django.db import connection, reset_queries
 
-from annotate.core.db.connections import written_by
+from annotate.core.db.connections import AWAY, written_by
 from annotate.core.logs import context
 from annotate.core.periodic_tasks import PeriodicTask
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-_AWAY = (OperationalError, InterfaceError)
 log = logging.getLogger("assay.clerk")
 
 
@@ -86,7 +85,7 @@ class BackgroundWorker:
 
 
 def _say(scheduled: _Scheduled, error: Exception) -> None:
-    if isinstance(error, _AWAY):
+    if isinstance(error, AWAY):
         log.warning("%s: the database is away (%s); again in %.0f s", scheduled.task.name, error, scheduled.pause)
     else:
         log.exception("%s failed; again in %.0f s", scheduled.task.name, scheduled.pause)

@@ -6,10 +6,17 @@ Each periodic task is a function that does a little and says whether there is mo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from django.db.models import Model
+
+from annotate.core.db.connections import AWAY
 from annotate.core.hooks import Hook
+
+Row = TypeVar("Row", bound=Model)
 
 
 def _nothing() -> None:
@@ -32,3 +39,15 @@ PERIODIC_TASKS: Hook[PeriodicTask] = Hook(
     "Small work that the background worker does in turn, each task by its name.",
     key=lambda chore: chore.name,
 )
+
+
+def each_alone(rows: Iterable[Row], act: Callable[[Row], object], log: logging.Logger, trouble: str) -> None:
+    """Call `act` with each row. One that fails holds up no other: it is logged as `trouble`, whose %s becomes its kind
+    and number, and comes again with the task. Raises what says that the database is away, which is so for all rows."""
+    for row in rows:
+        try:
+            act(row)
+        except AWAY:
+            raise
+        except Exception:
+            log.exception(trouble, f"{row._meta.verbose_name} {row.pk}")

@@ -15,6 +15,7 @@ from annotate.language_models import model_server
 from annotate.language_models.model_keys import LONGEST_KEY
 from annotate.language_models.model_settings import ModelSettings
 from annotate.models import LanguageModel, Project
+from common.texts import is_storable
 
 LONGEST_ADDRESS = 500  # characters, of a served name too: as many as the columns hold
 
@@ -31,7 +32,7 @@ def check(
 ) -> None:
     """Raises Refused, 400, with all that is wrong."""
     errors: dict[str, str] = {}
-    if not name or len(name) > 120:
+    if not name or len(name) > 120 or not is_storable(name):
         errors["name"] = "Enter a name of 1 to 120 characters."
     if kind not in LanguageModel.Kind.values:
         errors["kind"] = f"{kind!r} is not a kind of model; use one of {', '.join(LanguageModel.Kind.values)}."

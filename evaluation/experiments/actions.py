@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
+from annotate.core.typed_texts import checked_name
 from annotate.data.datasets import sampled_prompts
 from annotate.data.datasets.actions import freeze
 from annotate.language_models.actions import require_usable
@@ -28,7 +29,6 @@ from annotate.models import (
     Split,
     User,
 )
-from common.texts import is_storable
 from evaluation.experiments import order_checks
 from evaluation.experiments.arm_methods import BASE, METHODS, Arm, Budget
 from evaluation.experiments.experiment_progress import advance, ordered_runs
@@ -67,7 +67,7 @@ def order(
     frozen datasets."""
     require(by, "research", project)
     require_usable(parent, project)
-    name = _checked_name(project, name)
+    name = _free_name(project, name)
     if dataset.project_id != project.pk:
         raise Refused(400, dataset=f"{dataset.name} belongs to another project; freeze one in {project.name}.")
     chosen, limit = order_checks.require_arms(list(arms)), order_checks.require_budget(budget)
@@ -301,10 +301,8 @@ def _check_runs(
         raise Refused(400, **errors)
 
 
-def _checked_name(project: Project, name: str) -> str:
-    name = name.strip() if isinstance(name, str) else ""
-    if not name or len(name) > 60 or not is_storable(name):
-        raise Refused(400, name="Enter a name of 1 to 60 characters.")
+def _free_name(project: Project, name: str) -> str:
+    name = checked_name(name, 60)
     if Experiment.objects.filter(project=project, name=name).exists():
         raise _name_taken(project, name)
     return name

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from annotate.core.errors import Refused
+from annotate.core.periodic_tasks import each_alone
 from annotate.language_models.actions import enter_arena
 from annotate.models import Contestant, Dataset, LanguageModel
 from evaluation.core.cancelled_runs import cancel_late
@@ -44,15 +45,8 @@ def periodic_task() -> bool:
     """Do the periodic task: go on with what no signal reached, stop votes when the plan's rule says so, and cancel
     what was queued by somebody who died before seeing that the experiment was cancelled."""
     cancel_late(Experiment.objects.filter(state=State.CANCELLED), KEY, "experiment.cancelled")
-    for experiment in going_on():
-        if experiment.state == State.DECIDED and not unentered(experiment):
-            continue
-        try:
-            advance(experiment)
-        except (OperationalError, InterfaceError):  # the database is away
-            raise
-        except Exception:
-            log.exception("Experiment %d could not be gone on with; trying again.", experiment.pk)
+    experiments = (one for one in going_on() if one.state != State.DECIDED or unentered(one))
+    each_alone(experiments, advance, log, "%s could not be gone on with; trying again.")
     return False
 
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate.core.periodic_tasks import each_alone
 from annotate.models import Contestant, Project
 from evaluation.core import notices
 from evaluation.leaderboard.snapshots import current, stored
@@ -39,13 +40,8 @@ def periodic_task() -> bool:
     waiting = Exists(Candidacy.objects.filter(STANDING, **of_project))
     served = Exists(Promotion.objects.filter(candidacy__isnull=False, **of_project))
     has_rule = Exists(PromotionRule.objects.filter(**of_project))
-    for project in Project.objects.filter(waiting | served, has_rule):
-        try:
-            look(project)
-        except (OperationalError, InterfaceError):  # the database is away
-            raise
-        except Exception:
-            log.exception("The candidates of %s could not be looked at; trying again.", project)
+    projects = Project.objects.filter(waiting | served, has_rule)
+    each_alone(projects, look, log, "The candidates of %s could not be looked at; trying again.")
     return False
 
 

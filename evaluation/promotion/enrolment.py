@@ -9,11 +9,12 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from annotate.core.errors import Refused
+from annotate.core.periodic_tasks import each_alone
 from annotate.data.datasets import sampled_prompts
 from annotate.language_models.actions import enter_arena
 from annotate.models import Completion, Contestant, Dataset, LanguageModel, Project, Split
@@ -75,13 +76,7 @@ def enrol_missing() -> int:
         enters_arena=True,
     ).exclude(Exists(standing))
     rows = list(runs.select_related("project", "output_model__parent", "created_by").order_by("id"))
-    for run in rows:
-        try:
-            enrol(run)
-        except (OperationalError, InterfaceError):  # the database is away
-            raise
-        except Exception:
-            log.exception("The model of run %d could not be enrolled; trying again.", run.pk)
+    each_alone(rows, enrol, log, "The model of %s could not be enrolled; trying again.")
     return len(rows)
 
 

@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
+from annotate.core.typed_texts import checked_name
 from annotate.language_models.actions import require_usable
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project, Split, User
 from common.texts import is_storable
@@ -53,7 +54,7 @@ def order(
     prompts."""
     require(by, "research", project)
     require_usable(parent, project)
-    name = _checked_name(project, name)
+    name = _free_name(project, name)
     round_order.require_project(project)
     round_order.require_parent(parent)
     arm = round_order.require_arm(method, config or {})
@@ -167,10 +168,8 @@ def _move(series: RoundSeries, by: User, before: str, after: str, action: str) -
     return series
 
 
-def _checked_name(project: Project, name: str) -> str:
-    name = name.strip() if isinstance(name, str) else ""
-    if not name or len(name) > 60 or not is_storable(name):
-        raise Refused(400, name="Enter a name of 1 to 60 characters.")
+def _free_name(project: Project, name: str) -> str:
+    name = checked_name(name, 60)
     if RoundSeries.objects.filter(project=project, name=name).exists():
         raise _name_taken(project, name)
     return name

@@ -11,12 +11,13 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from annotate.core import audit
 from annotate.core.errors import Refused
+from annotate.core.periodic_tasks import each_alone
 from annotate.language_models.actions import enter_arena
 from annotate.models import AnnotatorKind, Contestant, LanguageModel
 from evaluation.core.cancelled_runs import cancel_late
@@ -47,13 +48,8 @@ def periodic_task() -> bool:
     """Do the periodic task: go on where people have annotated or voted, and with what no signal reached; cancel what
     was queued by somebody who died before seeing that the rounds were cancelled."""
     cancel_late(RoundSeries.objects.filter(state=State.CANCELLED), KEY, "rounds.cancelled")
-    for series in RoundSeries.objects.filter(state=State.RUNNING):
-        try:
-            advance(series)
-        except (OperationalError, InterfaceError):  # the database is away
-            raise
-        except Exception:
-            log.exception("Rounds %d could not be gone on with; trying again.", series.pk)
+    running = RoundSeries.objects.filter(state=State.RUNNING)
+    each_alone(running, advance, log, "%s could not be gone on with; trying again.")
     return False
 
 

@@ -17,6 +17,7 @@ from django.db.models import Max
 from annotate.arena.vote_guard import actions as vote_guard
 from annotate.arena.vote_guard import duplicates
 from annotate.core import counting
+from annotate.core.periodic_tasks import each_alone
 from annotate.models import Comparison, HeldWatch, Hold, Project, StatusChange, VoteTrace
 from evaluation.vote_integrity import bursts, hold_rate, linked_voters
 from evaluation.vote_integrity.arena_votes import read
@@ -37,11 +38,8 @@ class HoldChanges:
 
 def periodic_task() -> bool:
     """Look at every project whose votes have changed since the last look."""
-    for project in Project.objects.filter(vote_traces__isnull=False).distinct():
-        try:
-            look_if_changed(project)
-        except Exception:  # the edge of a process: one project's trouble is not another's
-            log.exception("the votes of %s could not be looked at", project.slug)
+    projects = Project.objects.filter(vote_traces__isnull=False).distinct()
+    each_alone(projects, look_if_changed, log, "the votes of %s could not be looked at")
     return False
 
 

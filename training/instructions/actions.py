@@ -14,6 +14,7 @@ from annotate.core.artefacts import local_copies
 from annotate.core.errors import Refused
 from annotate.core.events import announce_dataset
 from annotate.core.permissions import require
+from annotate.core.typed_texts import checked_name
 from annotate.data import frozen_rows
 from annotate.data.rows.task_families import TASKS
 from annotate.data.uploads.leakage_guard import EvalPrompts
@@ -88,9 +89,7 @@ def instruct(
 ) -> tuple[Dataset, bool]:
     """Return (the SFT dataset, whether it is new): the same sources, templates and options give the standing one."""
     require(by, "research", project)
-    name = name.strip() if isinstance(name, str) else ""
-    if not name or len(name) > 120:
-        raise Refused(400, name="Enter a name of 1 to 120 characters.")
+    name = checked_name(name)
     sources = _sources(project, datasets, templates)
     chosen = _checked(options)
     counts = MixCounts()

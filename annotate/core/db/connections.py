@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
+AWAY = (OperationalError, InterfaceError)  # raised by all queries while the database cannot be reached
 _writer: ContextVar[str] = ContextVar("writer", default="")
 
 

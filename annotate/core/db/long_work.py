@@ -18,17 +18,16 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection, connections
+from django.db import connection, connections
 from django.db.models import Q, QuerySet
 
-from annotate.core.db.connections import database_now
+from annotate.core.db.connections import AWAY, database_now
 from annotate.models.processes import LongWork
 
 LEASE = timedelta(seconds=60)
 SAID_EVERY = 0.5  # seconds between two notes of how far one stage is
 _LOOKED = 0.02  # seconds that a round of the background worker waits for the thread
 _ENDING = 10.0  # seconds that it is waited for at the end
-_AWAY = (OperationalError, InterfaceError)
 log = logging.getLogger("assay.long_work")
 Row = TypeVar("Row", bound=LongWork)
 
@@ -126,7 +125,7 @@ class LongWorker(Generic[Row]):
     def _do_beside(self, hold: Hold[Row]) -> None:
         try:
             self._do(hold)
-        except _AWAY as error:  # its lease runs out, and whoever comes next begins anew
+        except AWAY as error:  # its lease runs out, and whoever comes next begins anew
             log.warning("%s waits: the database is away (%s)", hold.row, error)
         finally:
             connections.close_all()
@@ -139,7 +138,7 @@ class LongWorker(Generic[Row]):
         except Lost:
             pass
         except Exception as error:  # the edge: it would only come again, but where the database is away or busy
-            if isinstance(error, _AWAY) and (_is_passing(error) or not connection.is_usable()):
+            if isinstance(error, AWAY) and (_is_passing(error) or not connection.is_usable()):
                 raise
             log.exception("%s failed", hold.row)
             failure = error.with_traceback(None)

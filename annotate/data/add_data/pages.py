@@ -14,9 +14,9 @@ from django_htmx.http import HttpResponseClientRedirect
 from annotate.core.asgi import waiting
 from annotate.core.errors import Refused
 from annotate.core.large_uploads import takes_files
-from annotate.core.named_values import named_values
 from annotate.core.page_access import MemberRequest, in_project
 from annotate.core.permissions import can
+from annotate.core.typed_texts import named_values
 from annotate.data import formats
 from annotate.data.add_data import column_targets, drafts, hub_files
 from annotate.data.add_data.actions import Wish, add

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import IntegrityError, connection, transaction
 
-from annotate.core import audit
+from annotate.core import audit, typed_texts
 from annotate.core.db.key_checks import KeyChecks
 from annotate.core.errors import Refused
 from annotate.core.events import announce_dataset
@@ -22,7 +22,6 @@ from annotate.data.datasets.selected_rows import Selection
 from annotate.data.datasets.selections import select
 from annotate.models import AnnotatorKind, Dataset, Project, User
 from common import splits
-from common.texts import is_storable
 
 
 def freeze(
@@ -65,9 +64,7 @@ def checked_name(project: Project, name: str, by: User | None) -> str:
     """Return the name for a new dataset of a project. Refused where it is taken, or they may freeze none."""
     if by is not None:
         require(by, "research", project)
-    name = name.strip() if isinstance(name, str) else ""
-    if not name or len(name) > 120 or not is_storable(name):
-        raise Refused(400, name="Enter a name of 1 to 120 characters.")
+    name = typed_texts.checked_name(name)
     if Dataset.objects.filter(project=project, name=name).exists():
         raise _name_taken(project, name)
     return name

@@ -23,8 +23,8 @@ from annotate.core.api.pagination import Newest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, FileField, Input, refusals
 from annotate.core.asgi.downloads import json_lines
 from annotate.core.large_uploads import takes_files
-from annotate.core.named_values import named_values
 from annotate.core.permissions import projects_where
+from annotate.core.typed_texts import named_values
 from annotate.data.imports import options
 from annotate.data.imports.actions import (
     FORMATS,

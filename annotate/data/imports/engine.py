@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import groupby
 
-from django.db import DataError, IntegrityError, InterfaceError, OperationalError, models, transaction
+from django.db import DataError, IntegrityError, models, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from annotate.core.db.connections import database_now
+from annotate.core.db.connections import AWAY, database_now
 from annotate.core.events import announce
 from annotate.data.imports import bulk_insert as bulk
 from annotate.data.imports import kept_files as files
@@ -37,7 +37,6 @@ MOST_NAMED = 1_000  # bad lines that are named; the rest are counted
 AT_ONCE = 3  # imports that one background worker has in hand: a small one need not wait for a large one
 _LONGEST_PROBLEM = 2_000
 _WRONG = (DataError, IntegrityError)
-_AWAY = (OperationalError, InterfaceError)
 log = logging.getLogger("assay.imports")
 
 
@@ -190,7 +189,7 @@ class Importer:
         except Lost:
             cancelled = Import.objects.filter(pk=work.claimed.pk, claim=work.claimed.claim, cancel_asked=True)
             end(work.claimed, cancelled, Import.State.CANCELLED)
-        except _AWAY:  # of the database: begin again from what it holds
+        except AWAY:  # of the database: begin again from what it holds
             self._drop(work)
             self._dropped.append(work.claimed)
             raise

@@ -19,6 +19,7 @@ from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.events import announce_dataset
 from annotate.core.permissions import require
+from annotate.core.typed_texts import checked_name
 from annotate.data import frozen_rows
 from annotate.data.rows.row_files import read_rows
 from annotate.data.rows.row_formats import Row
@@ -76,7 +77,7 @@ def freeze_rows(
 ) -> Uploaded:
     """Freeze rows from anywhere, such as a hub, as `upload` does."""
     require(by, "research", project)
-    name = _checked_name(name)
+    name = checked_name(name)
     reading = _checked_reading(kind, task, columns or {}, labels or {})
     done = Uploaded()
     with tempfile.TemporaryFile("w+", encoding="utf-8", dir=_folder()) as spool:
@@ -116,13 +117,6 @@ class Repeated:
             return "that are in the file twice"
         self._seen.add(digest)
         return ""
-
-
-def _checked_name(name: str) -> str:
-    name = name.strip() if isinstance(name, str) else ""
-    if not name or len(name) > 120 or "\x00" in name:
-        raise Refused(400, name="Enter a name of 1 to 120 characters.")
-    return name
 
 
 def _checked_reading(kind: str, task: str, columns: dict[str, str], labels: dict[str, str]) -> Reading:

@@ -16,7 +16,7 @@ from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find_project
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, FileField, Input, refusals
 from annotate.core.large_uploads import takes_files
-from annotate.core.named_values import named_values
+from annotate.core.typed_texts import named_values
 from annotate.data.datasets.api import DatasetOut
 from annotate.data.rows.row_files import FORMATS
 from annotate.data.rows.task_families import TASKS

@@ -21,7 +21,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from annotate.core.command_arguments import person_named, project_named, refusals_told
-from annotate.core.named_values import named_values
+from annotate.core.typed_texts import named_values
 from annotate.data.rows import hub_rows
 from annotate.data.rows.example_tasks import EXAMPLES
 from annotate.data.rows.hub_tasks import HubTask, hub_task

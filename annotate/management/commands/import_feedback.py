@@ -26,7 +26,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from annotate.core.command_arguments import person_named, project_named, refusals_told
-from annotate.core.named_values import named_values
+from annotate.core.typed_texts import named_values
 from annotate.data.imports import mt_bench
 from annotate.data.imports import options as options_of
 from annotate.data.imports.actions import FORMATS, Order, go_on, start_import

@@ -6,6 +6,7 @@ from typing import Any
 
 from annotate.core.artefacts import local_copies
 from annotate.core.errors import Refused
+from annotate.core.typed_texts import checked_name
 from annotate.data.rows.task_families import TASKS
 from annotate.language_models.actions import NOT_HERE
 from annotate.models import Dataset, LanguageModel, Project
@@ -92,9 +93,7 @@ def check_in_use(**models: LanguageModel | None) -> None:
 
 def check_name(*, kind: str, project: Project, name: str) -> None:
     """Check a name that a model may have when the run ends: free now, and promised to no run under way."""
-    name = name.strip() if isinstance(name, str) else ""
-    if not name or len(name) > 120:
-        raise Refused(400, name="Enter a name of 1 to 120 characters; it is also the name of the new model.")
+    name = checked_name(name, purpose="; it is also the name of the new model")
     makers = [k.name for k in KINDS.values() if k.names_model]
     unfinished = Run.objects.unfinished().filter(name=name)
     unfinished = unfinished.filter(kind__in=makers) if kind in makers else unfinished.filter(project=project, kind=kind)

@@ -1,8 +1,18 @@
-"""Parse `text=sentence, label=class`: pairs as one types them into a field or on a command line."""
+"""Read what people type into one field: a name, or pairs such as `text=sentence, label=class`."""
 
 from __future__ import annotations
 
 from annotate.core.errors import Refused
+from common.texts import is_storable
+
+
+def checked_name(name: object, longest: int = 120, purpose: str = "") -> str:
+    """Return a name without the blanks around it. Refused, naming `name`, for none and for one that cannot be kept;
+    `purpose` goes on with that sentence."""
+    name = name.strip() if isinstance(name, str) else ""
+    if not name or len(name) > longest or not is_storable(name):
+        raise Refused(400, name=f"Enter a name of 1 to {longest} characters{purpose}.")
+    return name
 
 
 def named_values(text: str, field: str) -> dict[str, str]:
