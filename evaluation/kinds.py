@@ -9,7 +9,7 @@ from evaluation.measures import eval_rows as item_rows
 from evaluation.measures import over_optimisation_panel, recording
 from evaluation.measures.present import run_figures as evaluate_page
 from evaluation.measures.present import surprise_charts
-from evaluation.registry import export_files
+from evaluation.registry import export_files, step_ratings
 from training.configs.evaluate import KEY_VARIABLE, URL_VARIABLE
 from training.core.kinds import HUB_VARIABLES, KINDS, Kind
 from training.core.run_directory import Row
@@ -35,6 +35,8 @@ def register() -> None:
     RUN_SECTIONS.register(RunSection("surprise", surprise_charts.context))
     RUN_SECTIONS.register(RunSection("export", export_files.context))
     RUN_SECTIONS.register(RunSection("ppo", over_optimisation_panel.context, "review"))
+    for kind in ("sft", "ppo", "dpo", "kto", "grpo", "rloo"):
+        RUN_SECTIONS.register(RunSection(kind, step_ratings.context))
     KINDS.register(
         Kind(
             "evaluate",

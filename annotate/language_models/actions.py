@@ -169,7 +169,11 @@ def share(*, model: LanguageModel, by: User, shared: bool = True) -> LanguageMod
 
 
 def homes_of(model: LanguageModel) -> QuerySet[Project]:
-    return Project.objects.filter(Q(registered_models=model) | Q(runs__output_model=model)).distinct()
+    return Project.objects.filter(_made_or_registered(model)).distinct()
+
+
+def _made_or_registered(model: LanguageModel) -> Q:
+    return Q(registered_models=model) | Q(runs__output_model=model) | Q(runs__kept_checkpoints__model=model)
 
 
 def may_retire(model: LanguageModel, by: Person) -> bool:
@@ -188,7 +192,7 @@ def may_retire(model: LanguageModel, by: Person) -> bool:
 
 def projects_of(model: LanguageModel) -> QuerySet[Project]:
     """Return the projects that it competes in, was made in or is registered in."""
-    of_it = Q(contestants__model=model) | Q(runs__output_model=model) | Q(registered_models=model)
+    of_it = Q(contestants__model=model) | _made_or_registered(model)
     return Project.objects.filter(of_it).distinct()
 
 

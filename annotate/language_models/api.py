@@ -65,7 +65,7 @@ class Models(DeclaredViewSet):
     pagination_class = Newest
 
     def get_queryset(self) -> QuerySet[LanguageModel]:
-        return models_seen(self.request.user).select_related("made_by")
+        return models_seen(self.request.user).select_related("made_by", "kept_checkpoint__run")
 
     @extend_schema(
         responses=ModelOut(many=True),

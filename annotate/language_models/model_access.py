@@ -9,7 +9,10 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import Person, can, projects_where
 from annotate.models import LanguageModel, Project, Role, User
 
-_RELATED = ("parent", "made_by__dataset", "made_by__reward_model", "made_by__project", "created_by")
+_RELATED = (
+    *("parent", "made_by__dataset", "made_by__reward_model", "made_by__project", "created_by"),
+    *(f"kept_checkpoint__run__{name}" for name in ("dataset", "reward_model", "project")),
+)
 
 
 def find_model(request: HttpRequest, pk: int) -> tuple[LanguageModel, Project]:
@@ -55,6 +58,7 @@ def _of(model: LanguageModel) -> Q:
         Q(registered_models=model)
         | Q(contestants__model=model)
         | Q(runs__output_model=model)
+        | Q(runs__kept_checkpoints__model=model)
         | Q(runs__parent=model)
         | Q(runs__reward_model=model)
         | Q(runs__other_reward_models=model)

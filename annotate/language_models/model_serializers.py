@@ -86,16 +86,22 @@ class NewModel(Settings):
 
 class ModelOut(serializers.ModelSerializer):
     run = serializers.SerializerMethodField(help_text="The run that made it.")
+    step = serializers.SerializerMethodField(
+        help_text="Of the run, for a checkpoint that it kept on its way; else null."
+    )
 
     class Meta:
         model = LanguageModel
         fields = (
-            *("id", "name", "kind", "stage", "parent", "run", "parameters", "content_hash", "licence", "origin"),
-            *("card", "is_shared", "created_at", "retired_at", "retired_reason"),
+            *("id", "name", "kind", "stage", "parent", "run", "step", "parameters", "content_hash", "licence"),
+            *("origin", "card", "is_shared", "created_at", "retired_at", "retired_reason"),
         )
 
     def get_run(self, model: LanguageModel) -> int | None:
-        return model.made_by.pk if hasattr(model, "made_by") else None
+        return model.maker.pk if model.maker else None
+
+    def get_step(self, model: LanguageModel) -> int | None:
+        return model.kept_checkpoint.step if hasattr(model, "kept_checkpoint") else None
 
 
 class Retirement(Input):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 DEFAULT_CONCURRENCY = 16
 
 # From a model to the projects that it competes in, was made in, or was used in by a run.
-_PROJECT_PATHS = ("project", "contests__project", "made_by__project", "runs__project", "rewarded_runs__project")
+_PROJECT_PATHS = (
+    *("project", "contests__project", "made_by__project", "kept_checkpoint__run__project"),
+    *("runs__project", "rewarded_runs__project"),
+)
 
 
 class LanguageModelQuerySet(models.QuerySet["LanguageModel"]):
@@ -54,7 +57,8 @@ class LanguageModel(models.Model):
     A policy answers, a reward model scores, a classifier labels. Encoders and sequence-to-sequence models are
     pretrained to fill gaps; a tokenizer is where a pretrained model begins.
 
-    Never deleted, only retired. The run that made it is `made_by`, from training.Run.
+    Never deleted, only retired. The run that made it is `maker`: that of `made_by`, from training.Run, which ended with
+    it, or of `kept_checkpoint`, from training.KeptCheckpoint, which passed it on its way.
     """
 
     class Kind(models.TextChoices):
@@ -130,6 +134,14 @@ class LanguageModel(models.Model):
     def path(self) -> Path | None:
         """Return where the weights are; None for a model behind somebody else's endpoint."""
         return settings.DATA_DIR / self.folder if self.folder else None
+
+    @property
+    def maker(self) -> Any:
+        """Return the run (training.Run) that made it, at its end or on its way; None for one that was imported."""
+        if (ended := getattr(self, "made_by", None)) is not None:
+            return ended
+        kept = getattr(self, "kept_checkpoint", None)
+        return kept.run if kept is not None else None
 
     @property
     def answers(self) -> bool:

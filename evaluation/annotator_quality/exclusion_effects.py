@@ -31,7 +31,7 @@ from evaluation.leaderboard.snapshots import current
 from evaluation.models import Promotion
 from evaluation.ratings import LABELS, Tally
 from evaluation.ratings.bradley_terry import fit
-from training.models import Run
+from training.models import KeptCheckpoint, Run
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,10 @@ def _models(project: Project, runs: list[Run]) -> list[TouchedModel]:
 
 
 def _by_model(runs: Iterable[Run]) -> dict[int, Run]:
-    return {run.output_model_id: run for run in runs if run.output_model_id is not None}
+    of_runs = {run.pk: run for run in runs}
+    kept = KeptCheckpoint.objects.filter(run__in=list(of_runs)).values_list("model", "run")
+    made = [(run.output_model_id, run.pk) for run in of_runs.values() if run.output_model_id is not None]
+    return {model: of_runs[run] for model, run in (*made, *kept)}
 
 
 def _places(project: Project, annotator: Who) -> tuple[int, list[Place]]:

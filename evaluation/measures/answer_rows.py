@@ -215,7 +215,7 @@ def _was_taught_by(model: LanguageModel | None, reward_model: LanguageModel | No
     seen_ids: set[int] = set()
     while reward_model is not None and model is not None and model.pk not in seen_ids:
         seen_ids.add(model.pk)
-        maker: Run | None = getattr(model, "made_by", None)
+        maker: Run | None = model.maker
         if maker is not None and reward_model in maker.reward_models:
             return True
         model = model.parent

@@ -14,7 +14,11 @@ from annotate.data.feedback_lineage import one_per_item as one_each
 from annotate.models import AnnotatorKind, Comparison, Dataset, Demonstration, LanguageModel, Project, Ranking, Rating
 from training.models import Run
 
-_RELATED = ("parent", "made_by__dataset", "made_by__other_dataset", "made_by__reward_model", "made_by__project")
+_MAKERS = ("made_by", "kept_checkpoint__run")
+RELATED = (
+    "parent",
+    *(f"{maker}__{name}" for maker in _MAKERS for name in ("dataset", "other_dataset", "reward_model", "project")),
+)
 _FEEDBACK = (
     *((Comparison, "comparisons"), (Ranking, "rankings")),
     *((Rating, "ratings"), (Demonstration, "demonstrations")),
@@ -78,7 +82,7 @@ def _collect(pk: int, readable: set[int], made_by_id: dict[int, LineageEntry], u
     if pk in made_by_id or pk in under_way:  # parents in a circle end here
         return
     under_way.add(pk)
-    entry = entry_of(LanguageModel.objects.select_related(*_RELATED).get(pk=pk), readable)
+    entry = entry_of(LanguageModel.objects.select_related(*RELATED).get(pk=pk), readable)
     for earlier in (entry.model.parent_id, *(one.pk for one in entry.reward_models)):
         if earlier is not None:
             _collect(earlier, readable, made_by_id, under_way)
@@ -86,7 +90,7 @@ def _collect(pk: int, readable: set[int], made_by_id: dict[int, LineageEntry], u
 
 
 def entry_of(model: LanguageModel, readable: set[int]) -> LineageEntry:
-    run: Run | None = getattr(model, "made_by", None)
+    run: Run | None = model.maker
     if run is None or run.project_id in readable:
         return LineageEntry(model, run)
     return LineageEntry(model, None, is_hidden=True)

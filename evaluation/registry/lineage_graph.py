@@ -15,7 +15,8 @@ from django.db.models import Q
 
 from annotate.core.permissions import Person, models_seen, projects_where
 from annotate.models import LanguageModel
-from evaluation.registry.ancestry import LineageEntry, ancestry, entry_of, totals
+from evaluation.registry.ancestry import RELATED, LineageEntry, ancestry, entry_of, totals
+from training.models import Run
 
 BOX_WIDTH, BOX_HEIGHT = 160, 74  # six layers, a tokenizer to a second PPO, fit beside each other on a laptop
 ACROSS, DOWN, MARGIN = 200, 96, 12
@@ -86,14 +87,10 @@ def _descendants(model: LanguageModel, person: Person, readable: set[int]) -> tu
     last."""
     visited, descendants = {model.pk}, list[LineageEntry]()
     layer = [model.pk]
-    related = (
-        "parent",
-        "made_by__project",
-        *(f"made_by__{name}" for name in ("dataset", "other_dataset", "reward_model")),
-    )
-    seeable = models_seen(person).select_related(*related)
+    seeable = models_seen(person).select_related(*RELATED)
     while layer:
-        rewarded = Q(made_by__reward_model__in=layer) | Q(made_by__other_reward_models__in=layer)
+        makers = Run.objects.filter(Q(reward_model__in=layer) | Q(other_reward_models__in=layer)).values("pk")
+        rewarded = Q(made_by__in=makers) | Q(kept_checkpoint__run__in=makers)
         children = seeable.filter(Q(parent__in=layer) | rewarded).distinct().order_by("pk")
         new = [child for child in children if child.pk not in visited]
         room = MOST_DESCENDANTS - len(descendants)

@@ -72,7 +72,11 @@ def registry(project: Project, person: Person, choice: Choice, page: str = "") -
     own_models = LanguageModel.objects.of_projects([project])
     visible = models_seen(person)
     listed = visible if choice.everywhere else own_models
-    narrowed = _narrowed(listed, choice).select_related("parent", "made_by__project").order_by("-pk")
+    narrowed = (
+        _narrowed(listed, choice)
+        .select_related("parent", "made_by__project", "kept_checkpoint__run__project")
+        .order_by("-pk")
+    )
     page_ = Paginator(narrowed, PER_PAGE).get_page(page)
     shown = listed if choice.retired else listed.filter(retired_at=None)
     return Registry(
@@ -116,7 +120,7 @@ def _entries(models: list[LanguageModel], project: Project, person: Person, own_
 
 def maker_of(model: LanguageModel, readable: set[int]) -> Run | None:
     """Return the run that made it, where its project is among the readable ones: a model may compete elsewhere too."""
-    run: Run | None = getattr(model, "made_by", None)
+    run: Run | None = model.maker
     return run if run is not None and run.project_id in readable else None
 
 

@@ -65,6 +65,7 @@ def readable_projects(person: Person, model: LanguageModel) -> list[Project]:
     related = Project.objects.filter(
         Q(contestants__model=model)
         | Q(runs__output_model=model)
+        | Q(runs__kept_checkpoints__model=model)
         | Q(runs__parent=model)
         | Q(runs__reward_model=model)
         | Q(runs__other_reward_models=model)
@@ -92,9 +93,10 @@ def _step(
     model: LanguageModel, board: Leaderboard, standing_of: dict[int, Standing], readable: QuerySet[Project]
 ) -> Step:
     runs = Run.objects.select_related("dataset", "reward_model", "project")
-    run = runs.filter(output_model=model, project__in=readable).first()
+    of_model = Q(output_model=model) | Q(kept_checkpoints__model=model)
+    run = runs.filter(of_model, project__in=readable).distinct().first()
     if run is None:
-        return Step(model, board, standing_of.get(model.pk), is_hidden=getattr(model, "made_by", None) is not None)
+        return Step(model, board, standing_of.get(model.pk), is_hidden=model.maker is not None)
     rewarding = [one for one in run.reward_models if one.pk != model.pk]
     return Step(
         model,

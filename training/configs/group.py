@@ -8,6 +8,7 @@ from typing import ClassVar
 from training.configs.options import (
     ForwardPasses,
     check_processes,
+    kept_checkpoints_option,
     learning_rate_option,
     nodes_option,
     option,
@@ -59,6 +60,7 @@ class GroupConfig(ForwardPasses):
     max_grad_norm: float = option(1.0, "gradients are clipped to this norm", low=1e-6, high=1e6, advanced=True)
     lora_rank: int = option(8, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
     checkpoint_every: int = option(5, "steps between checkpoints", low=1, high=100000, advanced=True)
+    kept_checkpoints: int = kept_checkpoints_option()
     sample_every: int = option(5, "steps between sample completions", low=1, high=100000, advanced=True)
     processes: int = option(
         1, "processes that share each forward pass: one per GPU, or several on a CPU", low=1, high=64, advanced=True

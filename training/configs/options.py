@@ -65,6 +65,17 @@ def nodes_option() -> Any:
     )
 
 
+def kept_checkpoints_option() -> Any:
+    """Declare how many models of steps before the last a run leaves beside its result."""
+    return option(
+        0,
+        "earlier steps, evenly spaced, whose models are kept beside the result, each a model of its own; 0: none",
+        low=0,
+        high=20,
+        advanced=True,
+    )
+
+
 class ForwardPasses:
     """Say how many rows all processes of a config together take in one forward pass, and which option says so."""
 

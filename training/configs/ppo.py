@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from training.configs.options import check_processes, learning_rate_option, option
+from training.configs.options import check_processes, kept_checkpoints_option, learning_rate_option, option
 from training.configs.rewards.part_lines import check_rewards, rewards_option
 from training.configs.rollout_options import RolloutOptions
 
@@ -322,6 +322,7 @@ class PPOConfig(RolloutOptions):
     sample_prompts: int = option(4, "prompts with sample completions during training", low=0, high=64, advanced=True)
     samples_every: int = option(3, "steps between samples", low=1, high=100000, advanced=True)
     checkpoint_every: int = option(1, "steps between checkpoints", low=1, high=100000, advanced=True)
+    kept_checkpoints: int = kept_checkpoints_option()
 
     def kl_target_of(self, length: float) -> float:
         """Return the target in nats an answer, for a parent whose answers are so many tokens long; 0 for none."""

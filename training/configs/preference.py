@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import ForwardPasses, check_processes, nodes_option, option, sharding_option
+from training.configs.options import (
+    ForwardPasses,
+    check_processes,
+    kept_checkpoints_option,
+    nodes_option,
+    option,
+    sharding_option,
+)
 
 # What the recipes need to train on, after a share of the prompts is held out.
 FEWEST_PAIRS = 8  # DPO: comparisons with a winner
@@ -38,6 +45,7 @@ class PreferenceConfig(ForwardPasses):
     warmup_ratio: float = option(0.1, "share of the steps for warm-up", low=0, high=1, advanced=True)
     max_grad_norm: float = option(1.0, "gradients are clipped to this norm", low=1e-6, high=1e6, advanced=True)
     checkpoint_every: int = option(10, "optimiser steps between checkpoints", low=1, high=100000, advanced=True)
+    kept_checkpoints: int = kept_checkpoints_option()
     sample_every: int = option(20, "optimiser steps between sample completions", low=1, high=100000, advanced=True)
     sample_tokens: int = option(48, "longest sample completion, in tokens", low=1, high=4096, advanced=True)
     processes: int = option(

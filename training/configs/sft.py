@@ -3,7 +3,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import check_processes, learning_rate_option, nodes_option, option, sharding_option
+from training.configs.options import (
+    check_processes,
+    kept_checkpoints_option,
+    learning_rate_option,
+    nodes_option,
+    option,
+    sharding_option,
+)
 
 RATES = {"adapters": 2e-4, "full": 2e-5}
 
@@ -58,6 +65,7 @@ class SFTConfig:
     evaluate_every: int = option(50, "optimiser steps between held-out measurements", low=1, high=100000, advanced=True)
     evaluate_limit: int = option(200, "maximum held-out examples per measurement", low=20, high=100000, advanced=True)
     checkpoint_every: int = option(10, "optimiser steps between checkpoints", low=1, high=100000, advanced=True)
+    kept_checkpoints: int = kept_checkpoints_option()
     sample_every: int = option(20, "optimiser steps between sample completions", low=1, high=100000, advanced=True)
     sample_tokens: int = option(48, "longest sample completion, in tokens", low=1, high=4096, advanced=True)
 

@@ -1,8 +1,13 @@
-"""Name the files of an export, for the recipe that writes them and for whoever looks for them on a server. Pure."""
+"""Name the files of an export, for the recipe that writes them and for whoever looks for them on a server.
+
+Tell names on a model hub, owner/name, from paths. Pure.
+"""
 
 from __future__ import annotations
 
 import re
+
+HUB_NAME = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
 
 
 def file_stem(name: str) -> str:

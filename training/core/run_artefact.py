@@ -13,7 +13,7 @@ from common.artefacts.artefact_store import Rules
 from common.artefacts.manifests import Manifest
 
 OF_ONE_HOST = ("node", "lock")  # between a worker and the processes of its attempt
-_SHARED = ("model", "dataset", "data", "export")
+_SHARED = ("model", "kept", "dataset", "data", "export")
 _CHECKPOINT = re.compile(r"checkpoints/step-(\d+)/")
 
 

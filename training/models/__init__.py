@@ -122,6 +122,21 @@ class Run(models.Model):
         return self.state in (self.State.SUCCEEDED, self.State.FAILED, self.State.CANCELLED)
 
 
+class KeptCheckpoint(models.Model):
+    """A model of a step on a run's way, kept beside the run's result: a child of the run's parent like that."""
+
+    run = models.ForeignKey(Run, models.PROTECT, related_name="kept_checkpoints")
+    step = models.PositiveBigIntegerField()
+    model = models.OneToOneField("annotate.LanguageModel", models.PROTECT, related_name="kept_checkpoint")
+
+    class Meta:
+        ordering = ["step"]
+        constraints = [models.UniqueConstraint(fields=["run", "step"], name="a_step_is_kept_once")]
+
+    def __str__(self) -> str:
+        return f"step {self.step} of {self.run}"
+
+
 class Attempt(models.Model):
     """One try at a run. Whoever holds its lease may write; whoever lost it may not, however late they notice."""
 

@@ -22,7 +22,7 @@ from typing import Any
 from common.texts import first_line
 from training.core.adapter_base import CONFIG, find_base, is_adapter
 from training.core.bundled_model import ORIGIN, SOURCE, BundledModelMissing, bundled_gguf
-from training.core.hub_names import HUB_NAME
+from training.core.export_names import HUB_NAME
 from training.core.run_directory import RecipeFailure
 
 PAD_NAMES = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|fim_pad|>")

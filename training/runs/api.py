@@ -86,7 +86,11 @@ class Runs(DeclaredViewSet):
     pagination_class = Newest
 
     def get_queryset(self) -> QuerySet[Run]:
-        return Run.objects.filter(project__in=projects_where(self.request.user, "read")).select_related("project")
+        return (
+            Run.objects.filter(project__in=projects_where(self.request.user, "read"))
+            .select_related("project")
+            .prefetch_related("kept_checkpoints")
+        )
 
     @extend_schema(
         responses=RunOut(many=True),

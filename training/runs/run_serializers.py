@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from annotate.core.api.serializer_fields import Id, Input
 from training.configs.forms.option_list import options_as_markdown
-from training.models import Metric, Run, Sample
+from training.models import KeptCheckpoint, Metric, Run, Sample
 from training.runs.figures import fidelity
 from training.runs.queue import outputs
 
@@ -58,6 +58,12 @@ class EstimateOut(serializers.Serializer):
     text = serializers.CharField(help_text="The line that the form shows.")
 
 
+class KeptCheckpointOut(serializers.ModelSerializer):
+    class Meta:
+        model = KeptCheckpoint
+        fields = ("step", "model")
+
+
 class RunOut(serializers.ModelSerializer):
     project = serializers.SlugField(source="project.slug")
     amendments = serializers.ListField(
@@ -72,6 +78,8 @@ class RunOut(serializers.ModelSerializer):
     fidelity = serializers.SerializerMethodField(
         help_text="How close the saved model is to the trained one, in words; `result.fidelity` has the figures."
     )
+
+    kept_checkpoints = KeptCheckpointOut(many=True, read_only=True, help_text="Models of steps on its way.")
 
     class Meta:
         model = Run
@@ -89,7 +97,7 @@ class RunOut(serializers.ModelSerializer):
                 "reward_model",
                 "other_reward_models",
             ),
-            *("output_model", "output_dataset", "cloned_from", "config"),
+            *("output_model", "kept_checkpoints", "output_dataset", "cloned_from", "config"),
             *("seed", "code_version", "phase", "step", "total_steps", "ends_at", "reason_code", "reason", "remedy"),
             "remedy_changes",
             *("pause", "amendments"),

@@ -18,6 +18,7 @@ from training.storage import disk_usage
 
 State = ServedAdapter.State
 _GOOD, _LIVE = (State.LOADED, State.ON_DEMAND), (State.WAITING, State.LOADING)
+_MAKERS = ("model__made_by", "model__kept_checkpoint__run")
 _TAGS = {**dict.fromkeys(_GOOD, "good"), **dict.fromkeys(_LIVE, "live"), State.FAILED: "bad"}
 
 
@@ -48,13 +49,13 @@ class Command:
 
 def of_base(base: LanguageModel, person: Person) -> list[HotChild]:
     """Return the children of a base that this person may see, the newest first."""
-    rows = ServedAdapter.objects.filter(base=base, model__in=models_seen(person)).select_related("model__made_by")
+    rows = ServedAdapter.objects.filter(base=base, model__in=models_seen(person)).select_related(*_MAKERS)
     return _hot_children(list(rows.order_by("-pk")))
 
 
 def of_model(model: LanguageModel) -> HotChild | None:
     """Return how a child stands; None for a model that no run made."""
-    row = ServedAdapter.objects.filter(model=model).select_related("model__made_by", "base").first()
+    row = ServedAdapter.objects.filter(model=model).select_related(*_MAKERS, "base").first()
     return _hot_children([row])[0] if row else None
 
 
@@ -123,7 +124,7 @@ def _first_battles(models: Sequence[int]) -> dict[int, datetime]:
 
 
 def _run_end(model: LanguageModel) -> datetime | None:
-    run = getattr(model, "made_by", None)
+    run = model.maker
     return run.finished_at if run is not None else None
 
 

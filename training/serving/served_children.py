@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from django.db.models import Q
+
 from annotate.models import LanguageModel, ServedAdapter
 from training.core import adapter_base
 from training.models import Run
@@ -16,14 +18,16 @@ GONE = "The files of the model are not on this machine."
 
 
 def child_of_a_run(run: Run) -> None:
-    """Enter the policy that a run has made. For the hook of finished runs: reads two small files, asks no server."""
-    if run.output_model is not None:
-        enter(run.output_model)
+    """Enter the policies that a run has made. For the hook of finished runs: reads two small files, asks no server."""
+    kept = LanguageModel.objects.filter(kept_checkpoint__run=run)
+    for model in filter(None, (run.output_model, *kept)):
+        enter(model)
 
 
 def enter_missing(most: int = 20) -> int:
     """Enter children that no signal reached, such as those of earlier versions; return how many."""
-    missing = LanguageModel.objects.available().policies().filter(made_by__isnull=False, served_adapter__isnull=True)
+    made = Q(made_by__isnull=False) | Q(kept_checkpoint__isnull=False)
+    missing = LanguageModel.objects.available().policies().filter(made, served_adapter__isnull=True)
     models = list(missing.exclude(folder="").order_by("-pk")[:most])
     for model in models:
         enter(model)

@@ -31,6 +31,7 @@ class RunUseOut(serializers.Serializer):
     state = serializers.CharField(source="run.state")
     checkpoints = serializers.IntegerField()
     model = serializers.IntegerField()
+    kept = serializers.IntegerField(help_text="Kept checkpoints, which are models, too.")
     rest = serializers.IntegerField(help_text="Logs and data.")
 
 

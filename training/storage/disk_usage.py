@@ -11,6 +11,7 @@ from pathlib import Path
 from django.conf import settings
 
 from annotate.models import LanguageModel, Project
+from training.core import kept_steps
 from training.core.run_directory import RunDirectory
 from training.models import Run
 
@@ -23,11 +24,16 @@ class RunUse:
     checkpoints: int
     last_checkpoint: int
     model: int
+    kept: int  # models of steps on its way
     rest: int
 
     @property
+    def models(self) -> int:
+        return self.model + self.kept
+
+    @property
     def total(self) -> int:
-        return self.checkpoints + self.model + self.rest
+        return self.checkpoints + self.models + self.rest
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,15 @@ class DiskUse:
 def of_project(project: Project) -> DiskUse:
     """Return each run and model of this project, the largest first, and the others as one number."""
     runs = sorted((of_run(run) for run in project.runs.select_related("output_model")), key=lambda use: -use.total)
-    models = _imported(project) + [
-        ModelUse(use.run.output_model, use.model)
-        for use in runs
-        if use.run.output_model_id and use.model and use.run.output_model
-    ]
+    models = (
+        _imported(project)
+        + _kept(project)
+        + [
+            ModelUse(use.run.output_model, use.model)
+            for use in runs
+            if use.run.output_model_id and use.model and use.run.output_model
+        ]
+    )
     space = shutil.disk_usage(settings.DATA_DIR)
     return DiskUse(
         [use for use in runs if use.total],
@@ -92,16 +102,21 @@ def size_of_project(project: Project) -> int:
 
 
 def _imported(project: Project) -> list[ModelUse]:
-    models = LanguageModel.objects.of_projects([project]).filter(made_by=None).exclude(folder="")
+    models = LanguageModel.objects.of_projects([project]).filter(made_by=None, kept_checkpoint=None).exclude(folder="")
+    return [ModelUse(model, size_of(model.path)) for model in models if model.path]
+
+
+def _kept(project: Project) -> list[ModelUse]:
+    models = LanguageModel.objects.filter(kept_checkpoint__run__project=project)
     return [ModelUse(model, size_of(model.path)) for model in models if model.path]
 
 
 def of_run(run: Run) -> RunUse:
     directory = RunDirectory(run.path)
     last = directory.latest_checkpoint()
-    checkpoints, model = size_of(directory.checkpoints), size_of(directory.model)
-    rest = size_of(run.path, shared=False) - checkpoints - model
-    return RunUse(run, checkpoints, size_of(last) if last else 0, model, max(0, rest))
+    checkpoints, model, kept = map(size_of, (directory.checkpoints, directory.model, run.path / kept_steps.FOLDER))
+    rest = size_of(run.path, shared=False) - checkpoints - model - kept
+    return RunUse(run, checkpoints, size_of(last) if last else 0, model, kept, max(0, rest))
 
 
 def size_of(folder: Path, *, shared: bool = True) -> int:

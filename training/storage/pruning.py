@@ -25,7 +25,8 @@ RULE = (
     "A run that failed, was cancelled or is paused keeps its last checkpoint until somebody deletes it, so "
     "that you can resume it. Earlier checkpoints are deleted a day after it ended.",
     "A queued or running run keeps its last two checkpoints.",
-    "Models, datasets, logs and figures are never pruned: an adapter needs the model that it was trained on.",
+    "Models, kept checkpoints, datasets, logs and figures are never pruned: an adapter needs the model that it was "
+    "trained on.",
 )
 _REST = timedelta(days=1)
 _DAY_SECONDS = 24 * 3600

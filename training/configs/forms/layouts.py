@@ -101,6 +101,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Measurements and checkpoints": (
         *("curve", "measure", "draws", "sample_prompts", "samples_every", "sample_every", "sample_tokens"),
         *("evaluate_every", "evaluate_limit", "validate_every", "validation_tokens", "checkpoint_every"),
+        "kept_checkpoints",
     ),
 }
 OTHER = "Other"

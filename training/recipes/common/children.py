@@ -7,12 +7,18 @@ finetuning it is a folder of full weights: in bfloat16 where that keeps the upda
                    rounding parent + b a costs half of a small update, which is why nothing is merged
     kl_per_token   mean KL, in nats, of the live model's next-token distributions to those of the saved one, in the
                    dtype that the run computes in
+
+The models of steps on a run's way (`training.core.kept_steps`) are written alike, from the weights as they are at that
+step. Nothing that trains is changed by it, and none is loaded back.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +26,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.core.run_directory import RecipeFailure, Row
-from training.recipes.common import adapters, loading
+from training.core import kept_steps
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, step_of
+from training.recipes.common import adapters, loading, sharding
 from training.recipes.common.adapters import Base
 from training.recipes.common.base_index import write_base_index
+from training.recipes.common.processes import Processes
 from training.rl.factors import Update, concatenate, cosine, negative, shrink
 
 MOST_RANK = 64  # of a chain's adapters together; above it they are shortened
@@ -70,12 +78,7 @@ def save_child(
     folder = Path(folder)
     shown = [list(ids)[:LONGEST] for ids, _ in zip(sequences, range(SEQUENCES), strict=False) if len(ids) > 1]
     trained_logits = next_token_logits(model, shown)
-    trained = adapters.trained_factors(model)
-    if trained:
-        fidelity, rank, shrunk, dtype = _save_adapter(Path(parent), trained, model, tokenizer, folder)
-    else:
-        fidelity, dtype = _save_full(Path(parent), model, tokenizer, folder, weights)
-        rank, shrunk = None, None
+    fidelity, rank, shrunk, dtype = write_model(parent, model, tokenizer, folder, weights)
     stays = model.device.type != loading.device().type
     if model.device.type != "cpu" and not getattr(model, "is_quantized", False):
         model.to("cpu")  # two models at once are more than training took
@@ -83,6 +86,17 @@ def save_child(
     kl = mean_kl(trained_logits, next_token_logits(loaded, shown)) if shown else None
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Saved(loaded, Fidelity(fidelity, kl, rank, size, shrunk, str(dtype).removeprefix("torch.")))
+
+
+def write_model(
+    parent: str | Path, model: Any, tokenizer: Any, folder: Path, weights: dict[str, Tensor] | None = None
+) -> tuple[float, int | None, Row | None, torch.dtype]:
+    """Write the child of `parent` that `model` has become: (cosine, rank, what shortening cost, dtype). Its weights
+    stay as they are."""
+    if trained := adapters.trained_factors(model):
+        return _save_adapter(Path(parent), trained, model, tokenizer, folder)
+    fidelity, dtype = _save_full(Path(parent), model, tokenizer, folder, weights)
+    return fidelity, None, None, dtype
 
 
 def _compute_dtype(model: Any) -> torch.dtype:
@@ -196,3 +210,51 @@ def mean_kl(reference: list[Tensor], other_logits: list[Tensor]) -> float:
             "Lower the learning rate and start again.",
         )  # fmt: skip
     return max(total / count, 0.0)
+
+
+@dataclass(frozen=True)
+class KeptSteps:
+    """Hold which steps of a run are kept: `count` of `total`. Each process has one, and the first writes."""
+
+    run: RunDirectory
+    together: Processes
+    parent: str
+    tokenizer: Any
+    count: int
+    total: int
+
+    def note(self, step: int, trained: Callable[[], sharding.Trained]) -> None:
+        """Keep the model of this step, if it is one of them; `trained` gives it whole to the first process. All take
+        part."""
+        if step not in kept_steps.steps_to_keep(self.count, self.total):
+            return
+        with torch.random.fork_rng(devices=[]):  # loading a model draws
+            whole = trained()
+        if self.together.is_first:
+            folder = kept_steps.begin(self.run, step)
+            with _unchanged(whole.model):
+                write_model(self.parent, whole.model, self.tokenizer, folder, whole.weights or None)
+            kept_steps.commit(self.run, step)
+
+    def facts(self, is_wanted: Callable[[int], bool] = lambda step: True) -> Row:
+        """Return the facts for result.json; the model of a step that is not wanted goes."""
+        if not self.count:
+            return {}
+        rows = []
+        for folder in kept_steps.models(self.run):
+            if is_wanted(step_of(folder)):
+                rows.append({"step": step_of(folder), "steps": self.total, "hash": loading.weights_hash(folder)})
+            else:
+                shutil.rmtree(folder)
+        return {"kept_checkpoints": rows}
+
+
+@contextmanager
+def _unchanged(model: Any) -> Iterator[None]:
+    """Give a model back what writing it changes: how it generates, and what its config says."""
+    generation, dtype = copy.deepcopy(model.generation_config), model.config.dtype
+    uses_cache = getattr(model.config, "use_cache", None)
+    try:
+        yield
+    finally:
+        model.generation_config, model.config.dtype, model.config.use_cache = generation, dtype, uses_cache

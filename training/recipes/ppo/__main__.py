@@ -29,7 +29,8 @@ import torch
 
 from training.configs import PPOConfig, current_names
 from training.core.run_directory import RunDirectory, RunSpec
-from training.recipes.common import children, steps
+from training.recipes.common import children, sharding, steps
+from training.recipes.common.children import KeptSteps
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.processes import directory_of, join
 from training.recipes.ppo import behaviour as ppo_behaviour
@@ -115,9 +116,15 @@ def train(ppo: PPO, source: Source) -> None:
             break
         state.controller.update(measured.behaviour.kl, config.batch_size, share_spent(config, step))
         state.step = step + 1
+        kept_of(ppo).note(state.step, lambda: sharding.Trained(ppo.trained_model(), {}))
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
             save_checkpoint(ppo, optimiser, state)
     finish(ppo, state, stop, drift.message if drift else "")
+
+
+def kept_of(ppo: PPO) -> KeptSteps:
+    config = ppo.config
+    return KeptSteps(ppo.run, ppo.together, ppo.spec.parent, ppo.tokenizer, config.kept_checkpoints, config.steps)
 
 
 def amended(config: PPOConfig, amendments: list[dict[str, Any]]) -> PPOConfig:
@@ -256,6 +263,7 @@ def finish(ppo: PPO, state: State, stop: dict[str, Any] | None, reason: str) -> 
             "parent": state.calibration.figures(),
             "final": state.kept_figures,
             **saved.facts(),
+            **kept_of(ppo).facts(lambda step: step < state.kept_step),
             **trust_rows(ppo.spec, ppo.config, ppo.run),
             "how_to_read": f"Scores are {_SCALES[ppo.config.score_scaling]}. KL is in nats per answer, lengths are in "
             "tokens. The child's figures are of new answers after the last step that was kept. Fidelity is how close "

@@ -23,6 +23,7 @@ from peft import get_peft_model
 from training.configs.group import GroupConfig
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common import loading
+from training.recipes.common.children import KeptSteps
 from training.recipes.common.processes import ONE_PROCESS, Processes, directory_of, join
 from training.recipes.preference import trl_runs
 from training.recipes.preference.shared_groups import shared_groups
@@ -107,6 +108,27 @@ def carry_out(
     started = time.monotonic()
     is_shared = config.processes > 1  # also where one process goes on with what several have begun
     adapters = trl_runs.adapters_for(model, config.adapters, config.lora_rank)
+
+    def load_whole() -> Any:
+        whole = trl_runs.load(spec, config.adapters, to_split=True)[0]
+        return whole if adapters is None else get_peft_model(whole, adapters)
+
+    kept = KeptSteps(run, together, spec.parent, tokenizer, config.kept_checkpoints, config.steps)
+    follower = trl_runs.Follower(
+        run,
+        tokenizer,
+        messages,
+        spec.seed,
+        config.sample_every,
+        Sampling(config.max_new_tokens, config.temperature),
+        config.max_prompt_tokens,
+        "Training",
+        kept,
+        load_whole,
+        scores.figures,
+        together=together,
+        score=scores.of_samples if config.rewards else None,
+    )
     trainer = (shared_groups(trainer_class) if is_shared else trainer_class)(
         model=model,
         reward_funcs=scores,
@@ -115,24 +137,13 @@ def carry_out(
         processing_class=tokenizer,
         peft_config=adapters,
         **({"run": run, "together": together, "seed": spec.seed} if is_shared else {}),
-        callbacks=[
-            trl_runs.Follower(
-                run, tokenizer, messages, spec.seed, config.sample_every,
-                Sampling(config.max_new_tokens, config.temperature), config.max_prompt_tokens,
-                "Training", scores.figures, together=together,
-                score=scores.of_samples if config.rewards else None,
-            )
-        ],
+        callbacks=[follower],
     )  # fmt: skip
     trl_runs.train(trainer, run, together)
 
-    def load_whole() -> Any:
-        whole = trl_runs.load(spec, config.adapters, to_split=True)[0]
-        return whole if adapters is None else get_peft_model(whole, adapters)
-
     log = [entry for entry in trainer.state.log_history if "reward" in entry]
     shown = (loading.encode_prompt(tokenizer, m, config.max_prompt_tokens) for m in messages)
-    _, facts = trl_runs.save(trainer, tokenizer, run, spec, shown, together, load_whole)
+    _, facts = trl_runs.save(trainer, tokenizer, run, spec, shown, together, follower)
     together.leave()
     if not together.is_first:
         return

@@ -22,6 +22,7 @@ from training.configs.preference import PreferenceConfig
 from training.core.run_directory import Row, RunDirectory, RunSpec
 from training.core.token_table import tables_folder
 from training.recipes.common import loading, sharding
+from training.recipes.common.children import KeptSteps
 from training.recipes.common.processes import ONE_PROCESS, Processes, directory_of, join
 from training.recipes.preference import preference_data, trl_runs
 from training.recipes.preference.preference_data import Judgements
@@ -64,6 +65,25 @@ def carry_out(
     reference = trl_runs.load(spec, "full", to_split=to_split)[0] if is_full else None  # to the bit the same function
     is_shared = config.processes > 1  # also where one process goes on with what several have begun
     adapters = trl_runs.adapters_for(model, config.adapters, config.lora_rank)
+
+    def load_whole() -> Any:
+        whole = trl_runs.load(spec, config.adapters, to_split=True)[0]
+        return whole if adapters is None else get_peft_model(whole, adapters)
+
+    kept = KeptSteps(run, together, spec.parent, tokenizer, config.kept_checkpoints, args.max_steps)
+    follower = trl_runs.Follower(
+        run,
+        tokenizer,
+        preference_data.first_messages(run, data, learnt_from, PROMPTS_FOR_SAMPLES),
+        spec.seed,
+        config.sample_every,
+        Sampling(config.sample_tokens, 0.7),
+        config.max_prompt_tokens,
+        phase,
+        kept,
+        load_whole,
+        together=together,
+    )
     trainer = (shared(trainer_class) if is_shared else trainer_class)(
         model=model,
         ref_model=reference,
@@ -72,21 +92,11 @@ def carry_out(
         processing_class=tokenizer,
         peft_config=adapters,
         **({"run": run, "together": together} if is_shared else {}),
-        callbacks=[
-            trl_runs.Follower(
-                run, tokenizer, preference_data.first_messages(run, data, learnt_from, PROMPTS_FOR_SAMPLES), spec.seed,
-                config.sample_every,
-                Sampling(config.sample_tokens, 0.7), config.max_prompt_tokens, phase, together=together,
-            )
-        ],
+        callbacks=[follower],
     )  # fmt: skip
     trl_runs.train(trainer, run, together)
 
-    def load_whole() -> Any:
-        whole = trl_runs.load(spec, config.adapters, to_split=True)[0]
-        return whole if adapters is None else get_peft_model(whole, adapters)
-
-    policy, facts = trl_runs.save(trainer, tokenizer, run, spec, data.texts(), together, load_whole)
+    policy, facts = trl_runs.save(trainer, tokenizer, run, spec, data.texts(), together, follower)
     run.progress("Measuring on held-out prompts", 0, 1)
     parent = reference
     if parent is None:

@@ -21,6 +21,7 @@ from transformers import TrainerCallback
 
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, step_of
 from training.recipes.common import chat_samples, children, loading, sharding
+from training.recipes.common.children import KeptSteps
 from training.recipes.common.features import adapted_layers
 from training.recipes.common.fp32_master_weights import trained_parameters
 from training.recipes.common.peft_adapters import lora_config
@@ -111,6 +112,8 @@ class Follower(TrainerCallback):
     sampling: Sampling
     max_prompt_tokens: int
     phase: str
+    kept: KeptSteps
+    load_whole: Callable[[], Any]  # what learns in shares as it began, in one piece
     extra: Callable[[], dict[str, float]] = dict
     together: Processes = ONE_PROCESS
     score: chat_samples.Score | None = None  # of the samples
@@ -148,6 +151,7 @@ class Follower(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step % self.sample_every == 0 or state.global_step == state.max_steps:
             self._sample(kwargs["model"], state.global_step)
+        self.kept.note(state.global_step, lambda: whole_model(kwargs["model"], self.load_whole, self.together))
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Rename the checkpoint durably to the run directory's name; TRL has just written it whole."""
@@ -173,6 +177,12 @@ class Follower(TrainerCallback):
         )  # fmt: skip
 
 
+def whole_model(model: Any, load_whole: Callable[[], Any], together: Processes) -> sharding.Trained:
+    """Return what learns, whole, on the first process at least; where it is split, `load_whole` gives its beginning."""
+    learnt: dict[str, torch.Tensor] = {**trained_parameters(model)}
+    return sharding.Trained(sharding.trained(model, learnt, load_whole, is_first=together.is_first).model, {})
+
+
 def train(trainer: Any, run: RunDirectory, together: Processes = ONE_PROCESS) -> None:
     """Train from the last checkpoint, if there is one, to the end."""
     transformers.utils.logging.set_verbosity_warning()
@@ -185,11 +195,9 @@ def train(trainer: Any, run: RunDirectory, together: Processes = ONE_PROCESS) ->
 
 def save(
     trainer: Any, tokenizer: Any, run: RunDirectory, spec: RunSpec, sequences: Iterable[Sequence[int]],
-    together: Processes = ONE_PROCESS, load_whole: Callable[[], Any] = lambda: None,
+    together: Processes, follower: Follower,
 ) -> tuple[Any, Row]:  # fmt: skip
     """Write the model: (it, as it was loaded back, in shares where it was; facts for result.json).
-
-    `load_whole` gives what has learnt in shares as it began, in one piece.
 
     The facts: first and last loss of all attempts, steps, the hash of the weights, and how near the saved model is to
     the trained one (`children`), on the token ids of these sequences.
@@ -197,8 +205,7 @@ def save(
     run.progress("Saving", 0, 1)
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # no autocast: as it is sampled
     trained.eval()
-    learnt: dict[str, torch.Tensor] = {**trained_parameters(trained)}
-    whole = sharding.trained(trained, learnt, load_whole, is_first=together.is_first).model
+    whole = whole_model(trained, follower.load_whole, together).model
     saved = None
     if together.is_first:
         saved = children.save_child(spec.parent, whole.eval(), tokenizer, run.begin_model(), sequences)
@@ -215,5 +222,6 @@ def save(
         "last_loss": losses[-1],
         "hash": loading.weights_hash(run.model),
         **(saved.facts() if saved else {}),
+        **(follower.kept.facts() if saved else {}),
     }
     return child, facts

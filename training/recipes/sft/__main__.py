@@ -31,6 +31,7 @@ from training.configs import SFTConfig
 from training.core import batch_planner
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import chat_samples, children, loading, sharding, steps
+from training.recipes.common.children import KeptSteps
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.memory import available_memory
 from training.recipes.common.processes import Processes, directory_of, join
@@ -82,12 +83,18 @@ class Work:
     prompts: list[Messages]
     plan: batch_planner.Plan
     together: Processes
+    parent: str
 
     @property
     def keeps_best(self) -> bool:
         """Return whether the best step is kept. Without held-out examples nothing says which step was best, and the
         last is kept."""
         return self.config.keep == "best" and bool(self.held_out)
+
+    @property
+    def kept(self) -> KeptSteps:
+        count = self.config.kept_checkpoints
+        return KeptSteps(self.run, self.together, self.parent, self.tokenizer, count, self.total_steps)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -112,7 +119,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     if standing.step == 0:
         begin(work, standing)
     learn(work, optimiser, standing)
-    finish(work, standing, spec.parent)
+    finish(work, standing)
     together.leave()
 
 
@@ -138,7 +145,7 @@ def prepare(run: RunDirectory, spec: RunSpec, together: Processes) -> Work:
     student.begin(plan_fields["recompute"])
     return Work(
         run, config, spec.seed, student, tokenizer, trained, held_out, first_prompts(run, SAMPLED_PROMPTS),
-        batch_planner.Plan(**plan_fields), together,
+        batch_planner.Plan(**plan_fields), together, spec.parent,
     )  # fmt: skip
 
 
@@ -232,6 +239,7 @@ def after_step(work: Work, optimiser: torch.optim.Optimizer, standing: Standing,
         is_best = keep_if_best(work, standing, losses)
         if not (is_last and is_best):  # what is kept is logged as it is saved
             sft_measures.log_perplexity(work.run, step, losses, work.held_out)
+    work.kept.note(step, lambda: work.student.trained(work.parent, is_first=work.together.is_first))
     if step % config.checkpoint_every == 0 or is_last:
         checkpoint(work, optimiser, standing)
 
@@ -297,17 +305,19 @@ def take_best(work: Work, standing: Standing) -> int:
     return standing.best_step
 
 
-def finish(work: Work, standing: Standing, parent: str) -> None:
+def finish(work: Work, standing: Standing) -> None:
     """Take the step that is kept, save it, measure what was saved. Process 0 alone writes."""
     run, student = work.run, work.student
     run.progress("Saving", 0, 1)
     work.together.wait()
     kept_step = take_best(work, standing) if work.keeps_best else standing.step
     packed, facts, is_sharded = student.is_packed, {}, work.together.is_sharded
-    trained = student.trained(parent, is_first=work.together.is_first)
+    trained = student.trained(work.parent, is_first=work.together.is_first)
     if work.together.is_first:
         shown = (example.tokens for example in (work.held_out or work.learn))
-        saved = children.save_child(parent, trained.model, work.tokenizer, run.begin_model(), shown, trained.weights)
+        saved = children.save_child(
+            work.parent, trained.model, work.tokenizer, run.begin_model(), shown, trained.weights
+        )
         run.commit_model()
         facts = saved.facts()
     work.together.wait()
@@ -329,6 +339,7 @@ def finish(work: Work, standing: Standing, parent: str) -> None:
             "steps": standing.step,
             "keep": "best" if work.keeps_best else "last",
             "kept_step": kept_step,
+            **work.kept.facts(lambda step: step != kept_step),
             "first_loss": standing.first_loss,
             "last_loss": standing.last_loss,
             "adapters": work.config.adapters,

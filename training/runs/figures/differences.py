@@ -40,7 +40,7 @@ class Difference:
 def of_run(run: Run) -> list[Difference]:
     """Return the differences to the run that it was cloned from, and to the one that made its parent."""
     differences: list[Difference] = []
-    made_by = getattr(run.parent, "made_by", None) if run.parent else None
+    made_by = run.parent.maker if run.parent else None
     for other, relation in ((run.cloned_from, "the run that it was copied from"), (made_by, "the run of its parent")):
         if (
             other is not None

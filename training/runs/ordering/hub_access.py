@@ -15,7 +15,7 @@ from django.conf import settings
 from annotate.core import audit
 from annotate.data.rows.hub_opening import is_local
 from training.configs.corpus_sources import BadSource, Order, local_words
-from training.core.hub_names import HUB_NAME
+from training.core.export_names import HUB_NAME
 
 if TYPE_CHECKING:
     from annotate.models import Project

@@ -47,13 +47,13 @@ def newest_reward_model(
 
 def _of_project(models: LanguageModelQuerySet, project: Project) -> LanguageModelQuerySet:
     """Return what was made or is used here, newest first, without what another project made or registered."""
-    made_here = Q(made_by=None) | Q(made_by__project=project)
+    made_here = Q(made_by=None, kept_checkpoint=None) | Q(made_by__project=project)
     of_here = models.of_projects([project]).filter(made_here, Q(project=None) | Q(project=project))
     return of_here.select_related("parent").order_by("-pk")
 
 
 def _imported(models: LanguageModelQuerySet) -> LanguageModelQuerySet:
-    return models.filter(made_by=None, project=None).order_by("-pk")
+    return models.filter(made_by=None, kept_checkpoint=None, project=None).order_by("-pk")
 
 
 def _line(model: LanguageModel) -> list[int]:

@@ -30,7 +30,8 @@ PARTS = {
 }
 TABLES = ("main-table", "more-table")
 RELATED = (
-    *("project", "parent__made_by", "reward_model__made_by__dataset", "dataset", "other_dataset", "cloned_from"),
+    *("project", "parent__made_by", "parent__kept_checkpoint__run", "reward_model__made_by__dataset"),
+    *("dataset", "other_dataset", "cloned_from"),
     *("output_model", "output_dataset", "created_by"),
 )
 _LOG_LINES, _LOG_BYTES = 200, 32_000

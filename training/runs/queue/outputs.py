@@ -20,10 +20,11 @@ from annotate.data.prompts.actions import NewCompletion, add_completions
 from annotate.language_models.actions import enter_arena, register_model
 from annotate.models import Dataset, LanguageModel, Prompt
 from common import reasoning, splits
+from training.core import kept_steps
 from training.core.folder_hash import folder_hash
 from training.core.kinds import KINDS
 from training.core.run_directory import Row, RunDirectory, read_lines
-from training.models import Run
+from training.models import KeptCheckpoint, Run
 from training.runs.queue.ingest import storable
 
 _CHUNK = 500  # SQLite bounds the variables of one statement
@@ -51,6 +52,9 @@ def gather(run: Run, directory: RunDirectory, model_hash: str = "") -> Outputs:
         raise BadOutput("There is no result.json.")
     if KINDS[run.kind].makes_model and not (model_hash or directory.model.is_dir()):
         raise BadOutput(f"The recipe left no model in {directory.model}.")
+    for folder in kept_steps.named(directory, result):
+        if not (model_hash or folder.is_dir()):
+            raise BadOutput(f"The recipe left no model in {folder}.")
     if makes == "dataset" and not any(directory.dataset.glob("*.jsonl")) and not _has_moved(result):
         raise BadOutput(f"The recipe left no rows in {directory.dataset}.")
     return Outputs(
@@ -97,6 +101,8 @@ def record(run: Run, outputs: Outputs) -> None:
     elif kind.makes == "dataset":
         run.output_dataset = _freeze(run, outputs)
     elif kind.makes_model:
+        for folder, row in kept_steps.named(outputs.directory, outputs.result).items():
+            _register_kept(run, folder, row)
         run.output_model = _register(run, outputs)
     if kind.record is not None:
         kind.record(run, outputs.directory)
@@ -191,6 +197,24 @@ def _register(run: Run, outputs: Outputs) -> LanguageModel:
     return model
 
 
+def _register_kept(run: Run, folder: Path, row: Row) -> None:
+    """Register the model of a step: before the run's own, which stays the newest. It enters no arena by itself."""
+    name = f"{run.name[:80]}, step {row['step']} of {row['steps']}"
+    model = register_model(
+        name=_free_name(run, name),
+        folder=str(folder.relative_to(settings.DATA_DIR)),
+        parent=run.parent,
+        stage=KINDS[run.kind].stage,
+        licence=run.parent.licence[:120] if run.parent else "",
+        origin=f"step {row['step']} of {_origin(run, run.result)}",
+        parameters=run.parent.parameters if run.parent else None,
+        content_hash=row["hash"],
+        card=_card(run) | {"metrics": {"step": row["step"], "steps": row["steps"]}},
+        by=run.created_by,
+    )
+    KeptCheckpoint.objects.create(run=run, step=row["step"], model=model)
+
+
 def _register_unweighted(run: Run) -> LanguageModel:
     """Register a policy that is a way of choosing among its parent's answers: it has battles on stored answers."""
     model = LanguageModel.objects.create(
@@ -211,8 +235,12 @@ def _register_unweighted(run: Run) -> LanguageModel:
 
 def _free_model_name(run: Run) -> str:
     """Return the run's name. It was free when the run was queued; somebody may have imported a model under it since."""
-    is_taken = LanguageModel.objects.filter(name=run.name).exists()
-    return f"{run.name[:100]} (run {run.pk})" if is_taken else run.name
+    return _free_name(run, run.name)
+
+
+def _free_name(run: Run, name: str) -> str:
+    is_taken = LanguageModel.objects.filter(name=name).exists()
+    return f"{name[:100]} (run {run.pk})" if is_taken else name
 
 
 def _origin(run: Run, result: Row) -> str:

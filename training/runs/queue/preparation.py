@@ -206,7 +206,7 @@ def _trained_on_datasets(run: Run) -> list[Dataset]:
     model, visited = run.parent, set()
     while model is not None and model.pk not in visited:
         visited.add(model.pk)
-        maker: Run | None = getattr(model, "made_by", None)
+        maker: Run | None = model.maker
         if maker is not None:
             datasets += [dataset for dataset in (maker.dataset, maker.other_dataset) if dataset is not None]
         model = model.parent

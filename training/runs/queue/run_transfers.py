@@ -21,7 +21,7 @@ from django.db import connections
 
 from annotate.core.artefacts import local_copies
 from common.artefacts.storage_problems import NotStored, StorageProblem, Unreachable, Unstable
-from training.core import adapter_base
+from training.core import adapter_base, kept_steps
 from training.core.endings import SUCCEEDED, Ending
 from training.core.kinds import KINDS
 from training.core.run_directory import RecipeFailure, RunDirectory
@@ -155,7 +155,8 @@ class RunTransfers:
         if not is_remote:
             self._keep_run()
         elif outputs is not None and KINDS[self._attempt.run.kind].makes_model:
-            _require_stored(outputs.directory.model)  # and known to be so: its row is written without asking again
+            for folder in (outputs.directory.model, *kept_steps.named(outputs.directory, outputs.result)):
+                _require_stored(folder)  # and known to be so: its row is written without asking again
 
     def _keep_run(self) -> None:
         stored_runs.keep(self._attempt.run, lambda: supervision.require_lease(self._attempt))

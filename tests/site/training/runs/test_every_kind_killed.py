@@ -13,6 +13,7 @@ from common.judging.rubrics import VERDICTS
 from tests.support import tiny_model
 from tests.support.evaluation.judge_server import judge_server
 from tests.support.training import corpora, killing, preference_runs
+from training.core import kept_steps
 from training.core.kinds import KINDS as REGISTERED
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 
@@ -58,6 +59,7 @@ TEXTS = [{"id": n, "text": "some words that are read " * (3 + n % 5)} for n in r
 WINDOWS = {"batch_size": 2, "max_length": 128}
 SPARSE = {"sample_every": 1000, "checkpoint_every": 2}
 BRIEF = SPARSE | {"sample_tokens": 4}
+KEPT = {"kept_checkpoints": 2}
 
 LABELLED = [{"text": text, "label": "dog" if "dog" in text else "none"} for text in corpora.texts(120, seed=3)]
 CARRIED = {"sources": "python:topics", "checkpoint_every": 20, "near_permutations": 32}
@@ -80,16 +82,19 @@ KINDS: dict[str, tuple[str, Build]] = {
         "training.recipes.sample",
         make("sample", {"prompts": PROMPTS}, {"max_new_tokens": 16, "batch_size": 2, "completions_per_prompt": 2}),
     ),
-    "sft": ("training.recipes.sft", make("sft", {"examples": EXAMPLES}, {"epochs": 1.5, "batch_size": 4, **BRIEF})),
+    "sft": (
+        "training.recipes.sft",
+        make("sft", {"examples": EXAMPLES}, {"epochs": 1.5, "batch_size": 4, **BRIEF, **KEPT}),
+    ),
     "reward head": (TWO_PENALTIES, judged("reward", method="head", batch_size=4, curve=False)),
     "reward finetune": (
         TWO_PENALTIES,
         judged("reward", method="finetune", features="mean", batch_size=8, checkpoint_every=2, curve=False),
     ),
-    "ppo": ("training.recipes.ppo", make("ppo", {"prompts": PROMPTS}, PPO)),
-    "dpo": ("training.recipes.dpo", judged("dpo", batch_size=4, **BRIEF)),
+    "ppo": ("training.recipes.ppo", make("ppo", {"prompts": PROMPTS}, PPO | KEPT)),
+    "dpo": ("training.recipes.dpo", judged("dpo", batch_size=4, **BRIEF, **KEPT)),
     "kto": ("training.recipes.kto", judged("kto", batch_size=8, **BRIEF)),
-    "grpo": ("training.recipes.grpo", make("grpo", {"prompts": PROMPTS}, POLICY | {"steps": 5, **SPARSE})),
+    "grpo": ("training.recipes.grpo", make("grpo", {"prompts": PROMPTS}, POLICY | {"steps": 5, **SPARSE, **KEPT})),
     "rloo": ("training.recipes.rloo", make("rloo", {"prompts": PROMPTS}, POLICY | {"steps": 5, **SPARSE})),
     "best_of": ("training.recipes.best_of", make("best_of", {"prompts": PROMPTS}, BEST)),
     "rejection": ("training.recipes.best_of", make("rejection", {"prompts": PROMPTS}, BEST)),
@@ -169,7 +174,7 @@ def outcome(run: RunDirectory) -> dict[str, str]:
     """Weights and rows by file, and the figures that were logged, but for what the clock says."""
     found = {}
     kept = (".safetensors", ".jsonl", ".json")
-    for folder in (run.model, run.dataset):
+    for folder in (run.model, run.dataset, run.path / kept_steps.FOLDER):
         for path in sorted(p for p in folder.rglob("*") if p.suffix in kept):
             found[str(path.relative_to(run.path))] = hashlib.sha256(path.read_bytes()).hexdigest()
     if (run.path / "completions.jsonl").exists():

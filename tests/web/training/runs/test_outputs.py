@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.urls import reverse
 
-from annotate.models import Completion
-from tests.support.factories import make_project, make_prompt
+from annotate.models import Completion, LanguageModel, Project, ServedAdapter
+from evaluation.registry.ancestry import ancestry
+from tests.support.factories import make_model, make_project, make_prompt, make_user
 from tests.support.training.runs import make_dataset, make_run, make_weights
 from training import configs
+from training.core import kept_steps
 from training.core.kinds import KINDS, Kind
 from training.core.run_directory import RunDirectory
 from training.models import Run
+from training.runs.present.default_models import newest_model
 from training.runs.queue import outputs
+from training.serving.served_children import child_of_a_run
+from training.storage import disk_usage
 
 pytestmark = pytest.mark.django_db
 
@@ -139,6 +146,58 @@ def test_the_content_hash_is_the_recipes_own_or_that_of_the_files():
         for run, text, result in zip(runs, ("a", "b", "c"), ({}, {}, {"hash": "f" * 64}), strict=True)
     ]
     assert len(set(hashes)) == 3 and hashes[2] == "f" * 64
+
+
+def with_kept(run: Run, *steps: int) -> RunDirectory:
+    rows = [{"step": step, "steps": 80, "hash": f"{step:064x}"} for step in steps]
+    directory = finished(run, kept_checkpoints=rows, steps=80)
+    for step in steps:
+        (kept_steps.begin(directory, step) / "model.safetensors").write_text(f"of step {step}")
+        kept_steps.commit(directory, step)
+    return made_model(directory)
+
+
+def test_a_checkpoint_that_a_run_kept_is_a_model_of_its_line(client):
+    project, by = make_project(), make_user(is_staff=True)
+    parent, dataset = make_weights(licence="apache-2.0"), make_dataset(project)
+    run = make_run(project, kind="sft", parent=parent, dataset=dataset, config={"kept_checkpoints": 2})
+    make_model(name=f"{run.name}, step 40 of 80")  # somebody has taken the name
+    run = recorded(run, with_kept(run, 20, 40))
+    Run.objects.filter(pk=run.pk).update(state=Run.State.SUCCEEDED)
+    kept = list(run.kept_checkpoints.select_related("model"))
+    first, second = (one.model for one in kept)
+    assert [one.step for one in kept] == [20, 40] and LanguageModel.objects.first() == run.output_model, "the newest"
+    assert [model.name for model in (first, second)] == [
+        f"{run.name}, step 20 of 80", f"{run.name}, step 40 of 80 (run {run.pk})",
+    ]  # fmt: skip
+    assert (first.kind, first.stage, first.parent, first.licence) == ("policy", "SFT", parent, "apache-2.0")
+    assert first.content_hash == f"{20:064x}" and first.path == run.path / "kept" / "step-000020"
+    assert first.maker == run and project.contestants.get().model == run.output_model, "it enters by hand alone"
+    entry = ancestry(first, Project.objects.all())[-1]
+    assert (entry.run, entry.datasets) == (run, [dataset]), "the data that it saw stays with it"
+    assert LanguageModel.objects.usable_in(project).filter(pk=first.pk).exists()
+    assert newest_model(LanguageModel.objects.policies(), project) == run.output_model
+    child_of_a_run(run)
+    assert ServedAdapter.objects.filter(model=first).exists()
+    use = disk_usage.of_project(project)
+    assert use.runs[0].kept > 0 and {one.model for one in use.models} >= {first, second, run.output_model}
+    assert disk_usage.size_of_project(project) == use.of_runs + disk_usage.size_of(parent.path)
+    client.force_login(by)
+    page = client.get(reverse("run", args=[run.pk])).content.decode()
+    assert f'<a href="{reverse("model", args=[first.pk])}">step 20</a>' in page
+    assert "</a>, step 20</dd>" in client.get(reverse("model", args=[first.pk])).content.decode()
+    api = client.get(f"/api/v1/runs/{run.pk}/").json()
+    assert api["kept_checkpoints"] == [{"step": 20, "model": first.pk}, {"step": 40, "model": second.pk}]
+    told = client.get(f"/api/v1/models/{first.pk}/").json()
+    assert (told["run"], told["step"]) == (run.pk, 20)
+
+
+def test_a_kept_checkpoint_that_is_missing_is_said():
+    run = make_run(kind="sft")
+    directory = with_kept(run, 20)
+    shutil.rmtree(kept_steps.model_of(directory, 20))
+    with pytest.raises(outputs.BadOutput, match="step-000020"):
+        outputs.gather(run, directory)
 
 
 def test_a_model_that_is_missing_is_said():

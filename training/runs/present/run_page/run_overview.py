@@ -17,7 +17,10 @@ from training.runs.present.run_page import next_actions
 from training.runs.present.run_page.run_charts import Figures
 
 _FIGURES = 12
-_SAID_ELSEWHERE = ("stopped", "how_to_read", "verdict", "why", "parent", "final", "counts", "report", "fidelity")
+_SAID_ELSEWHERE = (
+    *("stopped", "how_to_read", "verdict", "why", "parent", "final", "counts", "report", "fidelity"),
+    "kept_checkpoints",
+)
 
 
 _TITLES = {
@@ -59,6 +62,7 @@ def context(run: Run, figures: Figures, attempts: Sequence[Attempt], section: di
         "agreement": agreement(run.reward_model),
         "dataset_counts": _counts(run.dataset),
         "completions": completions,
+        "kept_checkpoints": run.kept_checkpoints.all() if run.state == Run.State.SUCCEEDED else (),
     }
 
 
