@@ -12,9 +12,11 @@ def promoted(project: Project) -> Promotion | None:
 
 
 def serves(project: Project) -> LanguageModel | None:
-    """Return the model of the promotion in force, unless it has been retired since."""
+    """Return the model of the promotion in force, unless it has been retired since, or answers no new question: an
+    earlier version promoted best-of-N, which chose among answers of its parent."""
     in_force = promoted(project)
-    return in_force.model if in_force is not None and in_force.model.retired_at is None else None
+    model = in_force.model if in_force is not None else None
+    return model if model is not None and model.retired_at is None and model.answers else None
 
 
 def served_before(project: Project) -> Promotion | None:

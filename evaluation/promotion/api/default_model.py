@@ -122,6 +122,10 @@ def chat_completions(request: Request, project: Project) -> Response:
         raise Refused(
             409, model=f"{served} is served by default and was retired; ask a manager to promote another model."
         )
+    if not served.answers:
+        raise Refused(
+            409, model=f"{served} has no weights and no endpoint to answer with; ask a manager to promote its parent."
+        )
     chat_in = ChatIn(data=request.data)
     chat_in.is_valid(raise_exception=True)
     fields = chat_in.validated_data
