@@ -289,9 +289,13 @@ def _enter_together(experiment: Experiment) -> None:
         return
     ready = [one for one in registered if has_answered(one)]
     if len({one.arm_id for one in ready}) < 2:
-        _move(experiment, State.ANSWERING, State.FAILED)
+        _move(experiment, State.ANSWERING, State.FAILED, lambda moment: _tell_failure(experiment))
         return
     _move(experiment, State.ANSWERING, State.VOTING, lambda moment: _enter(experiment, ready, moment))
+
+
+def _tell_failure(experiment: Experiment) -> None:
+    experiment_results.tell(experiment, "has failed: fewer than two arms have a model. The runs say why.")
 
 
 def _enter_exploratory(experiment: Experiment) -> None:

@@ -9,9 +9,12 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from django.db import transaction
 from django.db.models import QuerySet
+from django.urls import reverse
 from django.utils import timezone
 
+from evaluation.core import notices
 from evaluation.experiments.arm_ratings import arm_means, combine, seed_spread
 from evaluation.experiments.family_tests import AGAINST_BASELINE, compared, comparisons, judged_at_once
 from evaluation.leaderboard.votes.vote_blocks import SAID, counted
@@ -128,12 +131,22 @@ def decide(experiment: Experiment) -> bool:
     votes = votes_on(experiment, models)
     verdict = results(experiment, models, votes.filter(id__lte=found.last) if found.last is not None else votes.none())
     waiting = Experiment.objects.filter(pk=experiment.pk, state=Experiment.State.VOTING)
-    return bool(
-        waiting.update(
+    with transaction.atomic():
+        has_decided = waiting.update(
             state=Experiment.State.DECIDED, decided_at=timezone.now(), last_comparison_id=found.last,
             verdict=verdict.as_json(),
-        )
-    )  # fmt: skip
+        )  # fmt: skip
+        if has_decided:
+            tell(experiment, f"has its verdict, after {verdict.votes:,} votes.")
+    return bool(has_decided)
+
+
+def tell(experiment: Experiment, text: str) -> None:
+    """Notify the project's researchers that an experiment has come to its end."""
+    url = reverse("experiment", args=[experiment.project.slug, experiment.pk])
+    notices.tell(
+        project=experiment.project, text=f"Experiment {experiment.name} {text}", url=url, owner=experiment.created_by_id
+    )
 
 
 def results(experiment: Experiment, models: Sequence[ArmModel], votes: QuerySet) -> Results:

@@ -116,7 +116,7 @@ def review(*, series: RoundSeries, by: User, number: int, opinion: str, note: st
         about = f"{series.name}, round {number}: {opinion}"
         audit.record(action="rounds.reviewed", about=about, by=by, project=series.project)
         if opinion == RoundReview.Opinion.WORSE:
-            stop(series, RoundSeries.Reason.REVIEW)
+            stop(series, RoundSeries.Reason.REVIEW, by=by)
     return found
 
 

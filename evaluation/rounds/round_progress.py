@@ -13,13 +13,15 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.urls import reverse
 from django.utils import timezone
 
 from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.periodic_tasks import each_alone
 from annotate.language_models.actions import enter_arena
-from annotate.models import AnnotatorKind, Contestant, LanguageModel
+from annotate.models import AnnotatorKind, Contestant, LanguageModel, User
+from evaluation.core import notices
 from evaluation.core.cancelled_runs import cancel_late
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.experiments.experiment_progress import is_quota
@@ -27,6 +29,7 @@ from evaluation.experiments.present import seconds_by_run
 from evaluation.models import Round, RoundSeries
 from evaluation.rounds import round_judging, round_votes, stop_rules
 from evaluation.rounds.round_order import FROM_FIRST
+from evaluation.rounds.round_words import why_stopped
 from training.models import Run
 from training.runs.ordering.actions import cancel, defaults_of, queue_run
 
@@ -272,16 +275,23 @@ PARTS: tuple[Part, ...] = (
 )  # fmt: skip
 
 
-def stop(series: RoundSeries, reason: str) -> bool:
-    """Stop rounds once, by a rule of their plan; return whether this call did."""
+def stop(series: RoundSeries, reason: str, *, by: User | None = None) -> bool:
+    """Stop rounds once, by a rule of their plan, and notify the project's researchers, except whoever did it; return
+    whether this call did."""
     live = RoundSeries.objects.filter(pk=series.pk, state__in=(State.RUNNING, State.PAUSED))
     with transaction.atomic():
         has_stopped = live.update(state=State.STOPPED, reason=reason, stopped_at=timezone.now()) > 0
         if has_stopped:
             about = f"{series.name}: {Reason(reason).label}"
             audit.record(action="rounds.stopped", about=about, by=None, project=series.project)
-            for one in rounds_of(series):
+            every = list(rounds_of(series))
+            for one in every:
                 round_judging.close_round(one)
+            series.refresh_from_db()
+            notices.tell(
+                project=series.project, text=f"{series.name}: {why_stopped(series, every[-1])}", but=by,
+                url=reverse("round-series", args=[series.project.slug, series.pk]), owner=series.created_by_id,
+            )  # fmt: skip
     series.refresh_from_db()
     return has_stopped
 

@@ -9,11 +9,13 @@ from django.utils import timezone
 from annotate.arena.battles import pairing
 from annotate.core.errors import Refused
 from annotate.models import LanguageModel
+from evaluation.core import served_model
 from evaluation.experiments import actions, experiment_progress, experiment_results, present, score_frontiers
 from evaluation.judge_models import actions as judge_models
-from evaluation.models import ArmModel, Candidacy, Experiment
+from evaluation.models import ArmModel, Candidacy, Experiment, Notice, Promotion
 from evaluation.promotion import actions as promotion
 from evaluation.promotion import enrolment
+from tests.support.api_client import Program, errors
 from tests.support.evaluation.experiments import end, end_all, models_of, vote
 from tests.support.factories import (
     make_contestant,
@@ -72,12 +74,14 @@ def test_the_verdict_is_of_the_votes_that_the_plan_asked_for_and_stays(project, 
     assert experiment.state == "decided" and experiment.verdict["votes"] == 60
     verdicts = {one["arm"]: one["verdict"] for one in experiment.verdict["comparisons"]}
     assert verdicts == {"SFT": "better", "DPO": "undecided"}
+    [notice] = Notice.objects.filter(url=page)  # the project's one researcher, once
+    assert notice.text == f"Experiment {experiment.name} has its verdict, after 60 votes."
     for _ in range(30):
         vote(experiment, dpo[0], sft[0])
     experiment_progress.periodic_task()
     experiment.refresh_from_db()
     shown = present.shown(experiment)
-    assert shown.verdict.votes == 60 and shown.exploratory.votes == 90
+    assert shown.verdict.votes == 60 and shown.exploratory.votes == 90 and Notice.objects.count() == 1
     text = client.get(page).content.decode()
     assert "Better than base: SFT" in text and "Family-wise error rate: at most 5 %" in text
     assert experiment.plan_hash[:16] in text
@@ -226,3 +230,8 @@ def test_best_of_n_answers_no_new_question_so_it_is_no_judge_no_candidate_and_no
         promotion.promote(project=project, model=model, reason="It won.", by=make_user(project, role="manager"))
     with pytest.raises(Refused, match="as a judge"):
         judge_models.create_judge(project=project, by=researcher, name="j", model=model)
+    Promotion.objects.create(project=project, model=model, reason="By an earlier version.")
+    assert served_model.promoted(project).model == model and served_model.serves(project) is None
+    asked = {"messages": [{"role": "user", "content": "Why?"}]}
+    response = Program(researcher).post(f"projects/{project.slug}/default-model/v1/chat/completions", asked)
+    assert "promote its parent" in errors(response, 409)["model"]

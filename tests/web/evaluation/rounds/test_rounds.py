@@ -12,8 +12,8 @@ from annotate.arena.battles import pairing
 from annotate.core.errors import Refused
 from annotate.labelling.assigning import next_for
 from annotate.models import Comparison, Completion, LanguageModel
-from evaluation.models import AskedAgain, Candidacy, Round, RoundSeries
-from evaluation.rounds import actions, present, round_judging, round_progress
+from evaluation.models import AskedAgain, Candidacy, Notice, Round, RoundSeries
+from evaluation.rounds import actions, present, round_judging, round_memory, round_progress
 from tests.support.factories import (
     make_comparison,
     make_completion,
@@ -178,12 +178,31 @@ def test_older_annotations_weigh_what_the_plan_says(project, order):
     assert play(alone).dataset == Round.objects.get(series=alone, number=1).judgements
 
 
+def test_the_page_says_what_memory_a_round_takes(project, order, client):
+    sizes = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 14336}
+    config = {"model_type": "llama", "vocab_size": 128256, **sizes}
+    (order["parent"].path / "config.json").write_text(json.dumps(config))
+    series = actions.order(**order | REWARD | {"method": "ppo"})
+    reward, ppo = round_memory.memory_in_words(series)
+    assert reward.startswith("Reward model: 2") and ppo.startswith("PPO: ") and "It fits a GPU" in reward
+    series.plan |= {"rounds": 30}  # 2,400 comparisons by then: it is finetuned, too
+    assert round_memory.memory_in_words(series)[0].startswith("Reward model: 9")
+    series.plan |= {"older": "newest"}
+    assert round_memory.memory_in_words(series)[0] == reward
+    assert "GB at its peak" in client.get(reverse("round-series", args=[project.slug, series.pk])).content.decode()
+
+
 def test_no_gain_stops_them(project, order):
     series = actions.order(**order)
     play(series, wins=1)
     assert (series.state, series.reason) == ("stopped", "no_gain")
     assert "a gain of 100 is excluded" in present.shown(series).sentence
     assert series.rounds.count() == 2 and not project.runs.unfinished().exists()
+    [notice] = Notice.objects.all()  # the project's one researcher, once
+    assert notice.text == f"{series.name}: {present.shown(series).sentence}"
+    assert notice.url == reverse("round-series", args=[project.slug, series.pk])
+    round_progress.periodic_task()
+    assert not round_progress.stop(series, "no_gain") and Notice.objects.count() == 1
 
 
 def test_drift_stops_them_before_the_next_is_trained(project, order):
@@ -221,6 +240,7 @@ def test_a_pause_begins_nothing_and_a_review_that_says_worse_stops(project, orde
     actions.review(series=series, by=researcher, number=1, opinion="worse", note="It repeats itself.")
     series.refresh_from_db()
     assert (series.state, series.reason) == ("stopped", "review") and one.reviews.count() == 2
+    assert not Notice.objects.exists(), "whoever stopped them knows it"
     with pytest.raises(Refused):
         actions.go_on(series=series, by=researcher)
 
