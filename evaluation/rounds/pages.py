@@ -16,7 +16,7 @@ from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project, Spli
 from common.whole_numbers import number_or_text, whole_number
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.models import RoundReview, RoundSeries
-from evaluation.rounds import actions, present, round_words
+from evaluation.rounds import actions, present, round_memory, round_words
 from evaluation.rounds.round_order import ALL, FROM_FIRST, FROM_NEWEST, NEWEST, ROUND_METHODS, WEIGHTED
 
 WHOLE = ("rounds", "judgements", "answers_per_prompt", "votes", "completions_per_prompt")
@@ -71,6 +71,7 @@ def rounds(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
         "series": series,
         "shown": present.shown(series),
         "plan": round_words.plan_in_words(series),
+        "memory": round_memory.memory_in_words(series),
         "opinions": RoundReview.Opinion.choices,
         "can_research": can(request.user, "research", project),
         "has_failed": series.rounds.exclude(problem="").exists() or bool(actions.failed_runs(series)),

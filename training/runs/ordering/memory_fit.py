@@ -34,8 +34,16 @@ class CountedMemory:
         return sum(self.parts.values())
 
 
-def counted_memory(kind: str, config: Mapping[str, Any], parent: LanguageModel | None) -> CountedMemory | None:
-    """Return the memory of one process of such a run; None where its kind or its model's sizes are not known."""
+def counted_memory(
+    kind: str, config: Mapping[str, Any], parent: LanguageModel | None, annotations: float | None = None
+) -> CountedMemory | None:
+    """Return the memory of one process of such a run; None where its kind or its model's sizes are not known.
+
+    A reward model that chooses its method by the number of `annotations` is counted as a head alone below
+    `finetune_from`, and where the number is not known as finetuned, which takes more.
+    """
+    if kind == "reward" and config["method"] == "auto" and annotations is not None:
+        config = {**config, "method": "head" if annotations < config["finetune_from"] else "finetune"}
     decoder = decoder_of_folder(parent.path, parent.parameters) if parent else None
     if decoder is None:
         return None

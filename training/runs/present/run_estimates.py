@@ -100,7 +100,8 @@ def estimate(planned: PlannedRun) -> Estimate:
     guided = _guided(planned)
     if guided.memory_bytes is not None:
         return guided
-    counted = counted_memory(planned.kind, planned.config, planned.parent)
+    annotations = _items_of(planned) if planned.kind == "reward" and planned.dataset is not None else None
+    counted = counted_memory(planned.kind, planned.config, planned.parent, annotations)
     return guided if counted is None else _with_counted(guided, counted)
 
 
