@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.database import make_tables
+from benchmarks.database import make_static, make_tables
 from tests.support.annotate.openai_server import openai_server
 from tests.support.processes import FOREIGN, ROOT, answers, free_port, until
 
@@ -69,8 +69,7 @@ def served_site(folder: Path) -> Iterator[Site]:
             **{"MODEL_SERVER_URL": models.url, "ASSAY_PRIVATE_ENDPOINTS": "127.0.0.1", "HF_HUB_OFFLINE": "1"},
         }
         make_tables(environment)
-        collect = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
-        subprocess.run(collect, cwd=ROOT, env=environment, check=True)
+        make_static(environment)
         line = [sys.executable, "-m", "benchmarks.contract_rows", str(folder / "rows.json")]
         tokens = subprocess.run(line, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE).stdout
         line = ["-m", "uvicorn", "config.asgi:application", "--port", str(port), "--log-level", "warning"]

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from benchmarks.database import make_static, make_tables
 from tests.support import tiny_model
 from tests.support.cut_wire import Wire
 from tests.support.processes import FOREIGN, ROOT, free_port, until
@@ -115,8 +116,8 @@ class HostsSite:
 
     def set_up(self, *names: str) -> None:
         """Make tables and static files, lay a tiny model, start these processes, and wait until both webs serve."""
-        self.manage("migrate", "--verbosity", "0")
-        self.manage("collectstatic", "--noinput", "--verbosity", "0")
+        make_tables(self.environment(WEBS[0]))
+        make_static(self.environment(WEBS[0]))
         shutil.copytree(self.data / WEBS[0] / "static", self.data / WEBS[1] / "static", dirs_exist_ok=True)
         tiny_model.make_elsewhere(self.data / "tiny", seed=3)
         for name in names:

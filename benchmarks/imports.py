@@ -24,6 +24,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -123,6 +124,13 @@ def queue(path: Path) -> int:
     return int(answer.getvalue().split()[1])
 
 
+def let_lease_run_out(number: int) -> None:
+    """Have the next worker go on at once: the half minute for which it would wait is in no figure."""
+    from annotate.models import Import
+
+    Import.objects.filter(pk=number, state=Import.State.RUNNING).update(claimed_until=datetime(2000, 1, 1, tzinfo=UTC))
+
+
 def server_seconds() -> float:
     """Seconds of a processor of all Postgres servers here, with processes of theirs that have ended."""
     servers = (process for process in psutil.process_iter(["name"]) if process.info["name"] == "postgres")
@@ -174,6 +182,7 @@ def measure(folder: Path, asked: argparse.Namespace) -> None:
     number, served = queue(path), server_seconds()
     first = watch(number, until_line=asked.rows // 2)
     print(f"killed with -9 behind line {first.lines:,}")
+    let_lease_run_out(number)
     second = watch(number)
     served = server_seconds() - served
     rows = check(number, good, repeated, asked.rows - good)

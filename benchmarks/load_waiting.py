@@ -32,7 +32,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.database import make_tables  # noqa: E402
+from benchmarks.database import make_static, make_tables  # noqa: E402
 from benchmarks.load import FILL, PROMPTS, SLUG, person, web  # noqa: E402
 from benchmarks.load_client import Connection, Tally  # noqa: E402
 from tests.support.servers import postgres  # noqa: E402
@@ -189,7 +189,7 @@ def measure(folder: Path, database_url: str, arguments: argparse.Namespace) -> d
         environment["DATABASE_URL"] = database_url
     options: dict[str, Any] = {"cwd": ROOT, "env": environment, "check": True}
     make_tables(environment)
-    subprocess.run([sys.executable, "manage.py", "collectstatic", "--noinput", "-v0"], **options)
+    make_static(environment)
     fill = [sys.executable, "-c", FILL, str(arguments.judges), str(arguments.prompts)]
     filled = subprocess.run(fill, stdout=subprocess.PIPE, **options)
     subprocess.run([sys.executable, "-c", ARENA], **options)

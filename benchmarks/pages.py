@@ -202,7 +202,8 @@ def main() -> int:
     options = parser.parse_args()
     if "ASSAY_BENCHMARK_PAGES" in os.environ:
         return measure(options.rows, options.repeats)
-    from benchmarks.database import make_tables  # here: `upgrade` has an older version call `fill`, which lacks them
+    # Here: `upgrade` has an older version call `fill`, which lacks them.
+    from benchmarks.database import make_static, make_tables
     from tests.support.processes import ROOT
     from tests.support.servers import postgres
 
@@ -214,7 +215,7 @@ def main() -> int:
         }  # fmt: skip
         (Path(folder) / "data").mkdir()
         make_tables(environment)
-        subprocess.run([sys.executable, "manage.py", "collectstatic", "--noinput", "-v0"], cwd=ROOT, env=environment)
+        make_static(environment)
         return subprocess.call([sys.executable, "-m", "benchmarks.pages", *sys.argv[1:]], cwd=ROOT, env=environment)
 
 

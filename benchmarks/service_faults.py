@@ -207,7 +207,7 @@ def measure(options: argparse.Namespace) -> int:
         loop = start_loop(site, options.stages)
         strikes = Strikes(site, options.minutes, options.every, options.drop, random.Random(options.seed))
         ports = [site.ports[name] for name in WEBS]
-        seconds = options.minutes * 60 + 30  # some of it after the last strike
+        seconds = options.minutes * 60 + options.after
         try:
             with ThreadPoolExecutor(1) as pool:
                 work = pool.submit(crowd, ports, keys, options.visitors, seconds, options.think)
@@ -257,6 +257,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0, help="of kills")
     parser.add_argument("--every", type=float, default=10.0, help="seconds from one kill to the next")
+    parser.add_argument("--after", type=float, default=30.0, help="seconds of votes after the last kill")
     parser.add_argument("--drop", type=float, default=60.0, help="seconds for which packets of Postgres are dropped")
     parser.add_argument("--people", type=int, default=100)
     parser.add_argument("--visitors", type=int, default=10)

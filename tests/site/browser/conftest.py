@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.conftest import missing
 from tests.site.browser.judging import enter
+from tests.support import programs
 from tests.support.processes import ROOT
 from tests.support.sites.site import Site, filled_site
 
@@ -26,6 +27,12 @@ AXE_RULES: dict[str, dict] = {
     },
 }
 PATIENCE_MS = 15_000  # two cores shared with a model server that loads
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_are_forked() -> Iterator[None]:
+    with programs.forked():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +16,6 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.site.browser.judging import gone, press, shown
 from tests.support.factories import PASSWORD
-from tests.support.processes import ROOT
 from tests.support.sites.site import Site, empty_site
 from tests.support.sites.widths import assert_fits
 from tests.support.tiny_model import make_elsewhere
@@ -89,11 +86,7 @@ def empty(tmp_path: Path) -> Iterator[Site]:
     make_elsewhere(site.data / "models" / "mine")
     rows = [{"prompt": f"What is told of the sea, {n}?", "topic": "sea"} for n in range(26)]
     (tmp_path / "prompts.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    subprocess.run(
-        [sys.executable, "manage.py", "createsuperuser", "--noinput", "--username=mina", "--email=m@example.org"],
-        **{"cwd": ROOT, "check": True, "stdout": subprocess.DEVNULL},
-        env={**site.environment, "DJANGO_SUPERUSER_PASSWORD": PASSWORD},
-    )
+    site.create_superuser("mina")
     try:
         site.start()
         yield site

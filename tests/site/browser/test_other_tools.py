@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from playwright.sync_api import Page, expect
 
 from tests.site.browser.judging import gone, press, shown, sign_in_on
 from tests.support.annotate.openai_server import openai_server
-from tests.support.factories import PASSWORD
 from tests.support.processes import ROOT
 from tests.support.sites.site import Site, empty_site
 
@@ -29,18 +26,12 @@ def empty(tmp_path: Path) -> Iterator[Site]:
     """An installation with its first account and nothing else, which may ask models on this machine."""
     site = empty_site(tmp_path / "data")
     site.environment["ASSAY_PRIVATE_ENDPOINTS"] = "127.0.0.1"
-    account = {**site.environment, "DJANGO_SUPERUSER_PASSWORD": PASSWORD}
-    manage(site, "createsuperuser", "--noinput", "--username=mina", "--email=m@example.org", env=account)
+    site.create_superuser("mina")
     try:
         site.start()
         yield site
     finally:
         site.stop()
-
-
-def manage(site: Site, *words: str, env: dict[str, str] | None = None) -> None:
-    command = [sys.executable, "manage.py", *words]
-    subprocess.run(command, cwd=ROOT, env=env or site.environment, check=True, stdout=subprocess.DEVNULL)
 
 
 def add_file(page: Page, site: Site, project: str, file: Path, *, source: str) -> None:
@@ -61,7 +52,7 @@ def test_from_fastchats_questions_to_a_rank(empty: Site, visitor: Page, tmp_path
         models = [{"name": name, "endpoint": f"{server.url}", "served_name": name} for name in server.models]
         file = tmp_path / "models.yaml"
         file.write_text(json.dumps({"project": {"name": "Everyday", "eval_percent": 90}, "models": models}))
-        manage(empty, "open_arena", f"--models={file}")
+        empty.manage("open_arena", f"--models={file}")
         page = visitor
         sign_in_on(page, empty, "mina")
         add_file(page, empty, "everyday", BROUGHT / "mt_bench" / "question.jsonl", source="mt-bench")
@@ -86,7 +77,7 @@ def vote(page: Page) -> None:
 
 
 def test_from_argillas_records_to_an_annotation(empty: Site, visitor: Page, tmp_path: Path):
-    manage(empty, "shell", "-c", NEW_PROJECT)
+    empty.manage("shell", "-c", NEW_PROJECT)
     page = visitor
     sign_in_on(page, empty, "mina")
     page.goto(f"{empty.url}/p/everyday/scales/")

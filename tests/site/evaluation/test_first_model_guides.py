@@ -30,7 +30,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     pairs = [row | {"chosen": f"Much, {n}.", "rejected": f"Nothing, {n}."} for n, row in enumerate(prompts)]
     for name, rows in (("prompts", prompts), ("pairs", pairs)):
         (here / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    type_in(site, "python manage.py createsuperuser --noinput --username=mina --email=m@example.org")
+    site.create_superuser("mina")
     try:
         site.start()
         yield site
@@ -41,7 +41,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def carried_out(site: Site, command: list[str]) -> str:
     """Run it beside the reader's files; what it printed."""
     environment = {**site.environment, "DJANGO_SUPERUSER_PASSWORD": PASSWORD}
-    done = subprocess.run(command, cwd=site.data.parent, env=environment, capture_output=True, text=True, timeout=800)
+    with site.way_of_starting():
+        done = subprocess.run(
+            command, cwd=site.data.parent, env=environment, capture_output=True, text=True, timeout=800
+        )
     assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done.stdout
 

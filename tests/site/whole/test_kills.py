@@ -23,7 +23,7 @@ PER_PROMPT = 8
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site of its own: what others undo on the browser's site leaves two rows for one assignment. Its worker has a
     fork server of its own, too, which ends and comes back with it."""
-    with filled_site(tmp_path_factory.mktemp("kills"), ASSAY_FORK_SERVER="1") as site:
+    with filled_site(tmp_path_factory.mktemp("kills"), is_forked=False, ASSAY_FORK_SERVER="1") as site:
         yield site
 
 

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import psutil
 
+from tests.support import programs
 from tests.support.factories import PASSWORD
 from tests.support.migrated import copy_migrated
 from tests.support.processes import FOREIGN, ROOT, answers, free_ports, until
@@ -30,23 +31,23 @@ class Site:
     environment: dict[str, str]
     runner: subprocess.Popen | None = None
     cookies: dict[str, list] = field(default_factory=dict)  # of whom has signed in, for the browser's later tests
+    is_forked: bool = True  # else its processes are started anew, and descend from the runner
 
     def page(self, path: str) -> str:
         return f"{self.url}/p/{self.made['project']}/{path}"
 
     def start(self, *command: str) -> None:
         """Start the runner, and wait until pages and model server answer."""
-        log = (self.data / "runner.log").open("a")
         arguments = ["--log-folder", str(self.data / "logs"), "--", *command] if command else []
-        self.runner = subprocess.Popen(
-            [sys.executable, "-m", "config.runner", *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        log.close()
+        with self.way_of_starting(), (self.data / "runner.log").open("a") as log:
+            self.runner = subprocess.Popen(
+                [sys.executable, "-m", "config.runner", *arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         models = f"http://127.0.0.1:{int(self.environment['PORT']) + 1}/health"
         for address in (self.url, models):
             until(lambda address=address: answers(address), 120, f"{address} answers; see {self.data}/runner.log")
@@ -56,10 +57,29 @@ class Site:
         self.runner.terminate()
         self.runner.wait(30)
 
+    def way_of_starting(self) -> AbstractContextManager[None]:
+        """Return the context in which its programs are started."""
+        return programs.forked() if self.is_forked else nullcontext()
+
+    def manage(self, *words: str, folder: Path = ROOT, **variables: str) -> str:
+        """Run a command of manage.py on it; return what it prints."""
+        command = [sys.executable, str(ROOT / "manage.py"), *words]
+        with self.way_of_starting():
+            return subprocess.run(
+                command, cwd=folder, env=self.environment | variables, check=True, stdout=subprocess.PIPE, text=True
+            ).stdout
+
+    def create_superuser(self, name: str) -> None:
+        self.manage(
+            *("createsuperuser", "--noinput", f"--username={name}", f"--email={name}@example.org"),
+            DJANGO_SUPERUSER_PASSWORD=PASSWORD,
+        )
+
     def process(self, word: str) -> psutil.Process | None:
-        """The process below the runner whose command line holds that word."""
+        """The process below the runner, or forked for this site, whose command line holds that word."""
         assert self.runner is not None
-        for process in psutil.Process(self.runner.pid).children(recursive=True):
+        below = psutil.Process(self.runner.pid).children(recursive=True)
+        for process in [*below, *(programs.processes_of(self.data) if self.is_forked else [])]:
             try:
                 if any(word in argument for argument in process.cmdline()):
                     return process
@@ -90,18 +110,20 @@ def empty_site(data: Path) -> Site:
 
 
 @contextmanager
-def filled_site(data: Path, **variables: str) -> Iterator[Site]:
+def filled_site(data: Path, *, is_forked: bool = True, **variables: str) -> Iterator[Site]:
     """Two tiny models, prompts, answers, votes, and three people: anna and ben judge, rita manages. `variables` are its
     processes' own."""
     site = empty_site(data)
+    site.is_forked = is_forked
     site.environment |= variables
-    filled = subprocess.run(
-        [sys.executable, "-m", "tests.support.sites.fill_site"],
-        cwd=ROOT,
-        env=site.environment,
-        check=True,
-        stdout=subprocess.PIPE,
-    )
+    with site.way_of_starting():
+        filled = subprocess.run(
+            [sys.executable, "-m", "tests.support.sites.fill_site"],
+            cwd=ROOT,
+            env=site.environment,
+            check=True,
+            stdout=subprocess.PIPE,
+        )
     site.made = json.loads(filled.stdout.splitlines()[-1])
     try:
         site.start()

@@ -13,7 +13,7 @@ class Working:
     """A worker in a thread of its own, until the block ends."""
 
     def __init__(self, name: str = "test") -> None:
-        self.worker = Worker(name=name, concurrency=4, tick_seconds=0.05)
+        self.worker = Worker(name=name, concurrency=4, tick_seconds=0.2)
         self._thread = threading.Thread(target=in_a_thread(self.worker.work))
 
     def __enter__(self) -> Worker:

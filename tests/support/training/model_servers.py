@@ -11,6 +11,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.support import programs
+
 OURS = ("training.recipes.serve",)
 STOCK = ("transformers.cli.transformers", "serve")
 
@@ -22,7 +24,8 @@ def model_server(
     """Run it at http://127.0.0.1:PORT/v1, on the CPU. Raises RuntimeError with its log when it does not start."""
     arguments = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", *options]
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", *module, *arguments], stdout=output, stderr=output)
+        with programs.forked():
+            process = subprocess.Popen([sys.executable, "-m", *module, *arguments], stdout=output, stderr=output)
         try:
             _await(process, f"http://127.0.0.1:{port}/health", log)
             yield process

@@ -262,7 +262,8 @@ def run_to_its_end(module: str) -> NoReturn:
         print(code, file=sys.stderr)
         code = 1
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        if not stream.closed:
+            stream.flush()
     os._exit(code or 0)
 
 

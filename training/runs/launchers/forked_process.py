@@ -133,7 +133,7 @@ def is_possible() -> bool:
     return sys.platform == "linux"
 
 
-def start_server(environment: Mapping[str, str]) -> StartedServer:
+def start_server(environment: Mapping[str, str], module: str = SERVER) -> StartedServer:
     """Start a fork server whose libraries load in that environment. It ends with this process, by whatever end, or when
     its `pipe_end` is closed."""
     folder = Path(tempfile.mkdtemp(prefix="assay-fork-"))  # nobody else's, and short enough for a socket's name
@@ -142,7 +142,7 @@ def start_server(environment: Mapping[str, str]) -> StartedServer:
     read_end, write_end = os.pipe()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", SERVER, str(address)],
+            [sys.executable, "-m", module, str(address)],
             env={**environment, parent_watchdog.ENVIRONMENT_NAME: str(read_end)},
             stdin=subprocess.DEVNULL,
             pass_fds=[read_end],

@@ -10,10 +10,12 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support import programs
 from tests.support.migrated import copy_migrated
 from tests.support.processes import ROOT, until
 
@@ -52,6 +54,12 @@ class Place:
 
     def lines(self) -> int:
         return self.query("SELECT lines FROM annotate_import")[0][0]
+
+
+@pytest.fixture(autouse=True)
+def _programs_are_forked() -> Iterator[None]:
+    with programs.forked():
+        yield
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support import programs
 from tests.support.processes import until
 from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training import corpora
@@ -176,7 +177,7 @@ def test_what_one_process_knows_of_its_failure_is_what_is_told(tmp_path):
 
 def carried_out_by_a_launcher(run: RunDirectory, count: int) -> int:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with (run.path / "log.txt").open("ab") as log:
+    with (run.path / "log.txt").open("ab") as log, programs.forked():
         return subprocess.run(
             multi_process.command(run.path, RECIPE, count),
             cwd=ROOT, env=environment, stdout=log, stderr=log, timeout=200, check=False,

@@ -36,7 +36,12 @@ from training.runs.launchers import ray
 from training.runs.ordering.actions import cancel
 from training.runs.worker import Worker
 
-pytestmark = [pytest.mark.thorough, pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.slow,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("recipes_are_forked"),
+]
 LEASE_SECONDS = 3.0
 
 

@@ -24,7 +24,11 @@ from training.models import Run
 from training.runs.ordering import actions
 from training.runs.worker import Worker
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("recipes_are_forked"),
+]
 Host = Callable[[str], Path]
 
 
