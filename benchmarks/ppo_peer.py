@@ -79,7 +79,7 @@ def main() -> None:
             num_ppo_epochs=4, local_rollout_forward_batch_size=work.batch, total_episodes=len(work.prompts),
             response_length=work.new_tokens, learning_rate=work.learning_rate, kl_coef=work.kl_coef,
             temperature=work.temperature, stop_token="eos", bf16=False, num_sample_generations=0, save_strategy="no",
-            logging_steps=1, report_to=[], use_cpu=True, disable_tqdm=True, seed=work.seed,
+            logging_steps=1, report_to=[], use_cpu=not torch.cuda.is_available(), disable_tqdm=True, seed=work.seed,
         ),
         processing_class=tokenizer, model=policy, ref_model=reference, reward_model=reward, value_model=value,
         train_dataset=Dataset.from_list([{"input_ids": encoded(tokenizer, text)} for text in work.prompts]),
@@ -88,7 +88,10 @@ def main() -> None:
     started = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    on_gpu = torch.cuda.is_available()
+    peak = (
+        torch.cuda.max_memory_allocated() if on_gpu else 1e3 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ) / 1e9
     logs = [entry for entry in trainer.state.log_history if "objective/kl" in entry]
     steps = [{"kl": float(e["objective/kl"]), "score": float(e["objective/scores"])} for e in logs]
     if work.taste is not None:

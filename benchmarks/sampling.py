@@ -96,6 +96,12 @@ def answers_of(rows: int) -> int:
     return max(2, min(2 * rows, 256))
 
 
+def questions(count: int) -> list[list[dict[str, str]]]:
+    """Return the messages of so many answers' prompts: each question twice."""
+    asked = [f"Tell me about {first} and {second}." for first in NOUNS for second in NOUNS if first != second]
+    return [[{"role": "user", "content": asked[i // 2]}] for i in range(count)]
+
+
 def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
 
@@ -105,10 +111,7 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     model, tokenizer = loading.load_policy(arguments.model)
     model.requires_grad_(False)
     rows, count = arguments.rows[0], answers_of(arguments.rows[0])
-    questions = [f"Tell me about {first} and {second}." for first in NOUNS for second in NOUNS if first != second]
-    prompts = [
-        loading.encode_prompt(tokenizer, [{"role": "user", "content": questions[i // 2]}], 256) for i in range(count)
-    ]
+    prompts = [loading.encode_prompt(tokenizer, messages, 256) for messages in questions(count)]
     ends = loading.eos_token_ids(model, tokenizer)
     if arguments.one == "kl":
         return _mismatch(model, prompts, ends, tokenizer.pad_token_id, arguments.new_tokens)
@@ -127,7 +130,7 @@ def _ours(model: Any, tokenizer: Any, ends: list[int]) -> Any:
     decoder = decoder_for(model)
 
     def run(prompts: list[list[int]], rows: int, new_tokens: int) -> int:
-        options = {"end_ids": ends, "pad_id": tokenizer.pad_token_id}
+        options = {"end_ids": ends, "pad_id": tokenizer.pad_token_id, "device": model.device}
         seeds = [SEED + i for i in range(len(prompts))]
         return int(sample(decoder, prompts, seeds, Sampling(new_tokens), most_rows=rows, **options).lengths.sum())
 
@@ -161,7 +164,7 @@ def _generate(model: Any, tokenizer: Any, ends: list[int]) -> Any:
     def run(prompts: list[list[int]], rows: int, new_tokens: int) -> int:
         total = 0
         for start in range(0, len(prompts), rows):
-            ids, mask = left_pad(prompts[start : start + rows], tokenizer.pad_token_id)
+            ids, mask = left_pad(prompts[start : start + rows], tokenizer.pad_token_id, model.device)
             out = model.generate(
                 ids, attention_mask=mask, max_new_tokens=new_tokens, do_sample=True, temperature=1.0, top_k=0,
                 top_p=1.0, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id,

@@ -29,14 +29,22 @@ MAX_LENGTH = 512
 
 
 def peak_gb() -> float:
+    """The most that this process has held: of the GPU's memory where there is one, else resident memory."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def trl_arguments(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     """What a user changes of the trainer's own defaults to run it here: bfloat16 and checkpointing are defaults."""
+    import torch
+
     return {
         "output_dir": str(folder / "trl"), "per_device_train_batch_size": BATCH, "num_train_epochs": 1,
-        "learning_rate": LEARNING_RATE, "warmup_steps": 0.1, "max_length": MAX_LENGTH, "use_cpu": True,
+        "learning_rate": LEARNING_RATE, "warmup_steps": 0.1, "max_length": MAX_LENGTH,
+        "use_cpu": not torch.cuda.is_available(),
         "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "dataloader_pin_memory": False,
         "logging_steps": 1, "seed": 0,
     } | options  # fmt: skip
@@ -150,8 +158,21 @@ def our_reward(work: dict[str, Any], folder: Path) -> dict[str, float]:
         "method": OURS_REWARD[work["contestant"]], "held_out": 0.05, "lora_rank": RANK,
         "max_prompt_tokens": MAX_LENGTH // 2, "max_completion_tokens": MAX_LENGTH // 2,
     }  # fmt: skip
-    completions, comparisons = [], []
-    for number, pair in enumerate(work["rows"]):
+    run = RunDirectory(folder)
+    run.create(RunSpec("reward", config, seed=0, parent=work["model"]), judged(work["rows"]))
+    _succeed(entry.attempt(reward.main, run), run)
+    peak, seconds = peak_gb(), sum((run.result() or {})["seconds"].values())
+    model = RewardModel.load(run.model)
+    prompts = [pair["prompt"] for pair in work["held_out"]]
+    scores = {side: model.score(prompts, [p[side] for p in work["held_out"]]).tolist() for side in SIDES}
+    return {"seconds": seconds, "peak_gb": peak} | pair_figures(scores)
+
+
+def judged(pairs: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return pairs as a dataset holds them: answers, and comparisons that the chosen one won."""
+    completions: list[dict[str, Any]] = []
+    comparisons: list[dict[str, Any]] = []
+    for number, pair in enumerate(pairs):
         for side in SIDES:
             completions.append(
                 {"id": len(completions), "prompt_id": number, "prompt": pair["prompt"], "text": pair[side]}
@@ -159,15 +180,7 @@ def our_reward(work: dict[str, Any], folder: Path) -> dict[str, float]:
         comparisons.append(
             {"prompt_id": number, "completion_a": 2 * number, "completion_b": 2 * number + 1, "winner": "model_a"}
         )
-    run = RunDirectory(folder)
-    rows = {"completions": completions, "comparisons": comparisons}
-    run.create(RunSpec("reward", config, seed=0, parent=work["model"]), rows)
-    _succeed(entry.attempt(reward.main, run), run)
-    peak, seconds = peak_gb(), sum((run.result() or {})["seconds"].values())
-    model = RewardModel.load(run.model)
-    prompts = [pair["prompt"] for pair in work["held_out"]]
-    scores = {side: model.score(prompts, [p[side] for p in work["held_out"]]).tolist() for side in SIDES}
-    return {"seconds": seconds, "peak_gb": peak} | pair_figures(scores)
+    return {"completions": completions, "comparisons": comparisons}
 
 
 def _succeed(status: int, run: Any) -> None:

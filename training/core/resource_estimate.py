@@ -16,7 +16,11 @@ from training.configs.presets import Preset, block_parameters, parameters
 PROCESS = 0.6e9  # an interpreter with torch and transformers loaded
 LOSS_BUFFERS = 1.2e8  # of token_loss
 ROOM = 0.8  # of the memory that is free: the rest is for what cannot be counted
-BEST_TOKENS = {"cpu": 4096, "cuda": 65536}  # at once; more is no faster, and falls out of a processor's cache
+BEST_TOKENS = {
+    "cpu": 4096,
+    "mps": 16384,
+    "cuda": 65536,
+}  # at once; more is no faster, and falls out of a processor's cache
 
 
 @dataclass(frozen=True)

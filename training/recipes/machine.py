@@ -49,10 +49,10 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     left, right = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
     best, start = float("inf"), time.perf_counter()
     while time.perf_counter() - start < SECONDS or best == float("inf"):
-        _finish(device)
+        finish(device)
         at = time.perf_counter()
         left @ right
-        _finish(device)
+        finish(device)
         best = min(best, time.perf_counter() - at)
     return 2 * SIDE**3 / best
 
@@ -67,14 +67,14 @@ def step_rate(preset: Preset, device: torch.device, dtype: torch.dtype) -> float
     batch = causal(np.random.default_rng(0).choice(vocabulary.ordinary, (rows, LENGTH + 1)), vocabulary)
     best = float("inf")
     for _ in range(3):
-        _finish(device)
+        finish(device)
         at = time.perf_counter()
         forward(model, batch, 1 / batch.targets)[0].backward()
         masters.collect()
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         masters.publish()
-        _finish(device)
+        finish(device)
         best = min(best, time.perf_counter() - at)
     shape = resource_estimate.shape_of(preset, WORDS, "causal")
     return batch.targets * resource_estimate.flops_per_token(shape, LENGTH) / best
@@ -92,9 +92,12 @@ class _Words:
         return {}
 
 
-def _finish(device: torch.device) -> None:
+def finish(device: torch.device) -> None:
+    """Wait for what was asked of a GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize()
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from training.rl.factors import in_float64
+
 
 def completion_mask(lengths: Tensor, width: int) -> Tensor:
     """Return (B, width) bool from lengths (B,), true on the first `lengths` tokens: no pad token is consulted."""
@@ -60,7 +62,7 @@ def ratio_and_error(sums: Tensor, counts: Tensor) -> tuple[float, float]:
 
     Tokens of one answer are alike, so the error is that of a ratio of sums over answers (Cochran 1977, section 6.3).
     """
-    sums, counts = sums.double(), counts.double()
+    sums, counts = in_float64(sums), in_float64(counts)
     total, rows = counts.sum().clamp(min=1), len(sums)
     ratio = sums.sum() / total
     residuals = ((sums - ratio * counts) ** 2).sum()

@@ -15,6 +15,11 @@ import torch
 from torch import Tensor
 
 
+def in_float64(values: Tensor) -> Tensor:
+    """Return values in float64: on the processor where their device has no such numbers, as Apple's MPS."""
+    return values.cpu().double() if values.device.type == "mps" else values.double()
+
+
 @dataclass(frozen=True)
 class Factors:
     """The update b @ a of one weight (out, in): a (r, in), b (out, r)."""
@@ -64,8 +69,9 @@ def inner(x: Update, y: Update) -> float:
     """Return the sum of the elementwise products of two updates, over all matrices."""
     total = 0.0
     for name in x.keys() & y.keys():
-        first, second = x[name].to(torch.float64), y[name].to(torch.float64, x[name].a.device)
-        total += float(((first.b.T @ second.b) * (first.a @ second.a.T)).sum())
+        first, second = x[name], y[name].to(device=x[name].a.device)
+        a1, b1, a2, b2 = (in_float64(part) for part in (first.a, first.b, second.a, second.b))
+        total += float(((b1.T @ b2) * (a1 @ a2.T)).sum())
     return total
 
 
@@ -85,13 +91,13 @@ def shrink(update: Update, most_rank: int, share: float = 0.0) -> tuple[dict[str
     the squared norm. Float32 throughout: QR of both factors, then the SVD of an r x r core.
     """
     parts = {name: _decompose(factors) for name, factors in update.items()}
-    total = sum(float(part.values.double().square().sum()) for part in parts.values())
+    total = sum(float(in_float64(part.values).square().sum()) for part in parts.values())
     least = _threshold([part.values for part in parts.values()], share * total)
     shortened: dict[str, Factors] = {}
     lost_square = 0.0
     for name, part in parts.items():
         rank = max(min(int((part.values > least).sum()), most_rank), 1)
-        lost_square += float(part.values[rank:].double().square().sum())
+        lost_square += float(in_float64(part.values[rank:]).square().sum())
         root = part.values[:rank].sqrt()
         a, b = root[:, None] * part.right[:, :rank].T, part.left[:, :rank] * root
         shortened[name] = Factors(a.contiguous(), b.contiguous())
@@ -116,6 +122,6 @@ def _threshold(values: list[Tensor], room: float) -> float:
     """Return the largest singular value that may go, when all up to it go and their squares stay within `room`."""
     if room <= 0 or not values:
         return 0.0
-    ascending = torch.cat([v.double().cpu() for v in values]).sort().values
+    ascending = torch.cat([in_float64(v).cpu() for v in values]).sort().values
     count = int((ascending.square().cumsum(0) <= room).sum())
     return float(ascending[count - 1]) if count else 0.0

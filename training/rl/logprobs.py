@@ -6,6 +6,7 @@ they live for a few rows at a time, and what is kept for the backward pass is d 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,28 +24,31 @@ def token_logprobs(
     *,
     entropies: bool = False,
     rows: int = ROWS,
+    output: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return log softmax(hidden @ weight.T / temperature) at `tokens`, and the entropy of that distribution.
 
     hidden (N, H), weight (V, H), tokens (N,) -> logprobs (N,) float32, entropies (N,) float32.
     Gradients flow from logprobs to hidden and weight, none from the entropies, which are for logs. These are 0 unless
-    they are asked for, because they cost two more passes over the vocabulary.
+    they are asked for, because they cost two more passes over the vocabulary. `output` multiplies by the weight, where
+    it is laid out already (`training.rl.linear`) and does not learn.
     """
-    return _TokenLogprobs.apply(hidden, weight, tokens, temperature, entropies, rows)
+    return _TokenLogprobs.apply(hidden, weight, tokens, temperature, entropies, rows, output)
 
 
 class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, tokens: Tensor, temperature: float, with_entropies: bool, rows: int
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, hidden: Tensor, weight: Tensor, tokens: Tensor, temperature: float, with_entropies: bool, rows: int,
+        output: Callable[[Tensor], Tensor] | None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         N = hidden.shape[0]
         logprobs = torch.empty(N, dtype=torch.float32, device=hidden.device)
         entropies = torch.zeros_like(logprobs)
         slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for start in range(0, N, rows):
             part = slice(start, start + rows)
-            logits, probs = _distribution(hidden[part], weight, temperature)
+            logits, probs = _distribution(hidden[part], weight, temperature, output)
             chosen = weight[tokens[part]]
             normaliser = _normaliser(logits, probs, tokens[part])
             # The chosen logit in float32: a bfloat16 logit near 20 is rounded to eighths, a tenth of the clip range.
@@ -61,11 +65,11 @@ class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: Any, grad_logprobs: Tensor, _: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None, None]:
         slopes, hidden, weight, tokens = ctx.saved_tensors
         grad_hidden = None if slopes is None else slopes * grad_logprobs[:, None].to(slopes.dtype)
         if not ctx.needs_input_grad[1]:
-            return grad_hidden, None, None, None, None, None
+            return grad_hidden, None, None, None, None, None, None
         # A trained output layer needs the probabilities again: kept, they would be the array this module avoids.
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         for start in range(0, hidden.shape[0], ctx.rows):
@@ -73,12 +77,14 @@ class _TokenLogprobs(torch.autograd.Function):
             _, probs = _distribution(hidden[part], weight, ctx.temperature)
             probs.neg_().scatter_add_(1, tokens[part, None], torch.ones_like(probs[:, :1]))
             grad_weight += (probs * (grad_logprobs[part, None] / ctx.temperature)).T @ hidden[part].float()
-        return grad_hidden, grad_weight.to(weight.dtype), None, None, None, None
+        return grad_hidden, grad_weight.to(weight.dtype), None, None, None, None, None
 
 
-def _distribution(hidden: Tensor, weight: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def _distribution(
+    hidden: Tensor, weight: Tensor, temperature: float, output: Callable[[Tensor], Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """Return logits (n, V) in the weight's dtype and probabilities (n, V) in float32."""
-    logits = F.linear(hidden, weight)
+    logits = F.linear(hidden, weight) if output is None else output(hidden)
     if temperature != 1:
         logits = logits / temperature
     return logits, logits.softmax(-1, dtype=torch.float32)

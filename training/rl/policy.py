@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,6 +35,9 @@ class Policy:
         self.depth: int = model.config.num_hidden_layers
         self.cut: int | None = None
         self.reference: nn.Module | None = None
+        self.output: Callable[[Tensor], Tensor] | None = (
+            None  # multiplies by the frozen output layer, where it is given
+        )
         # By hand and without padding, where that gives what the model gives.
         self.packed = model.get_input_embeddings().weight.device.type == "cpu" and packed_agrees(model)
         model.requires_grad_(adapters == "full")
@@ -117,6 +121,7 @@ class Policy:
     def _logprobs(self, model: Any, states: Tensor, rollout: Rollout, entropies: bool = False) -> tuple[Tensor, Tensor]:
         weight = model.get_output_embeddings().weight
         logprobs, spreads = token_logprobs(
-            states, weight, rollout.tokens[rollout.mask], self.temperature, entropies=entropies
-        )
+            states, weight, rollout.tokens[rollout.mask], self.temperature, entropies=entropies,
+            output=None if weight.requires_grad or model is not self.model else self.output,
+        )  # fmt: skip
         return rollout.spread(logprobs), rollout.spread(spreads)

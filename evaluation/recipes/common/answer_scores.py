@@ -119,7 +119,7 @@ def forward(model: Any, batch: list[Tokens], uses_states: bool) -> list[tuple[in
         logits = model(input_ids=ids, use_cache=False).logits.flatten(0, 1)[positions]
         logprobs, entropies = of_logits(logits, targets)
     lengths = [len(one.ids) - one.scored_from for one in batch]
-    parts = (logprobs.double().cpu().split(lengths), entropies.double().cpu().split(lengths))
+    parts = (logprobs.cpu().double().split(lengths), entropies.cpu().double().split(lengths))
     return [
         (one.place, -float(logprob.sum()), float(entropy.sum()), len(logprob))
         for one, logprob, entropy in zip(batch, *parts, strict=True)

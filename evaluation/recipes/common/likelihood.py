@@ -141,7 +141,7 @@ def _batch(model: Any, batch: list[Tree], method: str) -> list[tuple[int, Scored
         attention = {} if all(tree.is_chain for tree in batch) else _sight(batch, positions, model.dtype)
         states = model.get_decoder()(input_ids=input_ids, use_cache=False, **attention).last_hidden_state.flatten(0, 1)
         logprobs, greedy = _of_states(states[at], model.get_output_embeddings().weight, targets)
-    return list(_sums(batch, logprobs.double().cpu().numpy(), greedy.cpu().numpy()))
+    return list(_sums(batch, logprobs.cpu().double().numpy(), greedy.cpu().numpy()))
 
 
 def _sums(batch: list[Tree], logprobs: np.ndarray, greedy: np.ndarray) -> Iterator[tuple[int, Scored]]:

@@ -43,6 +43,8 @@ PARTS = {
     "contract_hooks": "contract",
     "contract_rows": "contract",
     "hosts_site": "cluster_faults",
+    "gpu_models": "gpu",
+    "gpu_work": "gpu",
     "import_mutations": "mutated_imports",
     "database": "load",
     "hh_rlhf": "sft_hh_rlhf",
@@ -79,6 +81,7 @@ SMALL = {
     ),
     "contract": ("--roles annotator manager --only /flags/ --examples 2", "| manager | 3 |"),
     "experiment_errors": ("--arenas 3 --last 0", '"family-wise"'),
+    "gpu": ("--small --out {new}", "| evaluation, ours: sentences | "),
     "holds": ("--seconds 2 --warm-up 1 --busy 0 --votes 50 --most-ms 60000", '"tracebacks": 0'),
     "hot_children": ("{model} --children 3 --limit 2", "after the first was retired: unloaded"),
     "imports": ("--rows 2000 --again", "nothing added"),
@@ -284,7 +287,7 @@ def run_here(name: str, words: list[str], as_module: bool) -> Ended:
 def run_module_here(module: str, path: Path, log: Path | None = None, **environment: str) -> int:
     """Do in this process what `benchmarks.own_process.run_module` does in another."""
     with patch.dict(os.environ, environment):
-        if module == "benchmarks.trl_contestants":
+        if module in ("benchmarks.trl_contestants", "benchmarks.gpu_work"):
             importlib.import_module(module).main(path)
             return 0
         is_package = importlib.util.find_spec(module).submodule_search_locations is not None

@@ -124,7 +124,7 @@ def fit_head(
     classifier.head.standardise_by(features)
     standardised = (features - classifier.head.feature_mean) / classifier.head.feature_std
     fitted = classify_head.fit(
-        standardised.double().cpu().numpy(), train[1].numpy(), len(classifier.labels), weights.double().numpy()
+        standardised.cpu().double().numpy(), train[1].numpy(), len(classifier.labels), weights.cpu().double().numpy()
     )
     with torch.no_grad():
         classifier.head.weight.copy_(torch.tensor(fitted.weight))

@@ -31,6 +31,7 @@ from training.core.run_directory import RecipeFailure, Row, RunDirectory, step_o
 from training.recipes.common import adapters, loading, sharding
 from training.recipes.common.adapters import Base
 from training.recipes.common.base_index import write_base_index
+from training.recipes.common.memory import return_freed_memory
 from training.recipes.common.processes import Processes
 from training.rl.factors import Update, concatenate, cosine, negative, shrink
 
@@ -76,6 +77,7 @@ def save_child(
     it is loaded back: no GPU may hold it. Raises RecipeFailure when a weight is not finite.
     """
     folder = Path(folder)
+    return_freed_memory()  # a second model is to be loaded
     shown = [list(ids)[:LONGEST] for ids, _ in zip(sequences, range(SEQUENCES), strict=False) if len(ids) > 1]
     trained_logits = next_token_logits(model, shown)
     fidelity, rank, shrunk, dtype = write_model(parent, model, tokenizer, folder, weights)

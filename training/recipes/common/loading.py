@@ -25,7 +25,10 @@ from training.rl.lora import FrozenLoRA, LoRALinear, apply_update
 
 @functools.cache
 def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the device that recipes compute on: an NVIDIA or AMD GPU, else Apple's, else the processor."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def compute_dtype() -> torch.dtype:
@@ -42,6 +45,8 @@ def compute_dtype() -> torch.dtype:
         return torch.bfloat16 if named == "bfloat16" else torch.float32
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device().type == "mps":  # bfloat16 is there from macOS 14 on
+        return torch.bfloat16 if torch.backends.mps.is_macos_or_newer(14, 0) else torch.float32
     cpu = torch.cpu
     fast = cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if fast else torch.float32

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import shutil
 from pathlib import Path
 
@@ -28,10 +30,18 @@ def total_memory() -> float:
     return float(psutil.virtual_memory().total)
 
 
+def return_freed_memory() -> None:
+    """Give the system back what malloc keeps of freed arrays (`training.recipes`): before something else needs it."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def machine_name(processes: int = 1) -> str:
     """Return what figures of speed are tied to: the GPU, or the cores that the processes of a run have together."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
+    if torch.backends.mps.is_available():
+        return "Apple GPU"
     return f"{torch.get_num_threads() * processes} cores"
 
 

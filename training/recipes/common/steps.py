@@ -100,6 +100,8 @@ def peak_memory_gb(device: torch.device) -> float:
     """Return the most that this process has held: of the GPU's memory where there is one, else resident memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
+    if device.type == "mps":  # which counts no peak: what is held now, beside the process's own
+        return torch.mps.driver_allocated_memory() / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 

@@ -16,6 +16,7 @@ from training.configs import PPOConfig
 from training.recipes.common.fluency import foreign_share, script_shares
 from training.rl import guards
 from training.rl.advantages import ratio_and_error
+from training.rl.factors import in_float64
 from training.rl.kl import robust_kl
 from training.rl.rollout import Rollout
 
@@ -152,4 +153,4 @@ def fluency_coefficient(config: PPOConfig, now: guards.Behaviour, parent: guards
 
 def _error(values: Tensor) -> float:
     """Return the standard error of a mean over answers (B,)."""
-    return float(values.double().std() / len(values) ** 0.5) if len(values) > 1 else 0.0
+    return float(in_float64(values).std() / len(values) ** 0.5) if len(values) > 1 else 0.0

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from common.distributions import student95
+from training.rl.factors import in_float64
 from training.rl.guards import Drift
 
 CODE = "reward_hacking"
@@ -36,7 +37,7 @@ class GoldScale:
     @classmethod
     def of(cls, scores: Tensor, gold: Tensor) -> GoldScale:
         """Return the scale of scores and gold (B,), raw, of the parent's answers."""
-        z, g = (((one - one.mean()) / one.std().clamp(min=1e-6)).double() for one in (scores, gold))
+        z, g = (in_float64((one - one.mean()) / one.std().clamp(min=1e-6)) for one in (scores, gold))
         slope = max(0.0, float((z * g).sum() / (z * z).sum().clamp(min=1e-9)))  # a rise never foretells a fall
         residual = float((g - slope * z).square().sum() / max(len(z) - 2, 1)) ** 0.5
         return cls(
@@ -83,7 +84,7 @@ class Compared:
 
 def compare(scale: GoldScale, scores: Tensor, gold: Tensor, clip: float) -> Compared:
     """Compare scores and gold (B,), raw, of one batch of at least two answers."""
-    z, g = (one.double() for one in scale.scaled(scores, gold, clip))
+    z, g = (in_float64(one) for one in scale.scaled(scores, gold, clip))
     behind, n = scale.slope * z - g, len(z)
     reach = student95(n - 1)
     # The line was itself fitted, to `count` answers, and is the less certain the further the score has moved.

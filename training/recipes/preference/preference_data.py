@@ -25,6 +25,7 @@ from training.core.token_table import hash_of_data, hash_of_tokenizer, number_ta
 from training.recipes.common import loading, sharding
 from training.recipes.common.processes import ONE_PROCESS, Processes
 from training.recipes.reward.reward_accuracy import Estimate, Judged, measures
+from training.rl.factors import in_float64
 from training.rl.logprobs import token_logprobs
 
 LEAST_HELD_OUT = 1
@@ -153,7 +154,7 @@ def implicit_rewards(
 ) -> np.ndarray:  # fmt: skip
     """Return (N,) beta * (log pi(y|x) - log pi_ref(y|x)) of these completions (Rafailov 2023, eq. 5), 0 for the
     others. Several processes share the batches."""
-    rewards = torch.zeros(len(data.completions), dtype=torch.float64, device=loading.device())
+    rewards = in_float64(torch.zeros(len(data.completions), device=loading.device()))
     order = sorted(rows.tolist(), key=lambda i: (len(data.whole(i)), i))
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     for batch, counts in together.in_step(together.share(batches), order[:1]):

@@ -12,6 +12,7 @@ from training.recipes.common.processes import Processes
 from training.recipes.common.token_loss import token_loss
 from training.recipes.pretrain import architectures
 from training.recipes.pretrain.objectives import IGNORED, Batch
+from training.rl.factors import in_float64
 
 
 @dataclass
@@ -60,9 +61,9 @@ def _forward(model: Any, batch: Batch, scale: float) -> tuple[torch.Tensor, Sums
     is_causal = batch.causal[:, None].expand_as(batch.labels)[batch.labels != IGNORED]
     causal_losses = losses[is_causal]
     return loss, Sums(
-        float(losses.sum(dtype=torch.float64)),
+        float(in_float64(losses).sum()),
         len(losses),
-        float(causal_losses.sum(dtype=torch.float64)),
+        float(in_float64(causal_losses).sum()),
         len(causal_losses),
     )
 

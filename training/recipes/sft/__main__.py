@@ -12,8 +12,7 @@ the answers only (`sft_examples`), in a loop of our own; docs/adr/0009-sft-in-a-
 
 The order of the examples comes from the run's seed and the epoch, weights and moments from the checkpoint: a run killed
 at any moment and resumed ends in the same bits on a processor. With `processes` above 1, `accelerate launch` starts
-this module so many times and each takes its share of every batch, and of the weights with `sharding` full. Left out:
-NEFTune.
+this module for each; it takes its share of every batch, and of the weights with `sharding` full. Left out: NEFTune.
 """
 
 from __future__ import annotations
@@ -47,6 +46,7 @@ from training.recipes.sft.examples import (
     store_examples,
 )
 from training.recipes.sft.trained_model import Student
+from training.rl.factors import in_float64
 from training.rl.sampler import Sampling
 
 SAMPLED_PROMPTS = 4
@@ -217,7 +217,7 @@ def optimise(
         loss, losses = student.loss(part, counts / targets)
         loss.backward()
         student.masters.collect()
-        nats += float(losses.sum(dtype=torch.float64)) * counts
+        nats += float(in_float64(losses).sum()) * counts
     loss_of_all = work.together.total(nats)[0] / targets
     work.together.add_gradients(student.masters.all_gradients())
     norm = steps.clip_gradients(

@@ -18,6 +18,7 @@ from training.core.run_directory import RunDirectory
 from training.recipes.common.processes import Processes
 from training.recipes.sft.examples import Example, lengths_of
 from training.recipes.sft.trained_model import Student
+from training.rl.factors import in_float64
 
 NORMAL_95 = 1.96
 
@@ -34,7 +35,7 @@ def losses_of(student: Student, examples: Sequence[Example], tokens: int, togeth
         _, losses = student.loss(group, 1.0)
         if not counts:
             continue
-        parts = losses.double().split([e.targets for e in group])
+        parts = in_float64(losses).split([e.targets for e in group])
         for index, part in zip(indices, parts, strict=True):
             example_losses[index] = float(part.sum())
     return together.total(*example_losses)

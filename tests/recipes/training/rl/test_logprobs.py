@@ -1,6 +1,7 @@
 import torch
 from torch.testing import assert_close
 
+from training.rl.linear import Linear
 from training.rl.logprobs import token_logprobs
 
 
@@ -26,6 +27,21 @@ def test_values_and_gradients_are_those_of_torch_whatever_the_chunk():
         logprobs, _ = token_logprobs(hidden, weight, tokens, 0.7, rows=rows)
         assert_close(logprobs, direct.gather(1, tokens[:, None])[:, 0])
         assert_close(torch.autograd.grad((logprobs * upstream).sum(), (hidden, weight)), wanted)
+
+
+def test_an_output_layer_that_is_laid_out_already_gives_the_same_values_and_gradients():
+    generator = torch.Generator().manual_seed(0)
+    layer = torch.nn.Linear(16, 64, bias=False).requires_grad_(False)
+    layer.weight.copy_(
+        torch.randn(64, 16, generator=generator).half()
+    )  # whatever way it is laid out, it is not rounded
+    tokens, found = torch.arange(9).mul(7).remainder(64), []
+    for output in (None, Linear(layer)):
+        hidden = torch.randn(9, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        logprobs, entropies = token_logprobs(hidden, layer.weight, tokens, 0.7, entropies=True, rows=4, output=output)
+        (logprobs * torch.arange(9)).sum().backward()
+        found.append((logprobs.detach(), entropies, hidden.grad))
+    assert_close(found[1], found[0], atol=1e-4, rtol=1e-4)
 
 
 def test_a_frozen_output_layer_gets_no_gradient():

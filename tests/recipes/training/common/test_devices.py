@@ -1,0 +1,71 @@
+"""Which device recipes compute on, in which dtype, and what a device without float64 is spared. No GPU is needed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from training.recipes.common import loading, memory, steps
+from training.rl.factors import in_float64
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch):
+    """Let torch say what a machine has: `machine(cuda=…, mps=…, macos=…)`."""
+    monkeypatch.delenv("ASSAY_DTYPE", raising=False)
+    loading.device.cache_clear()
+
+    def has(*, cuda: bool = False, mps: bool = False, macos: int = 14) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda major, minor: macos >= major)
+
+    yield has
+    loading.device.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("has", "device", "dtype"),
+    [
+        ({"cuda": True, "mps": True}, "cuda", torch.bfloat16),
+        ({"mps": True}, "mps", torch.bfloat16),
+        ({"mps": True, "macos": 13}, "mps", torch.float32),
+        ({}, "cpu", None),
+    ],
+)
+def test_the_device_and_its_dtype_follow_from_what_is_there(machine, has: dict, device: str, dtype: torch.dtype | None):
+    machine(**has)
+    assert loading.device() == torch.device(device)
+    assert dtype is None or loading.compute_dtype() == dtype
+
+
+def test_a_person_overrules_the_dtype_on_apples_gpus_too(machine, monkeypatch: pytest.MonkeyPatch):
+    machine(mps=True)
+    monkeypatch.setenv("ASSAY_DTYPE", "float32")
+    assert loading.compute_dtype() == torch.float32
+
+
+def test_memory_of_an_apple_gpu_is_what_its_driver_holds_of_the_machines(machine, monkeypatch: pytest.MonkeyPatch):
+    machine(mps=True)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 3_000_000_000)
+    assert steps.peak_memory_gb(torch.device("mps")) == 3.0
+    assert memory.machine_name() == "Apple GPU" and 0 < memory.available_memory() <= memory.total_memory()
+
+
+class OfApple:
+    """A tensor of a device that has no float64."""
+
+    device = torch.device("mps")
+
+    def cpu(self) -> torch.Tensor:
+        return torch.tensor([1.0, 1e-9])
+
+    def double(self) -> None:
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+
+
+def test_sums_in_float64_are_the_processors_where_the_device_has_none():
+    of_apple = in_float64(OfApple())  # type: ignore[arg-type]
+    assert of_apple.dtype == torch.float64 and float(of_apple.sum()) == pytest.approx(1 + 1e-9, abs=1e-12)
+    assert in_float64(torch.tensor([0.5])).dtype == torch.float64
