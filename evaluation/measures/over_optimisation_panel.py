@@ -55,7 +55,7 @@ def context(run: Run) -> dict[str, Any]:
 
 def of_model(model: LanguageModel, readable: QuerySet[Project]) -> dict[str, Any] | None:
     """Return the panel of a PPO run's model, for somebody who may read that run's project; None for others."""
-    maker: Run | None = model.maker
+    maker: Run | None = getattr(model, "made_by", None)
     if maker is None or maker.kind != "ppo" or not readable.filter(pk=maker.project_id).exists():
         return None
     return of_run(maker)

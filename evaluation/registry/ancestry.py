@@ -34,6 +34,11 @@ class LineageEntry:
     is_hidden: bool = False  # a run made it, of a project that the reader may not read
 
     @property
+    def step(self) -> int | None:
+        """Return the step of its run, of a checkpoint that the run kept on its way; None for what a run ended with."""
+        return self.model.kept_checkpoint.step if self.run and hasattr(self.model, "kept_checkpoint") else None
+
+    @property
     def datasets(self) -> list[Dataset]:
         datasets = [self.run.dataset, self.run.other_dataset] if self.run else []
         return [dataset for dataset in datasets if dataset is not None]

@@ -51,6 +51,7 @@ _SAID_ELSEWHERE = (
     "hash",
     "parameters",
     "fidelity",
+    "kept_checkpoints",
 )
 _WHAT = {
     "policy": "A language model that answers: it continues a conversation.",
@@ -117,12 +118,16 @@ def _summary(model: LanguageModel, entry: LineageEntry) -> str:
     facts.append(f"since {model.created_at:%-d %B %Y}")
     text = f"{_WHAT.get(model.kind, model.kind)} {', '.join(facts)}."
     if entry.run is not None:
-        text += f" Made by run {entry.run.pk} ({kind_title(entry.run)})."
+        text += f" Made by run {entry.run.pk} ({kind_title(entry.run)}){_at_step(entry)}."
     if model.content_hash:
         text += f"\n\nHash of its files: `{model.content_hash}`"
     if model.retired_at is not None:
         text += f"\n\n**Retired on {model.retired_at:%-d %B %Y}: {plain(model.retired_reason)}.**"
     return text
+
+
+def _at_step(entry: LineageEntry) -> str:
+    return "" if entry.step is None else f", at step {entry.step}"
 
 
 def _lineage(line: list[LineageEntry]) -> Iterator[str]:
@@ -136,7 +141,7 @@ def _ancestor(entry: LineageEntry) -> tuple[str, ...]:
     if names := [one.name for one in entry.reward_models]:
         origin += f", with the reward model{'s' * (len(names) > 1)} {', '.join(names)}"
     by = (
-        f"run {entry.run.pk}, {kind_title(entry.run)}"
+        f"run {entry.run.pk}, {kind_title(entry.run)}{_at_step(entry)}"
         if entry.run
         else "a run elsewhere"
         if entry.is_hidden
@@ -238,7 +243,7 @@ def _figures(entry: LineageEntry, evaluations: list[Evaluation]) -> Iterator[str
                 for e, signature in zip(evaluations, _each_once(e.signature for e in evaluations), strict=True)
             ),
         )
-    if entry.run is not None:
+    if entry.run is not None and entry.step is None:  # what a run says at its end is not of its earlier steps
         yield from _of_the_run(entry.run)
 
 

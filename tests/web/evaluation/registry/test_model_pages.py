@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.urls import reverse
 
-from annotate.models import LanguageModel
+from annotate.models import LanguageModel, Project
+from evaluation.measures.answer_rows import _was_taught_by
+from evaluation.registry import lineage_graph
+from evaluation.registry.tracing import descent
 from tests.support import factories
 from tests.support.evaluation.chains import Chain, make_chain, make_run
+from training.models import KeptCheckpoint, Run
 
 pytestmark = pytest.mark.django_db
 
@@ -171,3 +176,53 @@ class TestRetiring:
         chain.ppo.retire(reason="old")
         assert client.post(reverse("model-bring-back", args=[chain.ppo.pk])).status_code == 403
         assert client.get(reverse("model", args=[chain.ppo.pk])).status_code == 200
+
+
+class TestKeptCheckpoints:
+    @pytest.fixture
+    def run(self, chain) -> Run:
+        run = chain.ppo.made_by
+        Run.objects.filter(pk=run.pk).update(config={**run.config, "kept_checkpoints": 2}, result={"step": 12})
+        for step in (4, 8):
+            model = factories.make_model(
+                name=f"heron-ppo, step {step} of 12", stage="PPO", parent=chain.sft, is_shared=False
+            )
+            KeptCheckpoint.objects.create(run=run, step=step, model=model)
+        return Run.objects.get(pk=run.pk)
+
+    def test_its_run_page_draws_their_ratings_over_the_steps(self, client, chain, run, vote):
+        first, second = (one.model for one in run.kept_checkpoints.all())
+        address = reverse("run", args=[run.pk])
+        assert "Ratings of its checkpoints" not in client.get(address).content.decode()
+        factories.make_contestant(chain.project, first)
+        for model in (first, chain.ppo):
+            vote(model, chain.sft, n=6)
+            vote(chain.sft, model, n=3)
+        page = client.get(address).content.decode()
+        assert "Ratings of its checkpoints" in page and f'{reverse("model", args=[second.pk])}">step 8</a>' in page
+        rows = page.split("95 % interval")[1]
+        assert rows.index("<td>4</td>") < rows.index("<td>12</td>") and "<td>8</td>" not in rows, "nobody voted on it"
+        assert "Ratings of the run&#x27;s models over its steps" in page
+
+    def test_it_is_of_the_line_of_what_its_run_learnt_from(self, client, chain, run):
+        kept = run.kept_checkpoints.first().model
+        assert descent(kept, chain.project, AnonymousUser())[0].run == run
+        graph = lineage_graph.of_model(chain.reward, AnonymousUser())
+        assert kept in {box.entry.model for box in graph.boxes}
+        assert _was_taught_by(kept, chain.reward)
+        assert names_in(registry(client, chain.project, name="step 4")) == {kept.name}
+
+    def test_strangers_see_none_of_a_private_project(self, client, chain, run, rita):
+        kept = run.kept_checkpoints.first().model
+        address = reverse("model", args=[kept.pk])
+        assert client.get(address).status_code == 200
+        Project.objects.filter(pk=chain.project.pk).update(is_public=False)
+        assert client.get(address).status_code == 404
+        client.force_login(factories.make_user(factories.make_project(), role="researcher"))
+        assert (
+            client.get(address).status_code == 404 and client.get(reverse("lineage", args=[kept.pk])).status_code == 404
+        )
+        client.force_login(rita)
+        page = client.get(address).content.decode()
+        assert "Made by run" in page and "(PPO), at step 4." in page
+        assert "From its run" not in page and "Does the score agree" not in page, "that is of the run's end"
