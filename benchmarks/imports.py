@@ -131,9 +131,14 @@ def let_lease_run_out(number: int) -> None:
     Import.objects.filter(pk=number, state=Import.State.RUNNING).update(claimed_until=datetime(2000, 1, 1, tzinfo=UTC))
 
 
-def server_seconds() -> float:
-    """Seconds of a processor of all Postgres servers here, with processes of theirs that have ended."""
-    servers = (process for process in psutil.process_iter(["name"]) if process.info["name"] == "postgres")
+def server_seconds(folder: Path | None = None) -> float:
+    """Seconds of a processor of the Postgres server of this folder, else of all that are here, with processes of theirs
+    that have ended."""
+    if folder:
+        first = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
+        servers = [first, *first.children(recursive=True)]
+    else:
+        servers = [process for process in psutil.process_iter(["name"]) if process.info["name"] == "postgres"]
     return sum(sum(process.cpu_times()[:4]) for process in servers)
 
 
@@ -179,12 +184,13 @@ def measure(folder: Path, asked: argparse.Namespace) -> None:
     print(
         f"{asked.rows:,} rows, {path.stat().st_size / 1e6:,.0f} MB, {connection.vendor}, load {os.getloadavg()[0]:.1f}"
     )
-    number, served = queue(path), server_seconds()
+    own = folder / "postgres" if asked.postgres else None
+    number, served = queue(path), server_seconds(own)
     first = watch(number, until_line=asked.rows // 2)
     print(f"killed with -9 behind line {first.lines:,}")
     let_lease_run_out(number)
     second = watch(number)
-    served = server_seconds() - served
+    served = server_seconds(own) - served
     rows = check(number, good, repeated, asked.rows - good)
     seconds = first.seconds + second.seconds
     print(f"{asked.rows / seconds:,.0f} rows a second ({seconds:,.0f} s of work), exactly: {rows}")

@@ -21,9 +21,7 @@ def normalise(text: str) -> str:
 
 def text_hash(messages: list[dict[str, str]]) -> str:
     """Return the sha256 of a conversation's normalised roles and texts, as hex."""
-    # As json.dumps(…, ensure_ascii=False) writes a list of [role, text], which takes twice as long.
-    turns = ", ".join([f"[{_quoted(m['role'])}, {_quoted(normalise(m['content']))}]" for m in messages])
-    return hashlib.sha256(f"[{turns}]".encode()).hexdigest()
+    return _hash(messages, [normalise(m["content"]) for m in messages])
 
 
 def split_of(messages: list[dict[str, str]], eval_percent: int) -> str:
@@ -31,6 +29,25 @@ def split_of(messages: list[dict[str, str]], eval_percent: int) -> str:
 
     Only the first turn decides, so that a conversation's later turns stay in the split of its beginning.
     """
-    first = normalise(messages[0]["content"] if messages[0]["role"] != "system" else messages[-1]["content"])
-    bucket = int.from_bytes(hashlib.sha256(first.encode()).digest()[:8], "big") % 100
+    return _split(normalise(messages[_deciding(messages)]["content"]), eval_percent)
+
+
+def hash_and_split(messages: list[dict[str, str]], eval_percent: int) -> tuple[str, str]:
+    """Return `text_hash` and `split_of` of a conversation; each text is normalised once."""
+    texts = [normalise(m["content"]) for m in messages]
+    return _hash(messages, texts), _split(texts[_deciding(messages)], eval_percent)
+
+
+def _hash(messages: list[dict[str, str]], texts: list[str]) -> str:
+    # As json.dumps(…, ensure_ascii=False) writes a list of [role, text], which takes twice as long.
+    turns = ", ".join([f"[{_quoted(m['role'])}, {_quoted(text)}]" for m, text in zip(messages, texts, strict=True)])
+    return hashlib.sha256(f"[{turns}]".encode()).hexdigest()
+
+
+def _deciding(messages: list[dict[str, str]]) -> int:
+    return 0 if messages[0]["role"] != "system" else -1
+
+
+def _split(text: str, eval_percent: int) -> str:
+    bucket = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 100
     return EVAL if bucket < eval_percent else TRAIN

@@ -32,7 +32,8 @@ class Queued(models.QuerySet):
 class Prompt(models.Model):
     """Hold what is asked: a conversation that ends with the user's turn. Its side never changes."""
 
-    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="prompts")
+    # Two of the indexes below begin with it.
+    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="prompts", db_index=False)
     messages = models.JSONField()
     text_hash = models.CharField(max_length=64)
     category = models.CharField(max_length=60, blank=True)

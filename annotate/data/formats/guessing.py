@@ -89,6 +89,8 @@ def task(data: Mapping[str, Any]) -> Task:
 
 def after_system(data: Mapping[str, Any], messages: Messages) -> Messages:
     """Return the conversation with the system message from a field of its own, unless it has one."""
+    if not any(name.lower() in _SYSTEM for name in data):  # nearly every row of every file
+        return messages
     systems = (value for want in _SYSTEM for name, value in data.items() if name.lower() == want)
     system = next((value for value in systems if isinstance(value, str) and value.strip()), "")
     if not system or not messages or messages[0]["role"] == "system":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from annotate.core.errors import Refused
 from annotate.data.formats.items import (
@@ -34,8 +34,7 @@ _LONGEST_NAME = 120
 _LONGEST = 1e9  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A completion that an item names: its text, the hash of the file's text, the model that the file names."""
 
     text: str
@@ -44,8 +43,7 @@ class Answer:
     reasoning: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """Hold an item ready to be stored. `answers` in the item's own order; `messages` as they are stored."""
 
     line: int
@@ -67,8 +65,8 @@ def prepare(item: Item, *, line: int, eval_percent: int) -> Ready:
     except Refused as refused:
         raise ValueError(" ".join(refused.errors.values())) from None
     messages = [{"role": turn["role"], "content": turn["content"]} for turn in question]
-    side = splits.split_of(messages, eval_percent)
-    return Ready(line, item, messages, splits.text_hash(messages), side, answers)
+    text_hash, side = splits.hash_and_split(messages, eval_percent)
+    return Ready(line, item, messages, text_hash, side, answers)
 
 
 def _answers(item: Item) -> list[tuple[str, str]]:

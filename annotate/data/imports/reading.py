@@ -204,5 +204,9 @@ def _take(portion: Portion, row: FileRow, read_row: Any, eval_percent: int) -> N
 
 
 def _size(ready: Ready) -> int:
-    texts = sum(len(answer.text) for answer in ready.answers) + sum(len(turn["content"]) for turn in ready.messages)
-    return texts + (len(str(ready.item.extra)) if ready.item.extra else 0)
+    size = len(str(ready.item.extra)) if ready.item.extra else 0
+    for answer in ready.answers:
+        size += len(answer.text)
+    for turn in ready.messages:
+        size += len(turn["content"])
+    return size

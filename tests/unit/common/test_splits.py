@@ -26,3 +26,12 @@ def test_a_hash_is_that_of_its_normalised_turns_as_json(text):
         as_json = json.dumps(turns, ensure_ascii=False)
         messages = [{"role": 'r"', "content": each} for each in texts]
         assert splits.text_hash(messages) == hashlib.sha256(as_json.encode()).hexdigest()
+
+
+def test_hash_and_split_are_what_each_is_alone():
+    hello = [{"role": "user", "content": "Hello,  World"}]
+    long = [{"role": "system", "content": "Be  kind."}, *hello, {"role": "user", "content": "Who ARE you? ſ"}]
+    for messages in (hello, long, [*hello, {"role": "assistant", "content": ""}]):
+        for percent in (0, 50, 100):
+            together = splits.hash_and_split(messages, percent)
+            assert together == (splits.text_hash(messages), splits.split_of(messages, percent))

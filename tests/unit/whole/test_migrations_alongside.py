@@ -10,6 +10,7 @@ import pytest
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
 
+from annotate.core.db.postgres.drop_alongside import DropFieldIndexAlongside
 from annotate.core.db.postgres.field_alongside import AddFieldAlongside
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,7 +29,7 @@ def modules() -> list[str]:
     ]
 
 
-def problem(operation: object, made: set[str], *, is_alone: bool) -> str:
+def problem(operation: object, made: set[str], *, is_alone: bool, is_atomic: bool = True) -> str:
     """Return why an operation stops the old version; empty where it does not. `made` are tables of this migration."""
     table = getattr(operation, "model_name", "").lower()
     match operation:
@@ -47,6 +48,8 @@ def problem(operation: object, made: set[str], *, is_alone: bool) -> str:
             return ""  # help texts and choices; makemigrations would be asked for the rest, and the benchmark sees it
         case AddIndexConcurrently():
             return "" if is_alone else f"the index on {table} needs a migration of its own with atomic = False"
+        case DropFieldIndexAlongside():
+            return f"dropping an index of {table} needs a migration with atomic = False" if is_atomic else ""
         case migrations.AddIndex():
             return f"the index on {table} locks out writers: use AddIndexAlongside in a migration of its own"
         case migrations.AddConstraint():
@@ -59,7 +62,8 @@ def test_a_migration_lets_the_old_version_serve(name: str):
     migration = importlib.import_module(name).Migration
     made = {one.name.lower() for one in migration.operations if isinstance(one, migrations.CreateModel)}
     is_alone = not migration.atomic and len(migration.operations) == 1
-    problems = [problem(one, made, is_alone=is_alone) for one in migration.operations]
+    is_atomic = migration.atomic
+    problems = [problem(one, made, is_alone=is_alone, is_atomic=is_atomic) for one in migration.operations]
     assert not [one for one in problems if one], "see docs/guides/operating.md, Upgrade"
 
 
@@ -72,6 +76,7 @@ def test_a_migration_lets_the_old_version_serve(name: str):
         (migrations.AddField("New", "x", models.IntegerField()), ""),
         (migrations.AddIndex("rating", models.Index(fields=["x"], name="i")), "AddIndexAlongside"),
         (AddIndexConcurrently("rating", models.Index(fields=["x"], name="i")), "of its own"),
+        (DropFieldIndexAlongside("rating", "x"), "atomic = False"),
         (migrations.RemoveField("rating", "x"), "a version later"),
         (migrations.RenameField("rating", "x", "y"), "a version later"),
         (migrations.RunSQL("select 1"), "a version later"),
