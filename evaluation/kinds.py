@@ -35,7 +35,7 @@ def register() -> None:
     RUN_SECTIONS.register(RunSection("surprise", surprise_charts.context))
     RUN_SECTIONS.register(RunSection("export", export_files.context))
     RUN_SECTIONS.register(RunSection("ppo", over_optimisation_panel.context, "review"))
-    for kind in ("sft", "ppo", "dpo", "kto", "grpo", "rloo"):
+    for kind in ("sft", "ppo", "dpo", "kto", "grpo", "rloo", "domain"):
         RUN_SECTIONS.register(RunSection(kind, step_ratings.context))
     KINDS.register(
         Kind(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import check_processes, nodes_option, option, sharding_option
+from training.configs.options import check_processes, kept_checkpoints_option, nodes_option, option, sharding_option
 from training.configs.presets import PRESETS
 
 OBJECTIVES = ("causal", "masked", "span", "mixture")
@@ -164,6 +164,7 @@ class DomainConfig:
     validate_every: int = option(20, "optimiser steps between validations", low=1, high=10**6, advanced=True)
     validation_tokens: int = option(20_000, "held-out tokens per validation", low=256, high=10**9, advanced=True)
     checkpoint_every: int = option(20, "optimiser steps between checkpoints", low=1, high=10**6, advanced=True)
+    kept_checkpoints: int = kept_checkpoints_option()
     sample_every: int = option(50, "optimiser steps between sample texts", low=1, high=10**6, advanced=True)
     sample_tokens: int = option(48, "longest sample, in tokens", low=1, high=4096, advanced=True)
 

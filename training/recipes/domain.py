@@ -21,6 +21,7 @@ from training.configs import DomainConfig
 from training.core import batch_planner, resource_estimate
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common import children, loading, sharding
+from training.recipes.common.children import KeptSteps
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.features import adapted_layers
 from training.recipes.common.memory import available_memory, check_disk, does_not_fit
@@ -51,6 +52,13 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     )  # fmt: skip
     choose_weights(model, config, spec.seed)
     learner = prepare(run, spec, config, model, tokenizer, vocabulary, corpus, dtype, together)
+    kept = KeptSteps(run, together, spec.parent, tokenizer, config.kept_checkpoints, learner.total_steps)
+
+    def keep(step: int) -> None:
+        with architectures.unpacked(model):
+            kept.note(step, lambda: whole_model(spec, config, learner))
+
+    learner.keep = keep
     standing = learn(learner)
     run.progress("Saving", 0, 1)
     trained = whole_model(spec, config, learner)
@@ -60,7 +68,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         with architectures.unpacked(trained.model):
             saved = children.save_child(spec.parent, trained.model, tokenizer, run.begin_model(), rows, trained.weights)
         run.commit_model()
-        facts = saved.facts()
+        facts = saved.facts() | kept.facts()
     together.wait()
     run.progress("Measuring what was saved", 0, 1)
     child = saved.model if facts else loading.load_policy(run.model, dtype, to_split=together.is_sharded)[0]

@@ -52,7 +52,8 @@ class LoopConfig(Protocol):
 
 @dataclass
 class Learner:
-    """Hold what learns, from what, and how. `sample(step)` logs what the model writes.
+    """Hold what learns, from what, and how. `sample(step)` logs what the model writes, `keep(step)` keeps its model, if
+    the step is one of those to keep.
 
     `validators` are objectives by name; of the first one's losses, perplexity and bits per byte are told. `masters` are
     the float32 weights that `learn` moves.
@@ -72,6 +73,7 @@ class Learner:
     device: torch.device
     together: Processes
     sample: Callable[[int], None]
+    keep: Callable[[int], None] = lambda step: None
     masters: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
@@ -121,6 +123,7 @@ def learn(learner: Learner) -> Standing:
             standing.last_validation = _validated(learner, standing.step)
         if standing.step % config.sample_every == 0 or is_last:
             learner.sample(standing.step)
+        learner.keep(standing.step)
         if standing.step % config.checkpoint_every == 0 or is_last:
             checkpoint(learner, masters, optimiser, standing)
         if time.monotonic() - reported > 1 or is_last:

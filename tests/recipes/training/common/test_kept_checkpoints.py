@@ -11,10 +11,10 @@ from tests.recipes.training.preference import test_recipe_grpo_rloo as group
 from tests.recipes.training.sft import test_recipe_sft as of_sft
 from tests.support import tiny_model
 from tests.support.sampling_of_cases import plain_run_tries
-from tests.support.training import ppo_runs, preference_runs
+from tests.support.training import corpora, ppo_runs, preference_runs
 from training.core import kept_steps
-from training.core.run_directory import RunDirectory
-from training.recipes import dpo, grpo
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes import domain, dpo, grpo
 from training.recipes.common import children, entry, loading
 from training.recipes.common.children import KeptSteps
 from training.recipes.ppo import __main__ as ppo
@@ -22,9 +22,19 @@ from training.recipes.sft import __main__ as sft
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-MAIN = {"sft": sft.main, "dpo": dpo.main, "grpo": grpo.main, "ppo": ppo.main}
+MAIN = {"sft": sft.main, "dpo": dpo.main, "grpo": grpo.main, "ppo": ppo.main, "domain": domain.main}
 IDS = [[5, 9, 40, 17, 3, 66, 21, 8], [30, 2, 11, 77, 54]]
-CASES = ("sft lora", "sft full", "dpo lora", "dpo full", "grpo lora", "ppo top", "ppo full")
+CASES = (
+    "sft lora",
+    "sft full",
+    "dpo lora",
+    "dpo full",
+    "grpo lora",
+    "ppo top",
+    "ppo full",
+    "domain lora",
+    "domain full",
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +52,12 @@ def run_of(case: str, folder: Path, parent: Path, **config) -> RunDirectory:
         return preference_runs.make(folder, kind, parent, **brief, **config)
     if kind == "grpo":
         return group.make(folder, kind, parent, reward_function=group.FUNCTION, steps=3, **config)
+    if kind == "domain":
+        run = RunDirectory(folder)
+        brief = {"context_length": 64, "batch_size": 4, "learning_rate": 5e-3, "sample_every": 1000, "sample_tokens": 4}
+        run.create(RunSpec("domain", brief | config, seed=3, parent=str(parent)))
+        corpora.write_corpus(folder / "data", corpora.texts(40), corpora.texts(6, seed=9))
+        return run
     return ppo_runs.make_run(folder, parent, learning_rate_schedule="constant", **config)
 
 
