@@ -13,13 +13,14 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from annotate.core.errors import Refused
-from annotate.data.datasets.actions import freeze
-from annotate.models import Comparison, Completion, Dataset, Split, Winner
+from annotate.data.datasets.freezing import freeze_once
+from annotate.models import Comparison, Completion, Dataset, DatasetFreeze, Split, Winner
 from evaluation.models import AskedAgain, Round, RoundSeries
 from evaluation.rounds.round_order import ALL, WEIGHTED, fewest_judgements
 
 ASKED = 2.5  # pairs asked about for each winner that is needed: some are ties, are skipped, or held for review
 WON = (Winner.MODEL_A, Winner.MODEL_B)
+OWN, UP_TO = "of", "up to"  # the datasets of a round: its own annotations, and those with earlier ones
 
 
 def open_round(series: RoundSeries, one: Round) -> None:
@@ -93,25 +94,44 @@ def winners_of(series: RoundSeries, one: Round) -> int:
 
 def freeze_judgements(series: RoundSeries, one: Round) -> bool:
     """Freeze what was said of a round's answers once it is enough, or nothing is left to ask, and what the round learns
-    from; return whether both stand."""
-    assert one.needed is not None
-    said = list(comparisons_of(series, one).values_list("pk", "winner"))
-    won = [place for place, (_, winner) in enumerate(said) if winner in WON]
-    if len(won) < one.needed and (len(said) < one.needed or not _is_exhausted(series, one, len(said))):
+    from; return whether both stand: large ones are frozen in the background."""
+    own = _preferences(series, one.number, OWN).first()
+    if own is None:
+        said = _enough(series, one)
+        own = _once(series, one.number, OWN, comparisons=said) if said else None
+    if own is None:
         return False
-    last = won[one.needed - 1] if len(won) >= one.needed else len(said) - 1
-    ids = [pk for pk, _ in said[: last + 1]]
-    own = _once(series, f"annotations of round {one.number}", comparisons=ids)
-    dataset = own
+    dataset: Dataset | None = own
     if series.plan["older"] in (ALL, WEIGHTED) and (before := _earlier(series, one)):
         less: dict[str, Any] = {}
         if series.plan["older"] == WEIGHTED:
             less = {"older": before, "older_weight": series.plan["older_weight"]}
-        dataset = _once(series, f"annotations up to round {one.number}", comparisons=sorted({*before, *ids}), **less)
+        ids = own.comparisons.order_by().values_list("pk", flat=True)
+        dataset = _once(series, one.number, UP_TO, comparisons=sorted({*before, *ids}), **less)
+    if dataset is None:
+        return False
     one.judgements, one.dataset = own, dataset
     one.save(update_fields=["judgements", "dataset"])
     close_round(one)
     return True
+
+
+def freeze_of(series: RoundSeries, one: Round) -> DatasetFreeze | None:
+    """Return the order by which the annotations of a round are being frozen in the background."""
+    names = [_name(series, one.number, what) for what in (OWN, UP_TO)]
+    orders = DatasetFreeze.objects.filter(project=series.project, name__in=names)
+    return orders.filter(state__in=(DatasetFreeze.State.QUEUED, DatasetFreeze.State.RUNNING)).first()
+
+
+def _enough(series: RoundSeries, one: Round) -> list[int]:
+    """Return the comparisons that a round is frozen with, empty before there are enough."""
+    assert one.needed is not None
+    said = list(comparisons_of(series, one).values_list("pk", "winner"))
+    won = [place for place, (_, winner) in enumerate(said) if winner in WON]
+    if len(won) < one.needed and (len(said) < one.needed or not _is_exhausted(series, one, len(said))):
+        return []
+    last = won[one.needed - 1] if len(won) >= one.needed else len(said) - 1
+    return [pk for pk, _ in said[: last + 1]]
 
 
 def _is_exhausted(series: RoundSeries, one: Round, said: int) -> bool:
@@ -130,17 +150,19 @@ def _datasets_before(series: RoundSeries, one: Round) -> list[int]:
     return list(rows.values_list("judgements", flat=True))
 
 
-def _once(series: RoundSeries, what: str, **options: Any) -> Dataset:
-    name = f"{series.name} {series.pk}: {what}"[:120]
-    rows = Dataset.objects.filter(project=series.project, name=name, kind=Dataset.Kind.PREFERENCES)
-    if before := rows.first():
-        return before
-    try:
-        return freeze(
-            project=series.project, kind=Dataset.Kind.PREFERENCES, name=name, by=series.created_by,
-            judge=series.plan["judge"], edits=False, **options,
-        )  # fmt: skip
-    except Refused as refused:
-        if "name" in refused.errors and (twin := rows.first()):  # somebody who looked at the same moment came first
-            return twin
-        raise
+def _once(series: RoundSeries, number: int, what: str, **options: Any) -> Dataset | None:
+    """Return the dataset; None while it is frozen in the background."""
+    made = freeze_once(
+        project=series.project, kind=Dataset.Kind.PREFERENCES, name=_name(series, number, what), by=series.created_by,
+        judge=series.plan["judge"], edits=False, **options,
+    )  # fmt: skip
+    return made if isinstance(made, Dataset) else None
+
+
+def _preferences(series: RoundSeries, number: int, what: str) -> QuerySet[Dataset]:
+    name = _name(series, number, what)
+    return Dataset.objects.filter(project=series.project, name=name, kind=Dataset.Kind.PREFERENCES)
+
+
+def _name(series: RoundSeries, number: int, what: str) -> str:
+    return f"{series.name} {series.pk}: annotations {what} round {number}"[:120]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.models import Round, RoundSeries
-from evaluation.rounds import stop_rules
+from evaluation.rounds import round_judging, stop_rules
 from evaluation.rounds.round_order import ALL, FROM_FIRST, WEIGHTED
 from training.models import Run
 
@@ -44,6 +44,8 @@ def where(series: RoundSeries, one: Round, judged: int, votes: int) -> str:
         if run is not None and run.state not in (Run.State.SUCCEEDED,):
             return f"{DOES[field]} (run {run.pk}, {run.state})"
     if one.opened_at is not None and one.dataset_id is None:
+        if judged >= (one.needed or 0) and (freeze := round_judging.freeze_of(series, one)):
+            return f"its annotations are frozen in the background, {100 * freeze.share:.0f} %"
         return f"its answers are annotated, {judged:,} of {one.needed:,} comparisons with a winner"
     return "the next step is on its way"
 

@@ -31,7 +31,7 @@ def order_freeze(
     project: Project,
     kind: str,
     name: str,
-    by: User,
+    by: User | None,
     side: str = splits.TRAIN,
     judge: str = AnnotatorKind.PERSON,
     **options: Any,
@@ -48,6 +48,34 @@ def order_freeze(
     return DatasetFreeze.objects.create(
         project=project, created_by=by, name=name, kind=kind, side=side, judge=judge, options=options
     )
+
+
+def freeze_once(*, project: Project, kind: str, name: str, by: User | None, **wish: Any) -> Dataset | DatasetFreeze:
+    """Return the dataset of this name and kind, frozen now where there is none; of a large one its order until it has
+    ended, so that whoever needs it asks again. Refused as `order_freeze` refuses, and once with what an order failed
+    by: the next call orders anew."""
+    if found := _standing(project, name, kind):
+        return found
+    try:
+        return order_freeze(project=project, kind=kind, name=name, by=by, **wish)
+    except Refused as refused:
+        if "name" in refused.errors and (found := _standing(project, name, kind)):  # somebody else came first
+            return found
+        raise
+
+
+def _standing(project: Project, name: str, kind: str) -> Dataset | DatasetFreeze | None:
+    """Return the dataset, or the order that is under way. Refused, once, where the latest order failed."""
+    if dataset := Dataset.objects.filter(project=project, name=name, kind=kind).first():
+        return dataset
+    latest = DatasetFreeze.objects.filter(project=project, name=name, kind=kind).first()
+    if latest is None or latest.is_under_way:
+        return latest
+    if latest.state == DatasetFreeze.State.DONE:  # between the two looks
+        return latest.dataset
+    latest.delete()
+    why = latest.problem or f"The freezing of {name!r} was {latest.state}."
+    raise Refused(409, freeze=why)
 
 
 @transaction.atomic

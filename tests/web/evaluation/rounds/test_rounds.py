@@ -10,8 +10,9 @@ from django.urls import reverse
 
 from annotate.arena.battles import pairing
 from annotate.core.errors import Refused
+from annotate.data.datasets import freezing
 from annotate.labelling.assigning import next_for
-from annotate.models import Comparison, Completion, LanguageModel
+from annotate.models import Comparison, Completion, DatasetFreeze, LanguageModel
 from evaluation.models import AskedAgain, Candidacy, Notice, Round, RoundSeries
 from evaluation.rounds import actions, present, round_judging, round_memory, round_progress
 from tests.support.factories import (
@@ -378,3 +379,25 @@ def test_programs_order_and_pages_order(project, order, client):
     wrong = client.post(reverse("new-rounds", args=[project.slug]), posted | {"name": "other", "votes": "many"})
     assert wrong.status_code == 400 and "votes" in wrong.context["errors"]
     assert "by form" in client.get(reverse("rounds", args=[project.slug])).content.decode()
+
+
+def test_large_annotations_are_frozen_in_the_background_and_a_failed_order_is_made_anew(
+    project, order, researcher, monkeypatch
+):
+    monkeypatch.setattr(freezing, "SMALL", 20)
+    series = actions.order(**order)
+    end_all(project)
+    annotate(current(series), 24)
+    waiting = DatasetFreeze.objects.get()
+    assert not project.runs.unfinished().exists() and "frozen in the background, 0 %" in present.shown(series).sentence
+    round_progress.periodic_task()  # a second look, or one after kill -9, orders nothing twice
+    freezing.cancel_freeze(waiting, by=researcher)
+    round_progress.periodic_task()
+    assert "was cancelled" in round_progress.current(series).problem and not DatasetFreeze.objects.exists()
+    actions.retry(series=series, by=researcher)
+    while freezing.freezer().do_now():
+        round_progress.periodic_task()
+    round_progress.periodic_task()
+    one = current(series)
+    assert one.judgements.comparisons.count() == 24 and project.runs.filter(kind="dpo").count() == 1
+    assert project.datasets.filter(kind="preferences").count() == len({one.judgements_id, one.dataset_id})
