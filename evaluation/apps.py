@@ -53,6 +53,7 @@ class EvaluationConfig(AppConfig):
         for chore in (
             PeriodicTask("figures that no signal reached", receivers.periodic_task, every=3.0),
             PeriodicTask("candidates and what is known of them", candidate_review.periodic_task, every=3.0),
+            PeriodicTask("training that waits for its dataset", training_order.go_on_after_freezing, every=2.0),
             PeriodicTask("experiments and what they wait for", experiment_progress.periodic_task, every=3.0),
             PeriodicTask("rounds and what they wait for", round_progress.periodic_task, every=3.0),
             PeriodicTask("what was asked again and is answered", disputed_items.periodic_task, every=3.0),

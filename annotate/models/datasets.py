@@ -68,6 +68,8 @@ class DatasetFreeze(LongWork):
         FAILED = "failed"
         CANCELLED = "cancelled"
 
+    UNDER_WAY = (State.QUEUED, State.RUNNING)
+
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="dataset_freezes")
     created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, related_name="+")
     name = models.CharField(max_length=120)
@@ -90,4 +92,4 @@ class DatasetFreeze(LongWork):
 
     @property
     def is_under_way(self) -> bool:
-        return self.state in (self.State.QUEUED, self.State.RUNNING)
+        return self.state in self.UNDER_WAY

@@ -26,7 +26,10 @@ from training.runs.ordering.actions import queue_run
 
 COMPLETIONS_PER_PROMPT = 2  # the fewest that make a pair
 LONGEST_ANSWER = 256  # tokens: recipes learn from so many of an answer, and people read them
-_CLEARED_WITH_MODEL: dict[str, Any] = {"sampling_run": None, "reward_run": None, "training_run": None, "problem": ""}
+_CLEARED_WITH_MODEL: dict[str, Any] = {
+    **{"sampling_run": None, "reward_run": None, "training_run": None, "problem": ""},
+    **{"freeze": None, "once_frozen": None},
+}
 
 
 def import_weights(*, project: Project, source: str, by: User, name: str = "") -> Run:

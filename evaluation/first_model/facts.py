@@ -25,7 +25,15 @@ from evaluation.models import FirstModel
 from training.models import Run
 from training.storage import reward_evidence
 
-_RELATED = ("project", "model", "import_run__output_model", "prompts", "sampling_run", "reward_run__output_model")
+_RELATED = (
+    "project",
+    "model",
+    "import_run__output_model",
+    "prompts",
+    "sampling_run",
+    "reward_run__output_model",
+    "freeze",
+)
 IN_HAND = (Import.State.QUEUED, Import.State.RUNNING)
 _BETWEEN = timedelta(seconds=30)  # more than it takes from the end of a run to what follows it
 
@@ -69,9 +77,14 @@ def facts_of(path: FirstModel) -> Facts:
         answers=answers.filter(model=base).count() if base else 0,
         is_sampling=is_under_way(path.sampling_run),
         annotations=annotation_count(project),
-        has_training=path.training_run is not None or path.reward_run is not None,
+        has_training=any(each is not None for each in (path.training_run, path.reward_run, path.freeze)),
         has_child=child_of(path) is not None,
     )
+
+
+def is_freezing(path: FirstModel) -> bool:
+    """Return whether training waits for its annotations, which are being frozen, or for the run that comes next."""
+    return path.freeze is not None and path.once_frozen is not None
 
 
 def is_under_way(run: Run | None) -> bool:

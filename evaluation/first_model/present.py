@@ -178,6 +178,7 @@ def summary(path: FirstModel) -> dict[str, Any]:
             for row in training_options(path, annotated, choice)
         ],
         "further": choice.further,
+        "freeze": path.freeze_id,  # type: ignore[attr-defined]
         "problem": path.problem,
         "child": child.pk if child else None,
     }

@@ -54,6 +54,8 @@ def of_wait(path: FirstModel, step: str) -> dict[str, Any]:
     import_ = path.prompts if step == PROMPTS else None
     is_checking = import_ is not None and import_.state in facts.IN_HAND
     is_between = step == TRAINING and facts.is_between_runs(path)
+    freeze = path.freeze if step == TRAINING else None
+    is_freezing = step == TRAINING and facts.is_freezing(path)
     return {
         "project": path.project,
         "path": path,
@@ -61,8 +63,12 @@ def of_wait(path: FirstModel, step: str) -> dict[str, Any]:
         "under_way": under_way,
         "import": import_,
         "is_between": is_between,
-        "is_waiting": under_way is not None or is_checking or is_between,
-        "failed": run if run is not None and run.state in (Run.State.FAILED, Run.State.CANCELLED) else None,
+        "freeze": freeze,
+        "is_freezing": is_freezing,
+        "is_waiting": under_way is not None or is_checking or is_between or is_freezing,
+        "failed": run
+        if freeze is None and run is not None and run.state in (Run.State.FAILED, Run.State.CANCELLED)
+        else None,
     }
 
 

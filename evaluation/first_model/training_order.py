@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.data.datasets.actions import freeze
-from annotate.models import Dataset, LanguageModel, Project, User
+from annotate.data.datasets.freezing import freeze_once
+from annotate.models import Dataset, DatasetFreeze, LanguageModel, Project, User
 from evaluation.first_model import facts
 from evaluation.first_model.actions import (
     choose_model,
@@ -28,17 +31,28 @@ REMEDY = (
 )
 
 
-def train(*, project: Project, by: User, kind: str = "", name: str = "", model: LanguageModel | None = None) -> Run:
+def train(
+    *,
+    project: Project,
+    by: User,
+    kind: str = "",
+    name: str = "",
+    model: LanguageModel | None = None,
+    waits: bool = False,
+) -> Run | None:
     """Freeze the annotations and order the run that learns from them; of kind "" the one that is proposed. `model` is
     the one to start from, where the project has chosen none yet or its path has led to a child.
 
-    For PPO the reward model's run comes first, and PPO's follows by itself (`go_on_after_reward`)."""
+    Many annotations are frozen in the background, unless somebody `waits`; the run follows (`go_on_after_freezing`),
+    and None is returned. For PPO the reward model's run comes first, and PPO's follows (`go_on_after_reward`)."""
     require(by, "research", project)
     path = facts.path_of(project)
     chosen = model if facts.is_model_chosen_now(path) else None
     base = chosen or require_base(path)
     if facts.is_under_way(path.training_run) or facts.is_under_way(path.reward_run):
         raise Refused(409, training="A run is active; wait for its end, or cancel it.")
+    if facts.is_freezing(path):
+        raise Refused(409, training="The annotations are being frozen; wait for the end, or cancel it.")
     _, choice = facts.choice_of(path)
     kind = _require_possible(kind, choice)
     if base.path is None:
@@ -51,16 +65,48 @@ def train(*, project: Project, by: User, kind: str = "", name: str = "", model: 
         path = choose_model(project=project, model=chosen, by=by)
     once = key_of_one_press(path, kind)
     child = name.strip() or free_name(f"{base.name[:100]}-{kind}")
-    dataset = _annotations(project, child, by, kind)
+    frozen = _annotations(project, child, by, kind, waits=waits)
+    if isinstance(frozen, DatasetFreeze):
+        save_path(project, freeze=frozen, once_frozen={"kind": kind, "child": child, "key": once}, problem="")
+        return None
+    return _order(path, base, kind, child, frozen, by, once)
+
+
+def go_on_after_freezing() -> bool:
+    """Do the periodic task: order the runs that wait for annotations that are frozen now. A second look, or one after a
+    kill, orders nothing twice: the run is found by its key."""
+    waiting = FirstModel.objects.filter(freeze__isnull=False, once_frozen__isnull=False).values_list(
+        "project", flat=True
+    )
+    for path in map(facts.path_of, Project.objects.filter(pk__in=list(waiting))):
+        if path.freeze is not None and path.once_frozen is not None and not path.freeze.is_under_way:
+            _order_frozen(path, path.freeze, path.once_frozen)
+    return False
+
+
+def _order_frozen(path: FirstModel, freeze: DatasetFreeze, wish: dict[str, str]) -> None:
+    if freeze.dataset is None or freeze.created_by is None:  # it says why
+        save_path(path.project, once_frozen=None)
+        return
+    try:
+        base = require_base(path)
+        _order(path, base, wish["kind"], wish["child"], freeze.dataset, freeze.created_by, wish["key"])
+    except Refused as refused:
+        save_path(path.project, once_frozen=None, problem=" ".join(refused.errors.values()))
+
+
+def _order(path: FirstModel, base: LanguageModel, kind: str, child: str, dataset: Dataset, by: User, once: str) -> Run:
+    """Order the run that learns from the dataset, under a key by which it is ordered once."""
+    project, done = path.project, {"freeze": None, "once_frozen": None}
     if kind == PPO:
         reward_name = free_name(f"{base.name[:100]}-reward")
         run = queue_run(
             kind="reward", project=project, name=reward_name, by=by, parent=base, dataset=dataset, idempotency_key=once
         )
-        save_path(project, reward_run=run, training_run=None, problem="")
+        save_path(project, reward_run=run, training_run=None, problem="", **done)
         return run
     run = queue_run(kind=kind, project=project, name=child, by=by, parent=base, dataset=dataset, idempotency_key=once)
-    save_path(project, training_run=run)
+    save_path(project, training_run=run, **done)
     return run
 
 
@@ -120,9 +166,15 @@ def _require_possible(kind: str, choice: Choice) -> str:
     return kind
 
 
-def _annotations(project: Project, child: str, by: User, kind: str) -> Dataset:
+def _annotations(project: Project, child: str, by: User, kind: str, *, waits: bool) -> Dataset | DatasetFreeze:
     judge = facts.annotator_kind_of(project)
-    name = first_free(f"annotations for {child[:90]}", " ", lambda name: project.datasets.filter(name=name).exists())
+    ended = DatasetFreeze.objects.filter(project=project).exclude(state__in=DatasetFreeze.UNDER_WAY)
+
+    def is_taken(name: str) -> bool:
+        return project.datasets.filter(name=name).exists() or ended.filter(name=name).exists()
+
+    name = first_free(f"annotations for {child[:90]}", " ", is_taken)
+    wish: dict[str, Any] = {"kind": Dataset.Kind.PREFERENCES}
     if kind == SFT:
-        return freeze(project=project, kind=Dataset.Kind.SFT, name=name, by=by, judge=judge, whole_answers=False)
-    return freeze(project=project, kind=Dataset.Kind.PREFERENCES, name=name, by=by, judge=judge)
+        wish = {"kind": Dataset.Kind.SFT, "whole_answers": False}
+    return (freeze if waits else freeze_once)(project=project, name=name, by=by, judge=judge, **wish)

@@ -309,6 +309,11 @@ class FirstModel(models.Model):
     reward_run = models.ForeignKey("training.Run", models.SET_NULL, null=True, blank=True, related_name="+")
     training_run = models.ForeignKey("training.Run", models.SET_NULL, null=True, blank=True, related_name="+")
     problem = models.TextField(blank=True, help_text="Why training did not go on by itself, in words.")
+    freeze = models.ForeignKey(
+        "annotate.DatasetFreeze", models.SET_NULL, null=True, blank=True, related_name="+",
+        help_text="The order of the annotations that training waits for.",
+    )  # fmt: skip
+    once_frozen = models.JSONField(null=True, blank=True, help_text="Which run is queued then.")
     changed_at = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:

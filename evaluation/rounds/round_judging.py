@@ -120,7 +120,7 @@ def freeze_of(series: RoundSeries, one: Round) -> DatasetFreeze | None:
     """Return the order by which the annotations of a round are being frozen in the background."""
     names = [_name(series, one.number, what) for what in (OWN, UP_TO)]
     orders = DatasetFreeze.objects.filter(project=series.project, name__in=names)
-    return orders.filter(state__in=(DatasetFreeze.State.QUEUED, DatasetFreeze.State.RUNNING)).first()
+    return orders.filter(state__in=DatasetFreeze.UNDER_WAY).first()
 
 
 def _enough(series: RoundSeries, one: Round) -> list[int]:

@@ -23,7 +23,6 @@ from annotate.models import AnnotatorKind, Dataset, DatasetFreeze, Project, Prom
 from common import splits
 
 SMALL = 5_000  # rows that are frozen within a request: a third of a second
-_UNDER_WAY = (DatasetFreeze.State.QUEUED, DatasetFreeze.State.RUNNING)
 
 
 def order_freeze(
@@ -43,7 +42,7 @@ def order_freeze(
     checked(**wish)
     if not _is_large(project, kind, options):
         return freeze(project=project, name=name, by=by, **wish)
-    if DatasetFreeze.objects.filter(project=project, name=name, state__in=_UNDER_WAY).exists():
+    if DatasetFreeze.objects.filter(project=project, name=name, state__in=DatasetFreeze.UNDER_WAY).exists():
         raise Refused(409, name=f"A dataset {name!r} is being frozen already; choose another name.")
     return DatasetFreeze.objects.create(
         project=project, created_by=by, name=name, kind=kind, side=side, judge=judge, options=options
@@ -82,7 +81,7 @@ def _standing(project: Project, name: str, kind: str) -> Dataset | DatasetFreeze
 def cancel_freeze(order: DatasetFreeze, *, by: User) -> DatasetFreeze:
     """Cancel an order: no dataset comes of it."""
     require(by, "research", order.project)
-    under_way = DatasetFreeze.objects.filter(pk=order.pk, state__in=_UNDER_WAY)
+    under_way = DatasetFreeze.objects.filter(pk=order.pk, state__in=DatasetFreeze.UNDER_WAY)
     if not under_way.update(state=DatasetFreeze.State.CANCELLED, finished_at=timezone.now()):
         raise Refused(409, freeze="It has already ended.")
     audit.record(action="dataset.freeze cancelled", about=order.name, by=by, project=order.project)
@@ -92,7 +91,7 @@ def cancel_freeze(order: DatasetFreeze, *, by: User) -> DatasetFreeze:
 
 def freezer() -> LongWorker[DatasetFreeze]:
     def waiting() -> QuerySet[DatasetFreeze]:
-        rows = DatasetFreeze.objects.filter(state__in=_UNDER_WAY).order_by("id")
+        rows = DatasetFreeze.objects.filter(state__in=DatasetFreeze.UNDER_WAY).order_by("id")
         return rows.select_related("project", "created_by")
 
     return LongWorker(waiting, _carry_out, _fail)

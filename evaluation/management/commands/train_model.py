@@ -37,7 +37,8 @@ class Command(BaseCommand):
         if options["dry_run"]:
             return
         with refusals_told():
-            run = training_order.train(project=where, by=user, kind=kind, name=name)
+            run = training_order.train(project=where, by=user, kind=kind, name=name, waits=True)
+        assert run is not None
         self.stdout.write(f"Queued {run}.")
         if options["queue"]:
             return

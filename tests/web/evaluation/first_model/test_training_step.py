@@ -9,7 +9,8 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.models import Dataset, LanguageModel, Project
+from annotate.data.datasets import freezing
+from annotate.models import Dataset, DatasetFreeze, LanguageModel, Project
 from evaluation.first_model import training_order
 from evaluation.models import FirstModel
 from tests.support.factories import (
@@ -91,6 +92,29 @@ def test_votes_become_a_reward_model_and_ppo_by_one_order(client, project):
     ppo = Run.objects.get(kind="ppo")
     assert (ppo.parent, ppo.reward_model, ppo.dataset.kind) == (model, reward.output_model, "prompts")
     assert "Step 2 of 2: PPO" in client.get(page(project)).content.decode()
+
+
+def test_many_annotations_are_frozen_in_the_background_and_training_follows_once(client, project, monkeypatch):
+    monkeypatch.setattr(freezing, "SMALL", 20)
+    sign_in(client, project, "researcher")
+    sent = {"kind": "dpo", "model": voted(project).pk, "name": "child"}
+    assert client.post(page(project), sent).url == page(project)
+    order = DatasetFreeze.objects.get()
+    assert "annotations are frozen in the background" in client.get(page(project)).content.decode()
+    assert "being frozen" in client.post(page(project), sent).content.decode() and not Run.objects.exists()
+    freezing.cancel_freeze(order, by=order.created_by)
+    training_order.go_on_after_freezing()
+    assert "annotations was cancelled" in client.get(page(project)).content.decode()
+    client.post(page(project), {"kind": "dpo", "name": "child"})
+    training_order.go_on_after_freezing()  # there is nothing yet
+    assert not Run.objects.exists() and freezing.freezer().do_now()
+    before = FirstModel.objects.values("freeze", "once_frozen").get()
+    training_order.go_on_after_freezing()
+    FirstModel.objects.update(training_run=None, freeze=before["freeze"], once_frozen=before["once_frozen"])
+    training_order.go_on_after_freezing()  # as after kill -9 between the run and its note
+    path = FirstModel.objects.get()
+    assert (path.training_run, path.freeze, path.once_frozen) == (Run.objects.get(), None, None)
+    assert path.training_run.dataset.counts["comparisons"] == ENOUGH and path.training_run.name == "child"
 
 
 def test_an_order_that_is_refused_chooses_no_model(client, project):
