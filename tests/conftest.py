@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import dj_database_url
 import pytest
 
-from tests.support.migrated import copy_migrated
+from tests.support.migrated import copy_migrated, migrated_template
 from tests.support.quick import is_of, is_quick, require_subject
 from tests.support.scheduling import ByModule, separate_process, slowest_first
 
@@ -44,6 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # -n 2
         separate_process(worker)
     use_servers_of_this_process()
+    from tests.support.emptying import empty_without_flush  # Django's tests ask for settings
+
+    empty_without_flush()
 
 
 def use_servers_of_this_process() -> None:
@@ -151,6 +154,8 @@ def django_db_modify_db_settings(
             "init_command": options["init_command"].replace("=FULL", "=NORMAL"),
             "slow_write_seconds": 0,  # most tests are one transaction
         }
+    elif "DATABASE_URLS" in os.environ:
+        database.setdefault("TEST", {}).update(TEMPLATE=migrated_template(os.environ["DATABASE_URL"]))
 
 
 @pytest.fixture(autouse=True)

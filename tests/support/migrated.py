@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.support.processes import ROOT
 
@@ -56,6 +57,18 @@ def migrate_postgres(environment: Mapping[str, str]) -> None:
             return
     restore = [_postgres_tool("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", str(kept), url]
     subprocess.run(restore, check=True, stdout=subprocess.DEVNULL)
+
+
+def migrated_template(server: str) -> str:
+    """Return the name of a migrated database on the Postgres server at that address, to copy test databases from."""
+    name = "assay_template"
+    anew = [argument for way in ("DROP DATABASE IF EXISTS", "CREATE DATABASE") for argument in ("-c", f"{way} {name}")]
+    subprocess.run([_postgres_tool("psql"), "-q", *anew, server], check=True)
+    environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    with tempfile.TemporaryDirectory(prefix="assay-") as folder:
+        database = urlsplit(server)._replace(path=f"/{name}").geturl()
+        migrate_postgres(environment | {"ASSAY_DATA": folder, "DATABASE_URL": database})
+    return name
 
 
 def _postgres_tool(name: str) -> str:
