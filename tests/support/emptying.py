@@ -28,9 +28,9 @@ def empty_without_flush() -> None:
 def empty(case: Any) -> None:
     """Delete all rows of the tables that have any.
 
-    On Postgres the first such test of a module still truncates: nobody vacuums there, and what is deleted or rolled back
-    would pile up in the tables. On a server that is not the tests' own (tests/support/servers.py) all do: keys cannot be
-    put aside there.
+    On Postgres the first such test of a module still truncates: nobody vacuums there, and what is deleted or rolled
+    back would pile up in the tables. On a server that is not the tests' own (tests/support/servers.py) all of them do:
+    keys cannot be put aside there.
     """
     global _truncated_in
     connection = connections["default"]

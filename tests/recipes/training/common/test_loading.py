@@ -76,12 +76,14 @@ def test_what_is_no_model_is_refused_with_a_remedy(tmp_path, capsys, content):
 @pytest.mark.slow
 def test_the_bundled_gguf_becomes_a_model_that_knows_english(tmp_path):
     try:
-        source = bundled_model.bundled_gguf()
+        bundled_model.bundled_gguf()
     except bundled_model.BundledModelMissing as error:
         missing("The small real model", str(error))
-    facts = import_weights.import_weights(str(source), tmp_path / "imported")
-    assert facts["licence"] == bundled_model.LICENCE
+    facts = import_weights.import_weights(bundled_model.SOURCE, tmp_path / "imported")
+    assert facts["licence"] == bundled_model.LICENCE == "apache-2.0"
     assert facts["parameters"] == 134_515_008
+    assert "SmolLM2-135M-Instruct" in facts["origin"]
+    assert (tmp_path / "imported" / "model.safetensors").stat().st_size > 2e8
     model, tokenizer = loading.load_policy(tmp_path / "imported")
     likely, unlikely = (
         model(ids, labels=ids).loss.item()

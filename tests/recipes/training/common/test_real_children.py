@@ -1,4 +1,5 @@
-"""The demo's model: SFT, a reward model's trunk, PPO and DPO are saved as they were trained, and leave as GGUF.
+"""The first layers of the demo's model: SFT, a reward model's trunk, PPO and DPO are saved as they were trained, and
+leave as GGUF.
 
 At rates and lengths at which a merge into bfloat16 keeps a cosine of about 0.6.
 """
@@ -31,6 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 ASKED = [[{"role": "user", "content": f"Tell me of {what}."}] for what in ("rain", "bread", "the sea", "a long road")]
 ANSWER = "You will like it: it is warm, and there is a lot of it wherever you go."
 TEN_MEGABYTES = 10_000_000
+LAYERS = 8  # of thirty
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +41,18 @@ def parent(tmp_path_factory) -> Path:
         source = bundled_model.bundled_gguf()
     except bundled_model.BundledModelMissing as error:
         missing("The small real model", str(error))
-    folder = tmp_path_factory.mktemp("models") / "real"
-    import_weights.import_weights(str(source), folder)
+    folder = tmp_path_factory.mktemp("models")
+    import_weights.import_weights(str(source), folder / "whole")
+    return first_layers(folder / "whole", folder / "real")
+
+
+def first_layers(whole: Path, folder: Path) -> Path:
+    """Make a model of real weights that trains in a third of the time. What it says need make no sense here."""
+    model, tokenizer = loading.load_policy(whole, torch.bfloat16)
+    model.config.num_hidden_layers = LAYERS
+    model.config.layer_types = None
+    model.model.layers = model.model.layers[:LAYERS]
+    loading.save_policy(model, tokenizer, folder)
     return folder
 
 
@@ -75,7 +87,7 @@ def check(run: RunDirectory) -> None:
     assert fidelity["bytes"] < TEN_MEGABYTES, fidelity
 
 
-ROUNDING = 1e-2  # nats a token between two ways through thirty layers
+ROUNDING = 1e-2  # nats a token between two ways through the layers
 
 
 def test_a_chain_of_children_is_what_was_trained(parent, first, tmp_path, monkeypatch):

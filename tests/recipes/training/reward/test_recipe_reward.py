@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import random
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -266,12 +265,6 @@ def _few_penalties(monkeypatch):
     monkeypatch.setattr(head_fit, "RIDGES", (30.0, 3.0))
 
 
-@pytest.fixture
-def few_resamples(monkeypatch):
-    """Draw intervals that nobody reads from few samples."""
-    monkeypatch.setattr(reward_measures, "bootstrap", partial(reward_measures.bootstrap, resamples=50))
-
-
 @pytest.fixture(scope="module")
 def done(parent, tmp_path_factory) -> RunDirectory:
     run = make_run(tmp_path_factory.mktemp("runs") / "head", parent, method="head")
@@ -343,6 +336,7 @@ def test_the_result_tells_of_judges_without_saying_who_they_are(done):
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("few_resamples")
 def test_aspects_get_heads_of_their_own_where_enough_was_said(parent, tmp_path):
     data, rng = judged_data(), random.Random(5)
     for row in data["ratings"]:
@@ -416,8 +410,9 @@ def test_a_head_refuses_another_trunk_than_the_one_it_was_fitted_on(done, tmp_pa
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("few_resamples")
 def test_a_resumed_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch):
-    run = make_run(tmp_path / "cut", parent, method="head")
+    run = make_run(tmp_path / "cut", parent, method="head", curve=False)
     monkeypatch.setattr(reward_forwards, "CHECKPOINT_EVERY", 2)
     honest, forwarded = reward_forwards.pooled_batch, []
 

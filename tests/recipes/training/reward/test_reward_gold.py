@@ -59,6 +59,7 @@ def test_a_reward_run_keeps_a_second_head_and_says_how_good_it_is(done: RunDirec
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("few_resamples")
 def test_no_annotation_teaches_both_heads(done: RunDirectory, parent: Path, tmp_path: Path):
     """Turning every held-out annotation round leaves the first head as it is and turns the second."""
     feedback = reward_data.read_feedback(done)
@@ -100,6 +101,7 @@ def test_on_the_first_heads_features_it_gives_the_scores_that_it_was_fitted_to(d
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("few_resamples")
 def test_too_few_annotations_teach_no_second_head(parent: Path, tmp_path: Path):
     run = make_run(tmp_path / "few", parent, method="head", curve=False, held_out=0.05)
     assert entry.attempt(reward.main, run) == 0, run.failure()
@@ -111,6 +113,7 @@ def test_too_few_annotations_teach_no_second_head(parent: Path, tmp_path: Path):
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("few_resamples")
 def test_a_finetuned_trunk_has_one_too(parent: Path, tmp_path: Path):
     run = make_run(tmp_path / "tuned", parent, judged_data(60), method="finetune", curve=False, epochs=1.0)
     assert entry.attempt(reward.main, run) == 0, run.failure()

@@ -15,6 +15,7 @@ from annotate.models import LanguageModel
 from tests.support import factories, tiny_model
 from tests.support.annotate.keyed_api import keyed_api
 from tests.support.annotate.openai_server import openai_server
+from training.core.bundled_model import LICENCE, ORIGIN, SOURCE
 
 pytestmark = pytest.mark.django_db
 
@@ -150,14 +151,14 @@ def test_a_folder_is_imported_for_real(tmp_path):
     assert "tiny" in model.origin and str(model.path) not in json.dumps(model.card)
 
 
-@pytest.mark.slow
-@pytest.mark.thorough
-def test_the_bundled_model_is_imported_for_real():
+def test_the_bundled_model_is_asked_for_by_its_word_and_has_its_own_origin_and_licence(monkeypatch):
+    """Its conversion for real is in tests/recipes (test_loading)."""
+    facts = {"hash": "abc", "parameters": 134_515_008, "licence": LICENCE, "origin": ORIGIN, "source": "model.gguf"}
+    monkeypatch.setattr(import_model, "_convert", lambda source, folder: (folder.mkdir(), {SOURCE: facts}[source])[1])
     run("bundled", "--name", "SmolLM2-135M-Instruct")
     model = LanguageModel.objects.get()
-    assert (model.parameters, model.licence) == (134_515_008, "apache-2.0")
-    assert (model.path / "model.safetensors").stat().st_size > 2e8
-    assert "SmolLM2-135M-Instruct" in model.origin and str(model.path) not in json.dumps(model.card)
+    assert (model.parameters, model.licence, model.origin) == (134_515_008, "apache-2.0", ORIGIN)
+    assert str(model.path) not in json.dumps(model.card)
 
 
 def test_an_endpoints_key_comes_from_the_environment(monkeypatch):
