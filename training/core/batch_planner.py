@@ -145,6 +145,19 @@ def remembered(folder: Path, name: str, make: Callable[[], Any]) -> Any:
     return choices[name]
 
 
+def even_batches(lengths: list[int], tokens: int) -> list[list[int]]:
+    """Return indices of `lengths` in nearly equal groups of about `tokens` tokens: half as many more at most, but for
+    sequences that are as long, since a second product of a few rows costs more than it frees."""
+    count = min(len(lengths), max(1, round(sum(lengths) / tokens)))
+    groups: list[list[int]] = [[] for _ in range(count)]
+    filled = [0] * count
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        least = filled.index(min(filled))
+        groups[least].append(index)
+        filled[least] += lengths[index]
+    return [sorted(group) for group in groups]
+
+
 def micro_batches(lengths: list[int], tokens: int, *, padded: bool) -> list[list[int]]:
     """Return indices of `lengths` in groups of at most `tokens` tokens (one sequence at least), the longest first.
 

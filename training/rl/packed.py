@@ -49,13 +49,21 @@ def rows_of(base: Any, lengths: list[int], dtype: torch.dtype) -> Rows:
     return Rows(tuple(zip([0, *ends[:-1]], ends, strict=True)), cos[0, :, None], sin[0, :, None])
 
 
-def run_packed(base: Any, hidden: Tensor, rows: Rows, first: int, last: int, recompute: bool = False) -> Tensor:
-    """Run layers `first` to `last` (exclusive) of a decoder on hidden (N, H), without the final norm."""
-    for layer in base.layers[first:last]:
+def run_packed(
+    base: Any, hidden: Tensor, rows: Rows, first: int, last: int, recompute: bool = False, wanted: Tensor | None = None
+) -> Tensor:
+    """Run layers `first` to `last` (exclusive) of a decoder on hidden (N, H), without the final norm.
+
+    `wanted` (M,): of which tokens the result is asked for, (M, H); the last layer computes its keys and values of all,
+    and the rest of these alone.
+    """
+    for index in range(first, last):
+        layer = base.layers[index]
         parts = _parts(layer)
         learnt = [p for part in parts for p in part.learnt()]
         norms = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
-        hidden = _Layer.apply(hidden, layer, parts, rows, recompute, *norms, *learnt)
+        asked = wanted if index == last - 1 else None
+        hidden = _Layer.apply(hidden, layer, parts, rows, recompute, asked, *norms, *learnt)
     return hidden
 
 
@@ -151,10 +159,11 @@ def _parts(layer: Any) -> list[_Part]:
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, layer: Any, parts: list[_Part], rows: Rows, recompute: bool, *learnt: Tensor
-    ) -> Tensor:
-        y, saved = _run(x, layer, parts, rows)
-        ctx.layer, ctx.parts, ctx.rows, ctx.recompute = layer, parts, rows, recompute
+        ctx: Any, x: Tensor, layer: Any, parts: list[_Part], rows: Rows, recompute: bool, wanted: Tensor | None,
+        *learnt: Tensor,
+    ) -> Tensor:  # fmt: skip
+        y, saved = _run(x, layer, parts, rows, wanted)
+        ctx.layer, ctx.parts, ctx.rows, ctx.recompute, ctx.wanted = layer, parts, rows, recompute, wanted
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(x, *(() if recompute else saved))
         return y
@@ -162,9 +171,9 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         x, *saved = ctx.saved_tensors
-        layer, rows = ctx.layer, ctx.rows
+        layer, rows, wanted = ctx.layer, ctx.rows, ctx.wanted
         if ctx.recompute:
-            saved = list(_run(x, layer, ctx.parts, rows)[1])
+            saved = list(_run(x, layer, ctx.parts, rows, wanted)[1])
         to_q, to_k, to_v, to_o, to_gate, to_up, to_down = ctx.parts
         query, key, value, mixed, middle, gate, up, *weights = saved
 
@@ -179,6 +188,8 @@ class _Layer(torch.autograd.Function):
         slope = towards.add_(slope)
 
         towards, of_o = to_o.backward(mixed, slope)
+        if wanted is not None:
+            towards = towards.new_zeros(len(x), towards.shape[1]).index_copy_(0, wanted, towards)
         towards_q, towards_k, towards_v = _attend_backward(query, key, value, weights, towards, rows, layer)
         normed, scale = _norm(x, layer.input_layernorm)
         below: Tensor | None = None
@@ -188,21 +199,26 @@ class _Layer(torch.autograd.Function):
             towards, of_k = to_k.backward(normed, towards_k, towards)
             towards, of_v = to_v.backward(normed, towards_v, towards)
             towards, of_input = _norm_backward(x, scale, layer.input_layernorm, towards)
-            below = towards.add_(slope)
+            below = towards.add_(slope) if wanted is None else towards.index_add_(0, wanted, slope)
         else:
             pairs = (to_q, towards_q), (to_k, towards_k), (to_v, towards_v)
             of_q, of_k, of_v = (part.backward_last(normed, of_part) for part, of_part in pairs)
-        return below, None, None, None, None, of_input, of_post, *of_q, *of_k, *of_v, *of_o, *of_gate, *of_up, *of_down
+        of_learnt = (*of_q, *of_k, *of_v, *of_o, *of_gate, *of_up, *of_down)
+        return below, None, None, None, None, None, of_input, of_post, *of_learnt
 
 
-def _run(x: Tensor, layer: Any, parts: list[_Part], rows: Rows) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return the layer's output, and what its backward pass needs."""
+def _run(
+    x: Tensor, layer: Any, parts: list[_Part], rows: Rows, wanted: Tensor | None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return the layer's output, of the tokens that are wanted, and what its backward pass needs."""
     to_q, to_k, to_v, to_o, to_gate, to_up, to_down = parts
     head = layer.self_attn.head_dim
     normed, _ = _norm(x, layer.input_layernorm)
     query, key, value = (part.forward(normed).view(len(x), -1, head) for part in (to_q, to_k, to_v))
     query, key = _rotate(query, rows.cos, rows.sin), _rotate(key, rows.cos, rows.sin)
     mixed, weights = _attend(query, key, value, rows, layer.self_attn.scaling)
+    if wanted is not None:
+        x, mixed = x[wanted], mixed[wanted]
     middle = to_o.forward(mixed).add_(x)
     normed, _ = _norm(middle, layer.post_attention_layernorm)
     gate, up = to_gate.forward(normed), to_up.forward(normed)

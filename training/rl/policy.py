@@ -115,8 +115,11 @@ class Policy:
             kept_states = {i: output.hidden_states[i] for i in keep} if keep else {}
             return output.last_hidden_state[rollout.states()], kept_states
         hidden = base.embed_tokens(lower) if cut is None else lower
-        hidden, kept_states = run_layers(base, hidden, cut or 0, self.depth, keep, self._lengths(rollout))
-        return base.norm(hidden[rollout.states()]), kept_states
+        lengths = self._lengths(rollout)
+        if lengths is not None and not keep:
+            lengths = lengths - 1  # nothing was drawn in the state of the last token
+        states, kept_states = run_layers(base, hidden, cut or 0, self.depth, keep, lengths, rollout.states())
+        return base.norm(states), kept_states
 
     def _logprobs(self, model: Any, states: Tensor, rollout: Rollout, entropies: bool = False) -> tuple[Tensor, Tensor]:
         weight = model.get_output_embeddings().weight

@@ -63,7 +63,7 @@ def fast_attention(model: nn.Module, hidden: Tensor) -> Iterator[None]:
 
 def run_layers(
     base: nn.Module, hidden: Tensor, first: int, last: int, keep: frozenset[int] = frozenset(),
-    lengths: Tensor | None = None,
+    lengths: Tensor | None = None, states: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, dict[int, Tensor]]:  # fmt: skip
     """Run layers `first` to `last` (exclusive) of a decoder on hidden (B, T, H), without the final norm.
 
@@ -74,9 +74,10 @@ def run_layers(
     one is returned normed, as transformers' `hidden_states[-1]` is.
 
     With `lengths` (B,), padding is left out of the work and comes back as zeros; for models that `packed_agrees` with.
+    With `states`, rows (M,) and columns (M,), those alone are returned in place of all, (M, H).
     """
     if lengths is not None:
-        return _run_unpadded(base, hidden, first, last, keep, lengths)
+        return _run_unpadded(base, hidden, first, last, keep, lengths, states)
     position_ids = torch.arange(hidden.shape[1], device=hidden.device)[None]
     position_embeddings = base.rotary_emb(hidden, position_ids=position_ids)
     kept_states = {first: hidden} if first in keep else {}
@@ -87,12 +88,13 @@ def run_layers(
             )
             if index + 1 in keep:
                 kept_states[index + 1] = base.norm(hidden) if index + 1 == len(base.layers) else hidden
-    return hidden, kept_states
+    return hidden if states is None else hidden[states], kept_states
 
 
 def _run_unpadded(
-    base: nn.Module, hidden: Tensor, first: int, last: int, keep: frozenset[int], lengths: Tensor
-) -> tuple[Tensor, dict[int, Tensor]]:
+    base: nn.Module, hidden: Tensor, first: int, last: int, keep: frozenset[int], lengths: Tensor,
+    states: tuple[Tensor, Tensor] | None,
+) -> tuple[Tensor, dict[int, Tensor]]:  # fmt: skip
     B, T, H = hidden.shape
     positions = completion_mask(lengths, T).flatten().nonzero()[:, 0]  # of the tokens, in (B * T)
     rows = rows_of(base, lengths.tolist(), hidden.dtype)
@@ -102,12 +104,17 @@ def _run_unpadded(
 
     kept_states = {first: hidden} if first in keep else {}
     packed = hidden.reshape(B * T, H)[positions]
+    wanted = None if states is None else (lengths.cumsum(0) - lengths)[states[0]] + states[1]
+    # Where the last layer's states are kept, too, all of them are computed.
+    early = wanted if last not in keep else None
     stops = sorted({i for i in keep if first < i < last} | {last})
     for start, stop in zip([first, *stops], stops, strict=False):
-        packed = run_packed(base, packed, rows, start, stop)
+        packed = run_packed(base, packed, rows, start, stop, wanted=early if stop == last else None)
         if stop in keep:
             kept_states[stop] = padded(base.norm(packed) if stop == len(base.layers) else packed)
-    return padded(packed), kept_states
+    if wanted is None:
+        return padded(packed), kept_states
+    return packed if early is not None else packed[wanted], kept_states
 
 
 @torch.no_grad()

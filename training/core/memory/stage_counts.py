@@ -291,7 +291,8 @@ def _ppo(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> Sta
     per_token = _per_token(decoder, layers, length, machine)
     output = 6 * decoder.vocabulary * decoder.width if is_full else 0
     tokens, drawn = _ppo_at_once(decoder, layers, length, machine)
-    learnt, seen = min(tokens, learnt_rows * length), min(tokens, rows * length)
+    most = 1.5 * tokens if hardware.device == "cpu" else tokens  # see `batch_planner.even_batches`
+    learnt, seen = min(most, learnt_rows * length), min(most, rows * length)
     drawn = min(rows, drawn)
     sampling = _sampling(decoder, drawn, config["max_prompt_tokens"], config["max_new_tokens"], machine, drawn)
     if is_split:  # each process samples by itself, and has all weights for so long

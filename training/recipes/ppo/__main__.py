@@ -49,8 +49,6 @@ from training.rl import guards, importance
 from training.rl.decode import LlamaDecoder
 from training.rl.kl import kl_per_token
 
-FORWARDS_KEPT = 1.5  # times the tokens that are computed at once: twice the forward costs more than the memory
-
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config = amended(config_of(spec), run.amendments())
@@ -201,10 +199,8 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
 
 def keeps_forward(ppo: PPO, episodes: Episodes) -> bool:
     """Return whether the first update starts from the very forward that gives the old logprobs, and its ratio is
-    exactly 1: one minibatch is the whole batch, and hardly more than what is computed at once."""
-    rollout = episodes.own_rollout
-    tokens = int((rollout.prompt_lengths + rollout.lengths).sum())
-    return ppo.config.minibatches == 1 and ppo.together.count == 1 and tokens <= FORWARDS_KEPT * ppo.tokens_at_once
+    exactly 1: one minibatch is the whole batch, and is computed at once."""
+    return ppo.config.minibatches == 1 and ppo.together.count == 1 and len(ppo.groups(episodes.own_rollout)) == 1
 
 
 def _log(ppo: PPO, step: int, figures: dict[str, float], started: float) -> None:

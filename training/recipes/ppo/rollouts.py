@@ -200,8 +200,11 @@ class PPO:
         """Return rows (b,) that are computed at once, so that memory does not grow with the batch. False: they count
         for nothing, and are there because other processes, who share the weights, have more groups."""
         lengths = (rollout.prompt_lengths + rollout.lengths).tolist()
-        parts = batch_planner.micro_batches(lengths, self.tokens_at_once, padded=not self.policy.packed)
-        in_step = self.together.in_step([sorted(part) for part in parts], [0])
+        if self.policy.packed:
+            parts = batch_planner.even_batches(lengths, self.tokens_at_once)
+        else:
+            parts = [sorted(p) for p in batch_planner.micro_batches(lengths, self.tokens_at_once, padded=True)]
+        in_step = self.together.in_step(parts, [0])
         return [(torch.tensor(rows, device=self.device), counts) for rows, counts in in_step]
 
     def in_groups(self, rollout: Rollout, compute: Callable[[Tensor, Rollout], T]) -> list[tuple[Tensor, T]]:

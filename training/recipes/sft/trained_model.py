@@ -107,7 +107,6 @@ class Student:
         return sharding.call(lambda _model: self._loss(examples, scale), self.model)
 
     def _loss(self, examples: list[Example], scale: float) -> tuple[Tensor, Tensor]:
-        hidden = self._hidden(examples)
         positions, targets, start = [], [], 0
         for example in examples:
             # The state before a token predicts it.
@@ -115,7 +114,7 @@ class Student:
             targets += [t for t, is_learnt in zip(example.tokens, example.learnt, strict=True) if is_learnt]
             start += len(example.tokens)
         weight = self.model.get_output_embeddings().weight
-        states = hidden[torch.tensor(positions, device=self.device)].to(weight.dtype)
+        states = self._states(examples, torch.tensor(positions, device=self.device)).to(weight.dtype)
         return token_loss(states, weight, torch.tensor(targets, device=self.device), scale)
 
     @torch.no_grad()
@@ -134,16 +133,16 @@ class Student:
             self._trunk |= {example.number: part.clone() for example, part in zip(group, states, strict=True)}
         return True
 
-    def _hidden(self, examples: list[Example]) -> Tensor:
-        """Return (N, H) of all examples' tokens, end to end, after the final norm."""
+    def _states(self, examples: list[Example], positions: Tensor) -> Tensor:
+        """Return (M, H) after the final norm, of these positions (M,) of all examples' tokens laid end to end."""
         if not self.is_packed:
-            return self._padded(examples)
+            return self._padded(examples)[positions]
         if self.cut and all(e.number in self._trunk for e in examples):
             hidden = torch.cat([self._trunk[e.number] for e in examples])
             rows = rows_of(self.base, [len(e.tokens) for e in examples], hidden.dtype)
         else:
             hidden, rows = self._lower(examples)
-        return self.base.norm(run_packed(self.base, hidden, rows, self.cut, self.depth, self.recompute))
+        return self.base.norm(run_packed(self.base, hidden, rows, self.cut, self.depth, self.recompute, positions))
 
     def _lower(self, examples: list[Example]) -> tuple[Tensor, Any]:
         """Return what enters the first layer that learns. Embeddings learn only where everything does."""

@@ -93,3 +93,12 @@ def test_the_estimate_is_near_what_backward_is_seen_to_keep(tmp_path, is_packed)
         student.loss([example], 1.0)
     estimated = student.shape().bytes_per_token(tokens, recompute=False) * tokens
     assert 0.6 < sum(kept.values()) / estimated < 1.6
+
+
+def test_even_batches_are_nearly_equal_and_leave_no_small_rest():
+    lengths = [67] * 16
+    assert batch_planner.even_batches(lengths, 1024) == [list(range(16))]  # 1,072 tokens
+    groups = batch_planner.even_batches([70, 60] * 32, 1024)
+    assert sorted(index for group in groups for index in group) == list(range(64))
+    assert [sum([70, 60][i % 2] for i in group) for group in groups] == [1040] * 4
+    assert batch_planner.even_batches([3000, 5], 1024) == [[0], [1]]

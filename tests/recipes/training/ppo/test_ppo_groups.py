@@ -50,8 +50,8 @@ def test_a_step_in_groups_is_the_step_over_all_rows(tmp_path: Path, model: Path,
     monkeypatch.setenv("ASSAY_DTYPE", "float32")
     options = {"adapters": adapters, "minibatches": minibatches}
     whole, of_whole, wanted, rows = step(tmp_path / "whole", model, monkeypatch, tokens=10_000, **options)
-    parts, of_parts, found, groups = step(tmp_path / "parts", model, monkeypatch, tokens=100, **options)
-    assert max(rows) == 8 // minibatches and max(groups) == 2  # of some 35 tokens each
+    parts, of_parts, found, groups = step(tmp_path / "parts", model, monkeypatch, tokens=50, **options)
+    assert max(rows) == 8 // minibatches and max(groups) <= 2  # of some 35 tokens each
     for name in ("scores", "ref_logprobs", "lower", "inputs"):
         assert_close(getattr(parts, name), getattr(whole, name), atol=1e-4, rtol=1e-4)
     assert_close(parts.features[parts.rollout.mask], whole.features[whole.rollout.mask], atol=1e-4, rtol=1e-4)
@@ -65,6 +65,6 @@ def test_a_minibatch_that_is_left_out_leaves_no_gradients_of_its_groups(tmp_path
     taken, original = [], torch.optim.Adam.step
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: taken.append(1) or original(self))
     _, figures, _, groups = step(
-        tmp_path, model, monkeypatch, tokens=100, minibatches=1, learning_rate=2e-2, max_approx_kl=1e-3
+        tmp_path, model, monkeypatch, tokens=50, minibatches=1, learning_rate=2e-2, max_approx_kl=1e-3
     )
     assert figures["updates"] == len(taken) == 1 and len(groups) > 2

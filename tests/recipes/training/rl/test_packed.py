@@ -84,6 +84,27 @@ def test_outputs_and_gradients_are_the_models_own(folder, monkeypatch, learns, r
         torch.testing.assert_close(found[name], wanted[name], rtol=1e-3, atol=5e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize("learns", ["lora", "top", "full"])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_what_is_wanted_alone_is_what_it_is_among_all(folder, learns, recompute):
+    model = model_with(folder, learns)
+    base, wanted, found = model.get_decoder(), torch.tensor([2, 5, 7, 8, 12, 13]), []
+    ids, rows = torch.arange(sum(LENGTHS)).mul(37).remainder(90), packed.rows_of(base, LENGTHS, torch.float32)
+    for asked in (None, wanted):
+        start = base.embed_tokens(ids).detach().requires_grad_()
+        hidden = packed.run_packed(base, start, rows, 0, 3, recompute, wanted=asked)
+        hidden = hidden[wanted] if asked is None else hidden
+        model.zero_grad()
+        (hidden * torch.linspace(-1, 1, hidden.numel()).view_as(hidden)).sum().backward()
+        found.append({name: p.grad.clone() for name, p in base.named_parameters() if p.grad is not None})
+        found[-1] |= {"start": start.grad, "hidden": hidden.detach()}
+    assert found[0].keys() == found[1].keys()
+    for name in found[0]:
+        torch.testing.assert_close(
+            found[1][name], found[0][name], rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
 @pytest.mark.parametrize(("learns", "layers"), [("top", 1), ("lora", 3)])
 def test_below_the_lowest_layer_that_learns_nothing_is_kept_and_nothing_flows(folder, learns, layers):
     model = model_with(folder, learns)
