@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from annotate.core.db.key_lists import among
 from annotate.data.datasets import best_answers, preferences
 from annotate.data.datasets.answer_texts import Answer, Tell, answers_by_id, silent
 from annotate.data.frozen_rows import Row
@@ -249,7 +250,7 @@ def select_prompts(project: Project, side: str, options: Options) -> Selection:
     if options.sources is not None:
         prompts = prompts.filter(source__in=options.sources)
     if options.prompts is not None:
-        prompts = prompts.filter(pk__in=options.prompts)
+        prompts = prompts.filter(pk__in=among(options.prompts))
     rows = list(prompts.values("id", "messages", "category", "text_hash", "answer"))
     if options.limit:
         # By hash: the same prompts whenever it is asked, and no category or author first.

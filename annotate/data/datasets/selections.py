@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from annotate.core.db.key_lists import among
 from annotate.core.errors import Refused
 from annotate.data.datasets.answer_texts import Tell, silent
 from annotate.data.datasets.preferences import Informativeness
@@ -42,6 +43,7 @@ FEEDBACK: dict[str, type[Any]] = {
     "demonstrations": Demonstration,
     "spans": Span,
 }
+_NAMED = 5  # ids in a refusal
 
 
 def select(
@@ -132,7 +134,7 @@ def _rows(project: Project, side: str, judge: str, plural: str, options: Options
     rows = FEEDBACK[plural].objects.filter(project=project)
     ids = getattr(options, plural)
     if ids is not None:
-        rows = rows.filter(id__in=ids)
+        rows = rows.filter(pk__in=among(ids))
         _refuse_what_does_not_belong(rows, plural, ids, side, judge)
     elif any(getattr(options, other) is not None for other in FEEDBACK):
         return rows.none()  # rows were named, none of this table
@@ -146,30 +148,32 @@ def _narrowed(rows: FeedbackQuerySet, options: Options) -> FeedbackQuerySet:
 
 
 def _refuse_what_does_not_belong(rows: QuerySet, plural: str, ids: list[int], side: str, judge: str) -> None:
-    fields_by_id = {row_id: rest for row_id, *rest in rows.values_list("id", "prompt__side", "judge", "status")}
-    missing = [i for i in ids if i not in fields_by_id]
-    if missing:
-        raise Refused(400, **{plural: f"This project has no {plural} {_first_ids(missing)}."})
-    wrong = [i for i, (row_split, _, _) in fields_by_id.items() if row_split != side]
-    if wrong:
+    """Refuse ids of no row, of the other split, of another kind of annotator, or that do not count; of the rows no more
+    is read than what is named."""
+    if rows.count() != len(set(ids)):
+        present = set(rows.values_list("pk", flat=True))
+        missing = [i for i in ids if i not in present]
+        raise Refused(400, **{plural: f"This project has no {plural} {_first_ids(missing[:_NAMED], len(missing))}."})
+    if wrong := _named(rows.exclude(prompt__side=side)):
         raise Refused(
             400,
-            side=f"The {plural} {_first_ids(wrong)} are not in the {side} split: feedback that ranks models must not "
-            "train one.",
+            side=f"The {plural} {wrong} are not in the {side} split: feedback that ranks models must not train one.",
         )
-    wrong = [i for i, (_, row_judge, _) in fields_by_id.items() if row_judge != judge]
-    if wrong:
+    if wrong := _named(rows.exclude(judge=judge)):
         raise Refused(
-            400,
-            judge=f"The {plural} {_first_ids(wrong)} are not by a {judge}: a dataset has one kind of annotator alone.",
+            400, judge=f"The {plural} {wrong} are not by a {judge}: a dataset has one kind of annotator alone."
         )
-    wrong = [i for i, (_, _, status) in fields_by_id.items() if status != Status.COUNTED]
-    if wrong:
-        raise Refused(400, **{plural: f"{_first_ids(wrong)} do not count: remove them, or set them to counted first."})
+    if wrong := _named(rows.exclude(status=Status.COUNTED)):
+        raise Refused(400, **{plural: f"{wrong} do not count: remove them, or set them to counted first."})
 
 
-def _first_ids(ids: list[int]) -> str:
-    return ", ".join(str(i) for i in ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+def _named(rows: QuerySet) -> str:
+    first = list(rows.order_by("pk").values_list("pk", flat=True)[:_NAMED])
+    return _first_ids(first, rows.count()) if first else ""
+
+
+def _first_ids(first: list[int], count: int) -> str:
+    return ", ".join(map(str, first)) + (f" and {count - len(first)} more" if count > len(first) else "")
 
 
 def _left_out(project: Project, side: str, judge: str, kind: str, options: Options) -> dict[str, int]:

@@ -381,3 +381,15 @@ def test_edits_must_be_yes_or_no(project, researcher):
     with pytest.raises(Refused) as refused:
         freeze(project=project, kind="preferences", name="d", by=researcher, edits="yes")
     assert list(refused.value.errors) == ["edits"]
+
+
+def test_rows_are_named_by_as_many_ids_as_somebody_likes(project, researcher):
+    """More than SQLite takes as values of one statement; what is no row is told with a few of them."""
+    named = [make_comparison(*make_pair(project), author=make_user(project)).pk for _ in range(2)]
+    unknown = [*range(named[-1] + 1, named[-1] + 300_000), 2**70]
+    with pytest.raises(Refused) as refused:
+        freeze(project=project, kind="preferences", name="x", by=researcher, comparisons=[*named, *unknown])
+    first = ", ".join(map(str, unknown[:5]))
+    assert refused.value.errors == {"comparisons": f"This project has no comparisons {first} and 299995 more."}
+    made = freeze(project=project, kind="preferences", name="x", by=researcher, comparisons=[*named, *named])
+    assert sorted(made.comparisons.values_list("pk", flat=True)) == named
