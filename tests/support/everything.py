@@ -54,7 +54,13 @@ PLAN = {
 }
 
 ROUND_PLAN = {
-    **{"arm": {"method": "ppo", "config": {}, "drawing": {}}, "starts": "newest", "older": "all", "older_weight": None},
+    **{
+        "arm": {"method": "ppo", "config": {}, "drawing": {}},
+        "reward_config": {},
+        "starts": "newest",
+        "older": "all",
+        "older_weight": None,
+    },
     **{"judge": "person", "rounds": 3, "judgements": 20, "answers_per_prompt": 2, "votes": 10, "gain": 50.0},
     **{"power": 0.1, "seconds": None, "accuracy_floor": None, "prompts": {"name": "train"}, "questions": {"name": "e"}},
 }

@@ -186,7 +186,8 @@ def _good(project) -> dict:
     ("role", "part"),
     [
         ("manager", 4),
-        *(pytest.param(role, 1, marks=pytest.mark.thorough) for role in ("manager", "annotator")),
+        pytest.param("manager", 1, marks=pytest.mark.thorough),
+        pytest.param("annotator", 3, marks=pytest.mark.thorough),  # most of it is refused before it is read
     ],
 )
 def test_no_odd_body_and_no_odd_address_makes_the_api_fail(role, part):
