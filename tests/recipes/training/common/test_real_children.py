@@ -6,7 +6,6 @@ At rates and lengths at which a merge into bfloat16 keeps a cosine of about 0.6.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import torch
 
 from tests.conftest import missing
 from tests.recipes.training.reward.test_recipe_reward import judged_data
-from tests.support.training import preference_runs
+from tests.support.training import preference_runs, reward_of_two_penalties
 from training.core import bundled_model
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes import dpo, import_weights
@@ -22,8 +21,6 @@ from training.recipes.common import adapters, children, entry, loading
 from training.recipes.export import __main__ as export
 from training.recipes.ppo import __main__ as ppo
 from training.recipes.reward import __main__ as reward
-from training.recipes.reward import head_fit
-from training.recipes.reward import reward_accuracy as reward_measures
 from training.recipes.sft import __main__ as sft
 
 # The plain run trains such chains from the tiny model: test_adapters, test_trl_children, test_recipe_reward.
@@ -91,8 +88,8 @@ ROUNDING = 1e-2  # nats a token between two ways through the layers
 
 
 def test_a_chain_of_children_is_what_was_trained(parent, first, tmp_path, monkeypatch):
-    monkeypatch.setattr(head_fit, "RIDGES", (30.0, 3.0))
-    monkeypatch.setattr(reward_measures, "bootstrap", partial(reward_measures.bootstrap, resamples=50))
+    reward_of_two_penalties.try_few(monkeypatch)
+    reward_of_two_penalties.draw_few(monkeypatch)
     check(first)
     config = {
         "method": "finetune",

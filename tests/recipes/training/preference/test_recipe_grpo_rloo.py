@@ -8,13 +8,12 @@ from safetensors.torch import load_file
 
 from tests.support import tiny_model
 from tests.support.sampling_of_cases import plain_run_tries
-from tests.support.training import preference_runs
+from tests.support.training import preference_runs, reward_of_two_penalties
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes import grpo, rloo
 from training.recipes.common import entry
 from training.recipes.preference import trl_runs
 from training.recipes.reward import __main__ as reward
-from training.recipes.reward import head_fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -94,7 +93,8 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkey
 
 @pytest.mark.parametrize("kind", ["grpo", pytest.param("rloo", marks=pytest.mark.thorough)])
 def test_a_reward_model_is_followed(parent, tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(head_fit, "RIDGES", (30.0, 3.0))
+    reward_of_two_penalties.try_few(monkeypatch)
+    reward_of_two_penalties.draw_few(monkeypatch)
     judged = preference_runs.make(tmp_path / "judged", "reward", parent, prompts=48, method="head", curve=False)
     assert entry.attempt(reward.main, judged) == 0, judged.failure()
     run = make(tmp_path / "run", kind, parent, reward_model=str(judged.model))

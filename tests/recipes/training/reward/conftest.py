@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
-from training.recipes.reward import reward_accuracy
+from tests.support.training import reward_of_two_penalties
+
+
+@pytest.fixture
+def few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choose between few penalties and priors."""
+    reward_of_two_penalties.try_few(monkeypatch)
 
 
 @pytest.fixture
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw intervals that nobody reads from few samples."""
-    monkeypatch.setattr(reward_accuracy, "bootstrap", partial(reward_accuracy.bootstrap, resamples=50))
+    reward_of_two_penalties.draw_few(monkeypatch)

@@ -18,6 +18,7 @@ from scipy.stats import spearmanr
 from annotate.data.datasets.preferences import Comparison, Rating
 from common import roc_auc
 from tests.support import tiny_model
+from tests.support.training.reward_of_two_penalties import try_few
 from training.configs import RewardConfig
 from training.core import reward_trust
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
@@ -33,7 +34,7 @@ from training.recipes.reward.designs.design import Design
 from training.recipes.reward.reward_accuracy import Estimate
 from training.recipes.reward.reward_model import RewardModel
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_trials")
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -260,16 +261,11 @@ def make_run(folder: Path, parent: Path, data: dict[str, list] | None = None, **
     return run
 
 
-@pytest.fixture(autouse=True)
-def _few_penalties(monkeypatch):
-    monkeypatch.setattr(head_fit, "RIDGES", (30.0, 3.0))
-
-
 @pytest.fixture(scope="module")
 def done(parent, tmp_path_factory) -> RunDirectory:
     run = make_run(tmp_path_factory.mktemp("runs") / "head", parent, method="head")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(head_fit, "RIDGES", (30.0, 3.0))
+        try_few(patch)
         assert entry.attempt(reward.main, run) == 0, run.failure()
     return run
 

@@ -9,6 +9,7 @@ import torch
 
 from tests.recipes.training.reward.test_recipe_reward import judged_data, make_run
 from tests.support import tiny_model
+from tests.support.training.reward_of_two_penalties import try_few
 from training.configs import parse
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes.common import entry
@@ -21,7 +22,7 @@ from training.recipes.reward.feedback_likelihood import TODAY
 from training.recipes.reward.reward_model import RewardModel
 from training.recipes.rewards.scoring import scorer_for
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_trials")
 TEXTS = ["AAAAAAAA", "zzzzzzzz", ""]
 PROMPTS = [[{"role": "user", "content": "Hello"}]] * 3
 
@@ -31,16 +32,11 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model.make(tmp_path_factory.mktemp("gold") / "tiny")
 
 
-@pytest.fixture(autouse=True)
-def _few_penalties(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(head_fit, "RIDGES", (30.0, 3.0))
-
-
 @pytest.fixture(scope="module")
 def done(parent: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     run = make_run(tmp_path_factory.mktemp("gold-run") / "head", parent, judged_data(60), method="head", curve=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(head_fit, "RIDGES", (30.0, 3.0))
+        try_few(patch)
         assert entry.attempt(reward.main, run) == 0, run.failure()
     return run
 
