@@ -12,17 +12,19 @@ from torch import Tensor
 from tests.support.fork_servers import forked
 from tests.support.processes import free_port, until
 from tests.support.training import corpora, killed_at_checkpoint, ppo_runs, preference_runs, rank
+from training.core import kept_steps
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common.adapters import merged_state
 from training.runs.launchers.forked_process import ForkedProcess
 
+KEPT = {"kept_checkpoints": 2}
 PRETRAIN = {
     "size": "1M", "context_length": 64, "batch_size": 8, "max_tokens": 2560, "dtype": "float32", "validate_every": 3,
     "checkpoint_every": 2, "sample_every": 4, "sample_tokens": 4,
 }  # fmt: skip
 SFT = {
     "epochs": 1.0, "batch_size": 4, "learning_rate": 5e-3, "checkpoint_every": 2, "sample_every": 4,
-    "sample_tokens": 4, "evaluate_every": 2, "held_out": 0.4,
+    "sample_tokens": 4, "evaluate_every": 2, "held_out": 0.4, **KEPT,
 }  # fmt: skip
 
 
@@ -43,7 +45,7 @@ def lay_pretrain(folder: Path, tokenizer: Path, **config: object) -> RunDirector
 def lay_domain(folder: Path, parent: Path, **config: object) -> RunDirectory:
     run = RunDirectory(folder)
     chosen = {"context_length": 64, "batch_size": 4, "learning_rate": 5e-3, "dtype": "float32", "max_tokens": 1280}
-    run.create(RunSpec("domain", chosen | {"sample_tokens": 4} | config, seed=3, parent=str(parent)))
+    run.create(RunSpec("domain", chosen | {"sample_tokens": 4} | KEPT | config, seed=3, parent=str(parent)))
     corpora.write_corpus(folder / "data", corpora.texts(40, seed=4), corpora.texts(6, seed=9))
     return run
 
@@ -93,7 +95,7 @@ def lay_preference(folder: Path, kind: str, parent: Path, **config: object) -> R
     """Of 24 prompts two are held out."""
     chosen = {
         "epochs": 1.0, "batch_size": 4, "learning_rate": 2e-5 if config["adapters"] == "full" else 2e-4,
-        "checkpoint_every": 4, "sample_every": 5, "sample_tokens": 4,
+        "checkpoint_every": 4, "sample_every": 5, "sample_tokens": 4, **KEPT,
     }  # fmt: skip
     return preference_runs.make(folder, kind, parent, **(chosen | config))
 
@@ -104,7 +106,7 @@ def lay_group(folder: Path, kind: str, parent: Path, **config: object) -> RunDir
     chosen = {
         "reward_function": "tests.support.training.ppo_runs.share_of_vowels", "steps": 3, "batch_size": 12,
         "group_size": 4, "max_new_tokens": 6, "learning_rate": 1e-3, "checkpoint_every": 1,
-        "sample_every": 3,
+        "sample_every": 3, **KEPT,
     }  # fmt: skip
     run.create(RunSpec(kind, chosen | config, seed=3, parent=str(parent)), {"prompts": iter(ppo_runs.PROMPTS)})
     return run
@@ -115,7 +117,7 @@ def lay_ppo(folder: Path, parent: Path, **config: object) -> RunDirectory:
     two batches, the last of two answers; each step asks for a review."""
     chosen: dict[str, object] = {
         "steps": 2, "batch_size": 6, "epochs": 2, "minibatches": 2, "calibration_episodes": 8, "learning_rate": 1e-3,
-        "samples_every": 2, "ptx_coef": 0.05, "max_approx_kl": 0.0, "review_every": 1, "review_samples": 2,
+        "samples_every": 2, "ptx_coef": 0.05, "max_approx_kl": 0.0, "review_every": 1, "review_samples": 2, **KEPT,
     }  # fmt: skip
     if "reward_model" not in config:
         chosen["reward_function"] = "tests.support.training.ppo_runs.share_of_vowels"
@@ -180,11 +182,16 @@ def weights_of(run: RunDirectory) -> dict[str, Tensor]:
 
 
 def is_same_but_for_rounding(one: RunDirectory, other: RunDirectory) -> bool:
-    """Return whether each weight of two saved models differs by a step of bfloat16 at most, which is relative to its
-    size, and by what float32 and an adapter's rounded factors add."""
-    ours, theirs = weights_of(one), weights_of(other)
-    assert ours.keys() == theirs.keys()
-    return all(bool(((ours[n] - theirs[n]).abs() <= ours[n].abs() * 2**-7 + 1e-4).all()) for n in ours)
+    """Return whether each weight of two saved models, and of those kept on the way, differs by a step of bfloat16 at
+    most, which is relative to its size, and by what float32 and an adapter's rounded factors add."""
+    kept = zip(kept_steps.models(one), kept_steps.models(other), strict=True)
+    pairs = [(weights_of(one), weights_of(other)), *([dict(merged_state(folder)) for folder in pair] for pair in kept)]
+    assert all(ours.keys() == theirs.keys() for ours, theirs in pairs)
+    return all(
+        bool(((ours[n] - theirs[n]).abs() <= ours[n].abs() * 2**-7 + 1e-4).all())
+        for ours, theirs in pairs
+        for n in ours
+    )
 
 
 def largest_difference(one: RunDirectory, other: RunDirectory) -> float:
