@@ -16,6 +16,7 @@ from tests.support.fork_servers import loaded_server
 from tests.support.training.runs import make_dataset
 from training.core.run_directory import RunDirectory
 from training.models import Review, Run
+from training.recipes.common import loading
 from training.runs.ordering import actions, pauses
 from training.runs.worker import Worker
 
@@ -26,7 +27,8 @@ CONFIG = {
     "steps": 12, "batch_size": 8, "max_new_tokens": 12,
     "calibration_episodes": 8, "learning_rate": 1e-3, "learning_rate_schedule": "constant", "kl_coef": 0.0,
     "kl_target": 0.0, "max_approx_kl": 0.0, "stop_kl": 3.0, "min_distinct_ratio": 0.0, "sample_prompts": 1,
-    "review_every": 1, "review_samples": 2, "review_waits": True, **tiny_model.NO_FLUENCY_BOUNDS,
+    "review_every": 1, "review_samples": 2, "review_waits": True, "kept_checkpoints": 11,
+    **tiny_model.NO_FLUENCY_BOUNDS,
 }  # fmt: skip
 
 
@@ -66,6 +68,10 @@ def test_a_run_waits_for_judges_pauses_at_its_bound_and_finishes_when_told(setti
     assert run.result["stopped"]["step"] == step and run.result["step"] < step
     child = LanguageModel.objects.get(name="tiny-ppo")
     assert child.card["amendments"][0]["action"] == "finish" and child.card["config"]["stop_kl"] == 3.0
+    kept = list(run.kept_checkpoints.select_related("model"))
+    assert [one.step for one in kept] == list(range(1, run.result["step"])), "and none beyond the limit"
+    assert all(loading.weights_hash(one.model.path) == one.model.content_hash for one in kept)
+    assert not (run.path / "checkpoints").exists() and len({one.model.content_hash for one in kept}) == len(kept)
     assert [a.state for a in run.attempts.all()][-2:] == ["paused", "succeeded"]
     spec = json.loads((run.path / "config.json").read_text())
     assert spec["config"]["review_waits"] is True and RunDirectory(run.path).amendments()[0]["step"] == step
