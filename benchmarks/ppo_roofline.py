@@ -38,7 +38,8 @@ def least_operations(work: Work, adapters: str, prompt_tokens: float, new_tokens
     upper = math.ceil(depth / 3) / depth if adapters == "top" else 1.0
     backward = 2 * forward if adapters == "full" else forward + 6 * rank * tokens  # the adapters' forward is in it
     head_epoch = (3 if adapters == "full" else 2) * head
-    return (forward + head) + (forward + head) + EPOCHS * (upper * (forward + backward) + head_epoch)
+    # Sampling, and the reference above what both share: hidden states below are kept while answers are drawn.
+    return (forward + head) + (upper * forward + head) + EPOCHS * (upper * (forward + backward) + head_epoch)
 
 
 def matrix_rate(dtype_name: str, seconds: float = 3.0) -> float:

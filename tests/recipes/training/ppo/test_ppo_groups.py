@@ -18,12 +18,12 @@ from training.rl.policy import Policy
 CONFIG = {"batch_size": 8, "calibration_episodes": 8, "learning_rate": 1e-3, "ptx_coef": 0.1, "max_approx_kl": 0.0}
 
 
-def step(path: Path, model: Path, monkeypatch, *, tokens: int, **config: object):
+def step(path: Path, model: Path, monkeypatch, *, tokens: int, packed: bool = True, **config: object):
     """Take one step of PPO; return the episodes, figures, what has learnt, and the rows of every forward with
     gradients. After each comes its backward, before the next: memory holds one graph."""
     run = make_run(path, model, **(CONFIG | config))
     one = PPO(run, run.spec(), entry.config_of(run.spec()))
-    one.tokens_at_once = tokens
+    one.tokens_at_once, one.policy.packed = tokens, packed
     optimiser, state = ppo_update.optimiser_for(one), ppo.calibrate(one)
     seen, turns, original, backward = [], [], Policy.logprobs, torch.Tensor.backward
 
@@ -44,11 +44,15 @@ def step(path: Path, model: Path, monkeypatch, *, tokens: int, **config: object)
     return episodes, figures, learnt, seen
 
 
-@pytest.mark.parametrize("minibatches", [1, 2])
-@pytest.mark.parametrize("adapters", ["top", "lora"])
-def test_a_step_in_groups_is_the_step_over_all_rows(tmp_path: Path, model: Path, monkeypatch, adapters, minibatches):
+@pytest.mark.parametrize(
+    ("adapters", "minibatches", "packed"),
+    [("top", 1, True), ("top", 2, False), ("lora", 1, False), ("lora", 2, True)],  # unpacked as on a GPU
+)
+def test_a_step_in_groups_is_the_step_over_all_rows(
+    tmp_path: Path, model: Path, monkeypatch, adapters: str, minibatches: int, packed: bool
+):
     monkeypatch.setenv("ASSAY_DTYPE", "float32")
-    options = {"adapters": adapters, "minibatches": minibatches}
+    options = {"adapters": adapters, "minibatches": minibatches, "packed": packed}
     whole, of_whole, wanted, rows = step(tmp_path / "whole", model, monkeypatch, tokens=10_000, **options)
     parts, of_parts, found, groups = step(tmp_path / "parts", model, monkeypatch, tokens=50, **options)
     assert max(rows) == 8 // minibatches and max(groups) <= 2  # of some 35 tokens each
