@@ -60,7 +60,7 @@ class LlamaDecoder:
     are, so that none that it still needs is written over.
     """
 
-    def __init__(self, model: nn.Module, exact: bool = False) -> None:
+    def __init__(self, model: nn.Module, exact: bool = False, exact_below: int = 0) -> None:
         base = model.get_decoder()
         attention = base.layers[0].self_attn
         self.model, self.base = model, base
@@ -68,7 +68,7 @@ class LlamaDecoder:
         self.eps: float = model.config.rms_norm_eps
         self.query_heads: int = model.config.num_attention_heads
         self.kv_heads: int = model.config.num_key_value_heads
-        self.layers = [_read_layer(layer, exact) for layer in self.base.layers]
+        self.layers = [_read_layer(layer, exact or i < exact_below) for i, layer in enumerate(self.base.layers)]
         self.output = Linear(model.get_output_embeddings(), exact=exact)
         weight = self.layers[0].input_norm
         # In bfloat16 a product over a part of the cache would copy it, layer by layer.
@@ -310,16 +310,17 @@ def _read_layer(layer: nn.Module, exact: bool) -> _Layer:
         )
 
 
-def decoder_for(model: nn.Module, *, exact: bool = False) -> LlamaDecoder | ModuleDecoder:
+def decoder_for(model: nn.Module, *, exact: bool = False, exact_below: int = 0) -> LlamaDecoder | ModuleDecoder:
     """Return the fast decoder where it gives what the model gives, else the model itself.
 
-    `exact`: what it computes is read as a measurement, and no weight is rounded (`training.rl.products`).
+    `exact`: what it computes is read as a measurement, and no weight is rounded (`training.rl.products`); none below
+    the layer `exact_below`, where states are kept for others to go on from.
     """
     plain = ModuleDecoder(model)
     if not attends_to_all(model.config):
         return plain
     try:
-        fast = LlamaDecoder(model, exact)
+        fast = LlamaDecoder(model, exact, exact_below)
         return fast if _agree(fast, plain, model) else plain
     except (AttributeError, RuntimeError, TypeError):
         return plain

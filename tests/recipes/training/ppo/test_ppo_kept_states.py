@@ -17,13 +17,13 @@ from training.recipes.reward.reward_model import RewardModel
 from training.rl import kept_states, policy
 
 
-@pytest.fixture
-def parent(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The model with weights that float16 holds, as those of a bfloat16 checkpoint, in float32."""
+@pytest.fixture(params=["weights that float16 holds", "weights that float16 rounds"])
+def parent(request, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The model in float32, with weights of a bfloat16 checkpoint or of one that was trained in float32."""
     monkeypatch.setenv("ASSAY_DTYPE", "float32")
     shutil.copytree(model, tmp_path / "parent")
     weights = load_file(model / "model.safetensors")
-    rounded = {name: weight.half().float() for name, weight in weights.items()}
+    rounded = {name: w.half().float() if request.param.endswith("holds") else w for name, w in weights.items()}
     save_file(rounded, tmp_path / "parent" / "model.safetensors", {"format": "pt"})
     return tmp_path / "parent"
 

@@ -59,3 +59,5 @@ def test_a_trunk_that_sampling_rounds_is_known(weight: float, rounds: bool):
     halves = decoder.layers[0].qkv.way.name == "float16"
     assert decoder.rounds_below(1) == (rounds and halves)
     assert not decoder_for(model, exact=True).rounds_below(3)
+    above = decoder_for(model, exact_below=2)
+    assert not above.rounds_below(2) and above.rounds_below(3) == (rounds and halves)
