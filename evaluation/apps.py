@@ -9,6 +9,7 @@ class EvaluationConfig(AppConfig):
         from annotate.arena.battles.pairing import PAIR_WEIGHTS
         from annotate.arena.battles.vote_effects import RATINGS_AFTER_VOTE
         from annotate.core.periodic_tasks import PERIODIC_TASKS, PeriodicTask
+        from annotate.data.datasets.freezing import FREEZES
         from annotate.labelling.queue.choosing import URGENT
         from annotate.labelling.queue.priorities import UNCERTAINTY
         from annotate.language_models.default_model import DEFAULT_MODEL
@@ -22,7 +23,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.demo import next_step as demo
         from evaluation.experiments import experiment_progress
         from evaluation.first_model import training_order
-        from evaluation.judge_models import combined_rating, judge_figures, verdict_recording
+        from evaluation.judge_models import combined_rating, judge_figures, verdict_datasets, verdict_recording
         from evaluation.leaderboard import alternative_ratings, leaderboard_overview
         from evaluation.leaderboard.vote_effect import ratings_after
         from evaluation.models import KeptFigures
@@ -35,6 +36,7 @@ class EvaluationConfig(AppConfig):
 
         kinds.register()
         DEFAULT_MODEL.register(serves)
+        FREEZES.register(verdict_datasets.freeze_ordered)
         OVERVIEW.register(leaderboard_overview.of_project)
         OVERVIEW.register(alerts_overview.of_project)
         AUTOMATIC_STEPS.register(demo.of_project)

@@ -15,13 +15,14 @@ from annotate.core.api.lookup import find
 from annotate.core.api.pagination import Newest, newest_first
 from annotate.core.api.serializer_fields import Choice, Id, Input, refusals
 from annotate.core.errors import Refused
+from annotate.data.datasets.api import FreezeOut
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
 from common.judging.rubrics import PAIRWISE
 from evaluation.core.while_computed import BeingComputedOut, api_waits
 from evaluation.judge_models import actions, present
 from evaluation.judge_models.combined_rating import combined_rating
 from evaluation.judge_models.judge_figures import figures_of
-from evaluation.judge_models.verdict_datasets import freeze_verdicts
+from evaluation.judge_models.verdict_datasets import order_verdicts_freeze
 from evaluation.leaderboard.api.leaderboard import requested_board
 from evaluation.leaderboard.snapshots import default_annotator_kind
 from evaluation.models import JudgeModel, Rubric, Verdict
@@ -194,17 +195,21 @@ class VerdictDatasetOut(serializers.ModelSerializer):
         fields = ("id", "name", "kind", "side", "judge", "counts", "content_hash", "created_at")
 
 
-@extend_schema(request=NewVerdictDataset, responses={201: VerdictDatasetOut} | refusals(400, 403, 404, 409))
+@extend_schema(
+    request=NewVerdictDataset, responses={201: VerdictDatasetOut, 202: FreezeOut} | refusals(400, 403, 404, 409)
+)
 @in_project(post="research")
 @idempotent(atomic=False)
 def datasets(request: Request, project: Project, pk: str) -> Response:
     """Freeze a judge's verdicts on the train split into a dataset of preferences, which says that a model labelled
-    it."""
+    it. More than 5,000 are frozen by the background worker: 202 with the order, to be followed at
+    `dataset-freezes/{id}/`."""
     judge, body = _judge(project, pk), _checked(NewVerdictDataset, request)
     rubric = _version(judge, str(body.get("version", "")))
-    return Response(
-        VerdictDatasetOut(freeze_verdicts(rubric=rubric, name=body["name"], by=request.user)).data, status=201
-    )
+    made = order_verdicts_freeze(rubric=rubric, name=body["name"], by=request.user)
+    if isinstance(made, Dataset):
+        return Response(VerdictDatasetOut(made).data, status=201)
+    return Response(FreezeOut(made).data, status=202)
 
 
 class CombinedRowOut(serializers.Serializer):

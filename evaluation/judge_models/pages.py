@@ -14,7 +14,7 @@ from django.views.decorators.cache import never_cache
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project
 from annotate.core.permissions import can
-from annotate.models import AnnotatorKind, LanguageModel, Project
+from annotate.models import AnnotatorKind, DatasetFreeze, LanguageModel, Project
 from common.charts.rating_charts import Interval, interval_chart
 from common.charts.scene import svg
 from common.judging import rubrics
@@ -23,7 +23,7 @@ from evaluation.core.while_computed import kept_age, page_waits
 from evaluation.judge_models import actions, kept_by_rubric, present
 from evaluation.judge_models.combined_rating import CombinedRating, combined_rating
 from evaluation.judge_models.judge_figures import figures_of
-from evaluation.judge_models.verdict_datasets import freeze_verdicts
+from evaluation.judge_models.verdict_datasets import order_verdicts_freeze
 from evaluation.leaderboard.snapshots import default_annotator_kind, votes_by_kind
 from evaluation.models import JudgeModel, KeptFigures, Rubric, Verdict
 from training.models import Run
@@ -112,9 +112,11 @@ def _done(request: MemberRequest, judge: JudgeModel) -> HttpResponse:
             return redirect("run", run.pk)
         case "freeze":
             newest = _requested_rubric(request, judge)
-            dataset = freeze_verdicts(rubric=newest, name=post.get("name", ""), by=request.user)
+            made = order_verdicts_freeze(rubric=newest, name=post.get("name", ""), by=request.user)
+            if isinstance(made, DatasetFreeze):
+                return redirect("dataset-freeze", slug, made.pk)
             messages.success(request, "The dataset is frozen. It says that a judge model labelled it.")
-            return redirect("dataset", dataset.pk)
+            return redirect("dataset", made.pk)
         case "retire" | "bring-back" as wanted:
             actions.retire(judge=judge, by=request.user, is_retired=wanted == "retire")
             messages.success(request, "Done. What it said stays.")

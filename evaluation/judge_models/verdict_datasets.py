@@ -6,6 +6,7 @@ Only verdicts on prompts of the train split: the eval split ranks models and tra
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Max, QuerySet
@@ -16,29 +17,77 @@ from annotate.core.events import announce_dataset
 from annotate.data import frozen_rows
 from annotate.data.datasets import preferences
 from annotate.data.datasets.actions import checked_name
+from annotate.data.datasets.answer_texts import Tell, silent
+from annotate.data.datasets.freezing import SMALL, queue_freeze
 from annotate.data.datasets.selected_rows import completion_rows
-from annotate.models import Dataset, Split, User
+from annotate.models import Dataset, DatasetFreeze, Split, User
 from evaluation.judge_models.judged_pairs import judged_pairs
 from evaluation.models import Rubric, Verdict, VerdictDataset
 
 MODEL = "model"  # Dataset.judge of a dataset that a judge model labelled
-MOST = 20_000  # pairs that are frozen within a request
+MOST = 500_000  # pairs: all of them are in memory at once
 _WINNERS = {1.0: "model_a", 0.0: "model_b", 0.5: "tie"}
 
 
-def freeze_verdicts(*, rubric: Rubric, name: str, by: User) -> Dataset:
-    """Return a new dataset of preferences from the verdicts of this version. Refused with `name`, or with `verdicts`
-    where there are none in the train split, or more than `MOST`."""
+def order_verdicts_freeze(*, rubric: Rubric, name: str, by: User) -> Dataset | DatasetFreeze:
+    """Return the new dataset of this version's verdicts so far, or the order by which the background worker freezes
+    many. Refused as `freeze_verdicts` refuses."""
+    last = _last(rubric)
+    n = _count_pairs(rubric, _verdicts(rubric, last))
+    if not SMALL < n <= MOST:
+        return freeze_verdicts(rubric=rubric, name=name, by=by)
+    project = rubric.judge.project
+    return queue_freeze(
+        project=project, created_by=by, name=checked_name(project, name, by), kind=Dataset.Kind.PREFERENCES,
+        side=Split.TRAIN, judge=MODEL, options={"rubric": rubric.pk, "last_verdict": last},
+    )  # fmt: skip
+
+
+def freeze_ordered(order: DatasetFreeze, tell: Tell, and_then: Callable[[Dataset], None]) -> bool:
+    """Freeze what was ordered, in the background; return whether it is verdicts."""
+    if "rubric" not in order.options:
+        return False
+    rubric = Rubric.objects.select_related("judge__project").filter(pk=order.options["rubric"]).first()
+    if rubric is None:
+        raise Refused(409, verdicts="The judge's version is gone; its verdicts went with it.")
+    freeze_verdicts(
+        rubric=rubric, name=order.name, by=order.created_by, last=order.options["last_verdict"], tell=tell,
+        and_then=and_then,
+    )  # fmt: skip
+    return True
+
+
+def _last(rubric: Rubric) -> int:
+    return rubric.verdicts.aggregate(last=Max("pk"))["last"] or 0
+
+
+def _verdicts(rubric: Rubric, last: int) -> QuerySet[Verdict]:
+    return rubric.verdicts.filter(prompt__side=Split.TRAIN, pk__lte=last)
+
+
+def freeze_verdicts(
+    *,
+    rubric: Rubric,
+    name: str,
+    by: User | None,
+    last: int | None = None,
+    tell: Tell = silent,
+    and_then: Callable[[Dataset], None] = lambda dataset: None,
+) -> Dataset:
+    """Return a new dataset of preferences from the verdicts of this version, up to the one with the key `last`. Refused
+    with `name`, or with `verdicts` where there are none in the train split, or more than `MOST`. `tell` and `and_then`
+    are as `freeze` has them."""
     project = rubric.judge.project
     name = checked_name(project, name, by)
-    last = rubric.verdicts.aggregate(last=Max("pk"))["last"] or 0  # before the pairs: later verdicts are not in it
-    verdicts = rubric.verdicts.filter(prompt__side=Split.TRAIN, pk__lte=last)
+    last = _last(rubric) if last is None else last  # before the pairs: later verdicts are not in it
+    verdicts = _verdicts(rubric, last)
     if (n := _count_pairs(rubric, verdicts)) > MOST:
         raise Refused(
             400,
             verdicts=f"{rubric} has judged {n:,} pairs of the train split, and at most {MOST:,} are frozen at once; "
             f"add a version of the rubric and ask it about at most {MOST:,} pairs (limit).",
         )
+    tell("reading verdicts", 0.0)
     pairs = judged_pairs(rubric, verdicts)
     if not pairs:
         raise Refused(
@@ -51,9 +100,14 @@ def freeze_verdicts(*, rubric: Rubric, name: str, by: User) -> Dataset:
         }
         for pair in pairs
     ]
+    tell("reading answers", 0.3)
     completions = completion_rows({pk for pair in pairs for pk in pair.key})
     files = {"completions": completions, "comparisons": rows, "ratings": []}
-    content_hash = frozen_rows.write(files, kind=Dataset.Kind.PREFERENCES, side=Split.TRAIN)
+    tell("writing files", 0.6)
+    content_hash = frozen_rows.write(
+        files, kind=Dataset.Kind.PREFERENCES, side=Split.TRAIN, before_storing=lambda: tell("storing files", 0.8)
+    )
+    tell("noting what it was made of", 0.95)
     told = preferences.informativeness(preferences.comparisons_from(rows), [], prompt_of={})
     counts = {
         **{"verdicts": len(rows), "comparisons": len(rows), "ratings": 0},
@@ -72,6 +126,7 @@ def freeze_verdicts(*, rubric: Rubric, name: str, by: User) -> Dataset:
             about = f"{name} (preferences, train) by {rubric}"
             audit.record(action="dataset.frozen", about=about, by=by, project=project)
             announce_dataset(dataset)
+            and_then(dataset)
     except IntegrityError as error:  # a double click: its twin came first
         text = f"{project.name} already has a dataset {name!r}; choose another name."
         raise Refused(409, name=text) from error

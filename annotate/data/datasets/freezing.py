@@ -6,6 +6,7 @@ A small dataset is frozen at once. Of a large one the order is kept, and the bac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import transaction
@@ -15,13 +16,20 @@ from django.utils import timezone
 from annotate.core import audit
 from annotate.core.db.long_work import Hold, LongWorker, Lost
 from annotate.core.errors import Refused
+from annotate.core.hooks import Hook
 from annotate.core.periodic_tasks import PeriodicTask
 from annotate.core.permissions import require
 from annotate.data.datasets.actions import checked_name, freeze
+from annotate.data.datasets.answer_texts import Tell
 from annotate.data.datasets.selections import FEEDBACK, checked
 from annotate.models import AnnotatorKind, Dataset, DatasetFreeze, Project, Prompt, User
 from common import splits
 
+FREEZES: Hook[Callable[[DatasetFreeze, Tell, Callable[[Dataset], None]], bool]] = Hook(
+    "freezes",
+    "Called in the background with an order, a function that notes progress, and one to call in the transaction that "
+    "makes the dataset. Return False for an order of somebody else.",
+)
 SMALL = 5_000  # rows that are frozen within a request: a third of a second
 
 
@@ -42,11 +50,14 @@ def order_freeze(
     checked(**wish)
     if not _is_large(project, kind, options):
         return freeze(project=project, name=name, by=by, **wish)
+    return queue_freeze(project=project, created_by=by, name=name, kind=kind, side=side, judge=judge, options=options)
+
+
+def queue_freeze(*, project: Project, name: str, **order: Any) -> DatasetFreeze:
+    """Return a new order with a checked name. Refused where one with that name is under way."""
     if DatasetFreeze.objects.filter(project=project, name=name, state__in=DatasetFreeze.UNDER_WAY).exists():
         raise Refused(409, name=f"A dataset {name!r} is being frozen already; choose another name.")
-    return DatasetFreeze.objects.create(
-        project=project, created_by=by, name=name, kind=kind, side=side, judge=judge, options=options
-    )
+    return DatasetFreeze.objects.create(project=project, name=name, **order)
 
 
 def freeze_once(*, project: Project, kind: str, name: str, by: User | None, **wish: Any) -> Dataset | DatasetFreeze:
@@ -116,18 +127,23 @@ def _carry_out(hold: Hold[DatasetFreeze]) -> None:
     order = hold.row
     if not hold.held.update(state=DatasetFreeze.State.RUNNING, started_at=timezone.now()):
         raise Lost
+
+    def end(dataset: Dataset) -> None:
+        _end(hold, DatasetFreeze.State.DONE, dataset=dataset)
+
     try:
-        freeze(
-            project=order.project,
-            kind=order.kind,
-            name=order.name,
-            by=order.created_by,
-            side=order.side,
-            judge=order.judge,
-            tell=hold,
-            and_then=lambda dataset: _end(hold, DatasetFreeze.State.DONE, dataset=dataset),
-            **order.options,
-        )
+        if not any(is_done(order, hold, end) for is_done in FREEZES.values()):
+            freeze(
+                project=order.project,
+                kind=order.kind,
+                name=order.name,
+                by=order.created_by,
+                side=order.side,
+                judge=order.judge,
+                tell=hold,
+                and_then=end,
+                **order.options,
+            )
     except Refused as refused:
         _end(hold, DatasetFreeze.State.FAILED, problem=" ".join(refused.errors.values()))
 

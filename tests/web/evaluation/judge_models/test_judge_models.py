@@ -11,7 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.core.errors import Refused
-from annotate.models import Comparison, Dataset, Project
+from annotate.data.datasets import freezing
+from annotate.models import Comparison, Dataset, DatasetFreeze, Project
 from evaluation.core import kept_figures
 from evaluation.experiments.order_checks import check_data
 from evaluation.judge_models import actions, judge_figures, kept_by_rubric, verdict_datasets, verdict_items
@@ -344,6 +345,23 @@ def test_more_verdicts_than_a_request_freezes_are_refused_with_their_number(proj
     with pytest.raises(Refused, match="has judged 2 pairs of the train split, and at most 1"):
         freeze_verdicts(rubric=rubric, name="taught", by=by)
     assert not Dataset.objects.exists()
+
+
+def test_many_verdicts_are_frozen_in_the_background_as_they_stood_when_ordered(project, pair, rubric, monkeypatch):
+    monkeypatch.setattr(verdict_datasets, "SMALL", 1)
+    by = make_user(project, role="researcher")
+    for _ in range(2):
+        make_verdict(rubric, *pair(side="train"), "model_a")
+    at_once = freeze_verdicts(rubric=rubric, name="at once", by=by)
+    address = f"projects/{project.slug}/judge-models/{rubric.judge_id}/datasets/"
+    answer = Program(by).post(address, {"name": "taught"})
+    assert answer.status_code == 202 and answer.json()["judge"] == "model" and Dataset.objects.count() == 1
+    assert Program(by).post(address, {"name": "taught"}).status_code == 409  # it is under way
+    make_verdict(rubric, *pair(side="train"), "model_b")  # too late
+    assert freezing.freezer().do_now()
+    order = DatasetFreeze.objects.get(pk=answer.json()["id"])
+    assert (order.state, order.dataset.content_hash) == ("done", at_once.content_hash)
+    assert order.dataset.judge == "model" and not freezing.freezer().do_now()
 
 
 def test_the_card_of_a_model_that_learned_from_verdicts_says_so(project, base, pair, rubric):
