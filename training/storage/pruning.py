@@ -16,6 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from annotate.models import Project
+from training.core import kept_steps
 from training.core.run_directory import RunDirectory
 from training.models import Run
 from training.storage import disk_usage, stored_runs
@@ -62,14 +63,15 @@ def prune(*, dry_run: bool = False, at_once: bool = False, project: Project | No
 
 
 def prune_last(run: Run) -> int:
-    """Delete every checkpoint of a run that has ended, because somebody asked for it. Returns the bytes freed."""
+    """Delete every checkpoint of a run that has ended, because somebody asked for it, and what it has kept on its way
+    for a result that it never had. Returns the bytes freed."""
     with transaction.atomic():
         locked_run = (
             Run.objects.select_for_update().filter(pk=run.pk, state__in=[Run.State.SUCCEEDED, *RESUMABLE]).first()
         )
-        aside = _renamed_folders(_folders(locked_run) if locked_run else [])
+        aside = _renamed_folders([*_folders(locked_run), *_kept_in_vain(locked_run)] if locked_run else [])
     if locked_run:
-        stored_runs.drop_checkpoints(locked_run)
+        stored_runs.drop_checkpoints(locked_run, drops_kept=locked_run.state in RESUMABLE)
     return _remove(aside)
 
 
@@ -120,6 +122,12 @@ def _prune_one(run_id: int, now: datetime) -> Pruned | None:
     if folders:
         stored_runs.drop_checkpoints(run, keeps_last=run.state in RESUMABLE)
     return Pruned(run, folders, _remove(aside)) if folders else None
+
+
+def _kept_in_vain(run: Run) -> list[Path]:
+    """Return the models of steps that a run has kept and that are no models of this site."""
+    folder = run.path / kept_steps.FOLDER
+    return [folder] if run.state in RESUMABLE and folder.is_dir() else []
 
 
 def _folders(run: Run) -> list[Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from annotate.core.artefacts import local_copies
 from common.artefacts.manifests import Manifest
 from common.artefacts.storage_problems import NotStored, StorageProblem
+from training.core import kept_steps
 from training.core.run_artefact import RULES, is_of, newest_step
 from training.core.run_directory import RunDirectory
 from training.models import Run
@@ -45,16 +46,16 @@ def bring(run: Run) -> None:
         shutil.rmtree(coming, ignore_errors=True)
 
 
-def drop_checkpoints(run: Run, *, keeps_last: bool = False) -> None:
-    """Delete the checkpoints of a run that has ended from the storage, as from the disk. A storage that does not answer
-    keeps them until the next time."""
+def drop_checkpoints(run: Run, *, keeps_last: bool = False, drops_kept: bool = False) -> None:
+    """Delete the checkpoints of a run that has ended from the storage, as from the disk, and with `drops_kept` the
+    models of its steps. A storage that does not answer keeps them until the next time."""
     try:
         if not local_copies.is_on() or (manifest := _manifest(run)) is None or not _is_ours(run, manifest):
             return
         last = f"checkpoints/step-{newest_step(manifest):06d}/" if keeps_last else None
+        going = ("checkpoints/", f"{kept_steps.FOLDER}/") if drops_kept else ("checkpoints/",)
         local_copies.store().drop(
-            manifest.name,
-            lambda path: path.startswith("checkpoints/") and not (last and path.startswith(last)),
+            manifest.name, lambda path: path.startswith(going) and not (last and path.startswith(last))
         )
     except StorageProblem as problem:
         log.warning("The checkpoints of %s stay in the storage: %s", run, problem)

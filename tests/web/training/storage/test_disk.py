@@ -15,6 +15,7 @@ from django.utils import timezone
 from tests.support.api_client import errors, program
 from tests.support.factories import make_project, make_user
 from tests.support.training.runs import make_run
+from training.core import kept_steps
 from training.core.run_directory import RunDirectory
 from training.models import Run
 from training.runs.worker import Worker
@@ -91,6 +92,18 @@ def test_the_last_checkpoint_goes_only_when_asked_for_by_name(client, project):
     busy = ended(project, "running")
     client.post(url, {"run": busy.pk})
     assert len(left(busy)) == 4, "its recipe is at work"
+
+
+def test_what_a_run_kept_in_vain_goes_with_its_last_checkpoint_and_models_stay(project):
+    failed, succeeded = (ended(project, state, days=0.5) for state in ("failed", "succeeded"))
+    for run in (failed, succeeded):
+        (kept_steps.begin(RunDirectory(run.path), 10) / "weights").write_bytes(b"x" * _SIZE)
+        kept_steps.commit(RunDirectory(run.path), 10)
+    pruning.prune(at_once=True)
+    assert (failed.path / "kept").is_dir(), "it can still be resumed, and keeps them then"
+    assert pruning.prune_last(failed) >= 2 * _SIZE and not list(failed.path.glob("*kept*"))
+    pruning.prune_last(succeeded)
+    assert (succeeded.path / "kept" / "step-000010").is_dir()
 
 
 def test_only_researchers_see_and_prune(client, project):
