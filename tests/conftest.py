@@ -229,6 +229,15 @@ def no_process_by_get(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Client, "get", watched)
 
 
+@pytest.fixture
+def forked_programs() -> Iterator[None]:
+    """Have the Python programs of this test forked where this process has a fork server of tests of sites already."""
+    from tests.support.programs import forked
+
+    with forked():
+        yield
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """A tiny model's products are too small to share between threads."""

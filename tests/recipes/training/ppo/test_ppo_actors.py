@@ -211,6 +211,7 @@ def test_going_back_has_the_kept_weights_draw(tmp_path, model, monkeypatch):
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("forked_programs")
 def test_an_actor_that_is_killed_is_started_again_and_nothing_is_lost(tmp_path, model, monkeypatch):
     with monkeypatch.context() as in_threads:
         Threads(in_threads)

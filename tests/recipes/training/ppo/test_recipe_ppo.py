@@ -277,6 +277,7 @@ def test_a_forward_that_differs_from_itself_is_noticed(tmp_path: Path, model: Pa
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("forked_programs")
 def test_a_term_signal_ends_it_at_once(tmp_path: Path, model: Path):
     run = _run(tmp_path, model, reward_function=_function("slowly"))
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}

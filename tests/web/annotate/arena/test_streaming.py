@@ -300,7 +300,7 @@ async def test_a_page_whose_feed_breaks_off_is_told_to_connect_again(visit, monk
 
 
 @pytest.fixture
-def transformers_serve(data_folder, models, settings, unused_tcp_port, tmp_path) -> Iterator[None]:
+def transformers_serve(data_folder, models, settings, unused_tcp_port, tmp_path, forked_programs) -> Iterator[None]:
     """The real thing, with two tiny models in the folders of ours."""
     for model in models:
         tiny_model.make_elsewhere(model.path, seed=model.pk)

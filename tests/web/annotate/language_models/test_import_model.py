@@ -142,6 +142,7 @@ def test_what_is_missing_is_named(arguments, words):
 
 @pytest.mark.thorough
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_programs")
 def test_a_folder_is_imported_for_real(tmp_path):
     """By the real child, which loads torch."""
     run(str(tiny_model.make_elsewhere(tmp_path / "tiny")), "--name", "Tiny")

@@ -43,7 +43,7 @@ def empty_database(tmp_path: Path, transactional_db: None) -> str:
 
 
 @pytest.fixture
-def manage() -> Callable[..., subprocess.CompletedProcess[str]]:
+def manage(forked_programs: None) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Call manage.py in a process of its own, with an ASSAY_DATA and a database of its own."""
 
     def call(*arguments: str, data: Path, database: str = "", code: str = "") -> subprocess.CompletedProcess[str]:
