@@ -6,15 +6,23 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.support import programs
 from tests.support.migrated import copy_migrated
 from tests.support.processes import FOREIGN, ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+
+
+@pytest.fixture(autouse=True)
+def _programs_are_forked() -> Iterator[None]:
+    with programs.forked():
+        yield
 
 
 def tables(file: Path) -> dict[str, object]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 
 from tests.support import programs
+from tests.support.processes import asking_client
 
 OURS = ("training.recipes.serve",)
 STOCK = ("transformers.cli.transformers", "serve")
@@ -37,7 +38,7 @@ def model_server(
 def _await(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
     for _ in range(1200):
         try:
-            httpx.get(address).raise_for_status()
+            asking_client().get(address).raise_for_status()
             return
         except httpx.HTTPError:
             if process.poll() is not None:

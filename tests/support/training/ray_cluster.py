@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tests.support.processes import free_port, until
+from tests.support.processes import asking_client, free_port, until
 
 _OBJECTS = 80 * 2**20  # bytes of each raylet's store: the least that Ray takes is 75 MB
 _TRIES = 4
@@ -79,7 +79,7 @@ class RayCluster:
         until(lambda: len(self.alive_nodes()) == 1, 120, "the head has lost its node")
 
     def alive_nodes(self) -> list[dict]:
-        answer = httpx.get(f"{self.url}/api/v0/nodes", headers=self._headers, timeout=10)
+        answer = asking_client().get(f"{self.url}/api/v0/nodes", headers=self._headers)
         rows = answer.json()["data"]["result"]["result"]
         return [row for row in rows if row["state"] == "ALIVE"]
 
