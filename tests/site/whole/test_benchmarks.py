@@ -95,7 +95,7 @@ SMALL = {
         "| votes acknowledged and lost | 0 of ",
     ),
     "memory_estimates": ("{model} --stages 'sft, lora' sample", "| sample | no: 234 GB"),
-    "mutated_imports": ("--files 11", "Promises broken: 0"),  # two of them are sent again
+    "mutated_imports": ("--files 20", "Promises broken: 0"),
     "pages": ("--rows 2000 --repeats 1", "pages take more than 200 ms"),
     "ppo_actors": ("{model} --steps 2 --only 0", "| the learner itself |"),
     "ppo_guards": ("--only=noise-8-16", "| noise | 8 | 16 |"),
