@@ -38,7 +38,7 @@ class Actor:
         config = config_of(spec)
         model, tokenizer = loading.load_policy(spec.parent, dtype_of(config))
         self.policy = policy_of(model, spec, config, with_reference=False)
-        self.decoder = decoder_for(model)
+        self.decoder = decoder_for(model, exact_below=self.policy.trained_from)  # as the learner's
         self.device, self.pad_id = next(model.parameters()).device, tokenizer.pad_token_id
         self.version = ""
 

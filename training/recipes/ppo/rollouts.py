@@ -74,7 +74,7 @@ class PPO:
         self.hold_out(held_out_rows(len(self._rows), config.held_out_prompts, spec.seed))
         self.policy = policy_of(model, spec, config, kind=SplitPolicy if together.is_sharded else Policy)
         # Of a split model no layout is copied: its weights are whole for as long as it samples.
-        exact_below = self.policy.cut or 0  # from there on others compute, by the states that the decoder keeps
+        exact_below = self.policy.trained_from  # from there on others compute, by the states that the decoder keeps
         self.decoder = ModuleDecoder(model) if together.is_sharded else decoder_for(model, exact_below=exact_below)
         if isinstance(self.decoder, LlamaDecoder) and not self.decoder.output.rounds:
             self.policy.output = self.decoder.output  # is laid out already: 1.4 times as fast on a processor

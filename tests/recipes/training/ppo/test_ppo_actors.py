@@ -23,8 +23,15 @@ from training.recipes.common import entry
 from training.recipes.ppo import __main__ as ppo
 from training.recipes.ppo import actor_pool, rollout_source
 from training.recipes.ppo.weights_handover import read_weights, write_weights
+from training.rl import kept_states
 
 SHORT = {"reward_function": "tests.support.training.ppo_runs.share_of_vowels", "steps": 2, "sample_prompts": 0}
+
+
+@pytest.fixture
+def frozen_layers_run_again(monkeypatch):
+    """As they are beside actors: the states that a run by itself keeps while sampling differ by rounding."""
+    monkeypatch.setattr(kept_states, "MOST_BYTES", 0)
 
 
 def make_run(path: Path, model: Path, **config) -> RunDirectory:
@@ -35,6 +42,7 @@ def steps_and_rows(run: RunDirectory) -> list[tuple[int, int, int]]:
     return [(line["step"], *line["rows"]) for line in lines(run)]
 
 
+@pytest.mark.usefixtures("frozen_layers_run_again")
 def test_actors_that_wait_for_each_update_draw_what_the_learner_would_have_drawn(tmp_path, model, monkeypatch):
     own = carry_out(make_run(tmp_path / "own", model, importance_cap=2.0))
     threads = Threads(monkeypatch)
@@ -90,6 +98,7 @@ def test_a_part_is_drawn_again_where_its_actor_dies_or_names_another_version(tmp
     assert steps_and_rows(whole) == steps_and_rows(cut)
 
 
+@pytest.mark.usefixtures("frozen_layers_run_again")
 def test_an_actor_that_hangs_is_started_again(tmp_path, model, monkeypatch):
     """The clock of the pool goes on while an actor hangs, and stands while one draws."""
     hangs, may_die = threading.Event(), threading.Event()
@@ -186,7 +195,7 @@ def test_a_pause_a_step_behind_goes_on_as_if_it_had_not_been(tmp_path, model, mo
     Threads(monkeypatch)
     runaway = {**ppo_runs.RUNAWAY, "steps": 5, "learning_rate": 1e-3, "stop_kl": 1e6, "actors": 1}
     free = carry_out(make_run(tmp_path / "free", model, **runaway))
-    kl = [step["kl"] for step in metrics(free)]  # rounding of this processor decides how far each step goes
+    kl = [step["kl_robust"] for step in metrics(free)]  # rounding of this processor decides how far each step goes
     limit_at = next(step for step in (4, 3, 2) if kl[step] > 1.1 * max(kl[:step]))
     stop_kl = (max(kl[:limit_at]) + kl[limit_at]) / 2
     run = carry_out(make_run(tmp_path / "run", model, **{**runaway, "stop_kl": stop_kl}))
