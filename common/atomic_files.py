@@ -35,15 +35,31 @@ def write_text(path: Path, text: str, *, writer: str = "", is_synced: bool = Tru
         partial.write_text(text, encoding="utf-8")
 
 
-def rename_folder(temporary: Path, final: Path) -> None:
-    """Bring a folder and its files to the disk, and give it its name in place of what had it."""
-    for file in temporary.rglob("*"):
+def begin_folder(final: Path, *, keeps: bool = False) -> Path:
+    """Return a hidden folder beside `final` to fill: an empty one, or with `keeps` what an earlier attempt left there.
+    `commit_folder` gives it its name."""
+    partial = _partial(final)
+    if not keeps:
+        shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True, exist_ok=keeps)
+    return partial
+
+
+def commit_folder(final: Path) -> Path:
+    """Bring what was begun and its files to the disk, and give it its name in place of what had it."""
+    partial = _partial(final)
+    for file in partial.rglob("*"):
         if file.is_file():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
     shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
+    partial.rename(final)
     sync_folder(final.parent)
+    return final
+
+
+def _partial(final: Path) -> Path:
+    return final.with_name(f".{final.name}.partial")
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,7 +7,6 @@ Each is written before the checkpoint of its step: a run that goes on from a che
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from common import atomic_files
@@ -37,18 +36,9 @@ def named(run: RunDirectory, result: Row) -> dict[Path, Row]:
 
 def begin(run: RunDirectory, step: int) -> Path:
     """Return an empty folder beside the place of a step's model; `commit` gives it its name."""
-    folder = _partial(run, step)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
+    return atomic_files.begin_folder(model_of(run, step))
 
 
 def commit(run: RunDirectory, step: int) -> Path:
     """Give a step's model its name, in place of what an earlier attempt left."""
-    final = model_of(run, step)
-    atomic_files.rename_folder(_partial(run, step), final)
-    return final
-
-
-def _partial(run: RunDirectory, step: int) -> Path:
-    return run.path / FOLDER / f".step-{step:06d}.partial"
+    return atomic_files.commit_folder(model_of(run, step))

@@ -217,17 +217,16 @@ class RunDirectory:
 
     def begin_checkpoint(self, step: int) -> Path:
         """Return a temporary folder to fill; `commit_checkpoint` gives it its name."""
-        folder = self.checkpoints / f".step-{step:06d}.partial"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        return folder
+        return atomic_files.begin_folder(self._checkpoint(step))
 
     def commit_checkpoint(self, step: int, keep: int = 2) -> Path:
-        final = self.checkpoints / f"step-{step:06d}"
-        atomic_files.rename_folder(self.checkpoints / f".step-{step:06d}.partial", final)
+        final = atomic_files.commit_folder(self._checkpoint(step))
         for old in self.complete_checkpoints()[:-keep]:
             shutil.rmtree(old)
         return final
+
+    def _checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:06d}"
 
     def complete_checkpoints(self) -> list[Path]:
         """List complete checkpoints by their numbers: by their names, step 1000000 would come before step 999999."""
@@ -257,25 +256,18 @@ class RunDirectory:
             self._sequences[name] = rows[-1]["sequence"] if rows else 0
 
     def begin_model(self) -> Path:
-        folder = self.path / ".model.partial"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        return folder
+        return atomic_files.begin_folder(self.model)
 
     def commit_model(self) -> Path:
-        atomic_files.rename_folder(self.path / ".model.partial", self.model)
-        return self.model
+        return atomic_files.commit_folder(self.model)
 
     def begin_dataset(self) -> Path:
         """Return a temporary folder for the rows; what an earlier attempt wrote there stays, for a recipe that
         goes on."""
-        folder = self.path / ".dataset.partial"
-        folder.mkdir(exist_ok=True)
-        return folder
+        return atomic_files.begin_folder(self.dataset, keeps=True)
 
     def commit_dataset(self) -> Path:
-        atomic_files.rename_folder(self.path / ".dataset.partial", self.dataset)
-        return self.dataset
+        return atomic_files.commit_folder(self.dataset)
 
     def finish(self, result: Row) -> None:
         """Write the result, and only then remove what the run needed on its way: an attempt that is killed in between
