@@ -116,15 +116,18 @@ def plan(
     )
 
 
-def tokens_within(shape: Shape, *, longest: int, most: int, room: float) -> int:
-    """Return how many tokens are forwarded at once with gradients: what `room` bytes hold, at most `most`, one sequence
-    of `longest` at least."""
+def tokens_at_once(shape: Shape, *, longest: int, memory: float, on_cpu: bool) -> int:
+    """Return how many tokens PPO forwards at once with gradients: what their share of `memory` bytes holds, as many as
+    the device gains by at most, and one sequence of `longest` at least."""
+    most, room = CPU_TOKENS if on_cpu else GPU_TOKENS, ACTIVATIONS * memory
     return max(longest, min(most, int(room // max(shape.bytes_per_token(longest, recompute=False), 1))))
 
 
-def rows_within(shape: Shape, *, length: int, room: float) -> int:
-    """Return how many sequences of `length` tokens are sampled at once: as many as have their keys and values of all
-    `shape.layers` in `room` bytes, 16 at least, since fewer rows leave a product waiting for its weights."""
+def rows_at_once(shape: Shape, *, length: int, memory: float, on_cpu: bool) -> int:
+    """Return how many sequences of `length` tokens PPO samples at once: as many as have their keys and values of all
+    `shape.layers` in their share of `memory` bytes, 16 at least, since fewer rows leave a product waiting for its
+    weights."""
+    room = min(CACHES * memory, CPU_CACHE) if on_cpu else CACHES * memory
     row = 2 * shape.layers * shape.key_heads * shape.head_dim * shape.dtype_bytes * length
     return max(16, int(room // row))
 

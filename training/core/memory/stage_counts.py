@@ -315,13 +315,11 @@ def _ppo_at_once(decoder: Decoder, layers: int, length: int, hardware: Hardware)
     on_cpu = hardware.device == "cpu"
     shape = decoder.shape(layers, hardware.dtype_bytes, packed=on_cpu)
     whole = decoder.shape(decoder.layers, hardware.dtype_bytes, packed=on_cpu)
-    most = batch_planner.CPU_TOKENS if on_cpu else batch_planner.GPU_TOKENS
-    room = batch_planner.CACHES * hardware.available
-    if on_cpu:
-        room = min(room, batch_planner.CPU_CACHE)
     available = min(hardware.available, 2**50)  # infinite where nobody knows
-    tokens = batch_planner.tokens_within(shape, longest=length, most=most, room=batch_planner.ACTIVATIONS * available)
-    return tokens, batch_planner.rows_within(whole, length=length, room=min(room, available))
+    return (
+        batch_planner.tokens_at_once(shape, longest=length, memory=available, on_cpu=on_cpu),
+        batch_planner.rows_at_once(whole, length=length, memory=available, on_cpu=on_cpu),
+    )
 
 
 def _actors(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> float:

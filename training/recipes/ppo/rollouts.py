@@ -89,17 +89,17 @@ class PPO:
     def _tokens_at_once(self, length: int) -> int:
         """Return how many tokens are forwarded at once, of sequences of at most this length: by the machine and the
         model, so that memory does not grow with the batch."""
-        most = batch_planner.CPU_TOKENS if self.device.type == "cpu" else batch_planner.GPU_TOKENS
-        shape = self._shape(self.policy.depth - self.policy.trained_from)
-        room = batch_planner.ACTIVATIONS * memory.total_memory()
-        return batch_planner.tokens_within(shape, longest=length, most=most, room=room)
+        return batch_planner.tokens_at_once(
+            self._shape(self.policy.depth - self.policy.trained_from), longest=length,
+            memory=memory.total_memory(), on_cpu=self.device.type == "cpu",
+        )  # fmt: skip
 
     def _rows_at_once(self, length: int) -> int:
         """Return how many rows are sampled at once, of sequences of at most this length."""
-        room = batch_planner.CACHES * memory.total_memory()
-        if self.device.type == "cpu":
-            room = min(room, batch_planner.CPU_CACHE)
-        return batch_planner.rows_within(self._shape(self.policy.depth), length=length, room=room)
+        return batch_planner.rows_at_once(
+            self._shape(self.policy.depth), length=length,
+            memory=memory.total_memory(), on_cpu=self.device.type == "cpu",
+        )  # fmt: skip
 
     def _shape(self, layers: int) -> batch_planner.Shape:
         model = self.policy.model

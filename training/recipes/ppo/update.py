@@ -228,9 +228,7 @@ def _clip(ppo: PPO, optimiser: torch.optim.Optimizer, loss: float, step: int) ->
 def _parts(ppo: PPO, batch: Batch, own: OwnPart, number: int) -> list[Callable[[], Part]]:
     """Return what computes this process's parts of a minibatch's loss."""
     rollout = batch.episodes.rollout[own.rows]
-    # Old logprobs with their graph are those of the whole batch, in one part.
-    starts_fresh = number == 0 and batch.measured.fresh is not None
-    everything = [(torch.arange(len(own.rows), device=ppo.device), True)]
+    starts_fresh = number == 0 and batch.measured.fresh is not None  # then there is one part, the whole batch
     tokens = float(rollout.mask.sum())
     parts: list[Callable[[], Part]] = [
         partial(
@@ -242,7 +240,7 @@ def _parts(ppo: PPO, batch: Batch, own: OwnPart, number: int) -> list[Callable[[
             share=own.share * float(rollout.mask[chosen].sum()) / tokens if counts else 0.0,
             starts_fresh=starts_fresh,
         )
-        for chosen, counts in (everything if starts_fresh else ppo.groups(rollout))
+        for chosen, counts in ppo.groups(rollout)
     ]
     other = _other_text(ppo, batch, own.all_rows, number)
     return parts if other is None else [*parts, *(partial(_ptx_part, ppo, one) for one in ptx_losses(ppo, other))]
