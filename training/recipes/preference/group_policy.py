@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from peft import get_peft_model
 
 from training.configs.group import GroupConfig
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
@@ -108,11 +108,6 @@ def carry_out(
     started = time.monotonic()
     is_shared = config.processes > 1  # also where one process goes on with what several have begun
     adapters = trl_runs.adapters_for(model, config.adapters, config.lora_rank)
-
-    def load_whole() -> Any:
-        whole = trl_runs.load(spec, config.adapters, to_split=True)[0]
-        return whole if adapters is None else get_peft_model(whole, adapters)
-
     kept = KeptSteps(run, together, spec.parent, tokenizer, config.kept_checkpoints, config.steps)
     follower = trl_runs.Follower(
         run,
@@ -124,7 +119,7 @@ def carry_out(
         config.max_prompt_tokens,
         "Training",
         kept,
-        load_whole,
+        partial(trl_runs.load_beginning, spec, config.adapters, adapters),
         scores.figures,
         together=together,
         score=scores.of_samples if config.rewards else None,

@@ -9,13 +9,13 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, Features, List, Value
 from datasets.arrow_writer import ArrowWriter
-from peft import get_peft_model
 
 from common import atomic_files
 from training.configs.preference import PreferenceConfig
@@ -65,11 +65,6 @@ def carry_out(
     reference = trl_runs.load(spec, "full", to_split=to_split)[0] if is_full else None  # to the bit the same function
     is_shared = config.processes > 1  # also where one process goes on with what several have begun
     adapters = trl_runs.adapters_for(model, config.adapters, config.lora_rank)
-
-    def load_whole() -> Any:
-        whole = trl_runs.load(spec, config.adapters, to_split=True)[0]
-        return whole if adapters is None else get_peft_model(whole, adapters)
-
     kept = KeptSteps(run, together, spec.parent, tokenizer, config.kept_checkpoints, args.max_steps)
     follower = trl_runs.Follower(
         run,
@@ -81,7 +76,7 @@ def carry_out(
         config.max_prompt_tokens,
         phase,
         kept,
-        load_whole,
+        partial(trl_runs.load_beginning, spec, config.adapters, adapters),
         together=together,
     )
     trainer = (shared(trainer_class) if is_shared else trainer_class)(

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import transformers
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from transformers import TrainerCallback
 
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, step_of
@@ -67,6 +67,12 @@ def adapters_for(model: Any, adapters: str, rank: int) -> LoraConfig | None:
     if adapters == "full":
         return None
     return lora_config(model, adapted_layers(model, adapters), rank, "CAUSAL_LM")
+
+
+def load_beginning(spec: RunSpec, adapters: str, described: LoraConfig | None) -> Any:
+    """Return what learns in shares as it began, in one piece; `described` are its adapters."""
+    whole = load(spec, adapters, to_split=True)[0]
+    return whole if described is None else get_peft_model(whole, described)
 
 
 def arguments(run: RunDirectory, spec: RunSpec, config: Any) -> Row:
