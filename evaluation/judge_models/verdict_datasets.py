@@ -35,7 +35,7 @@ def order_verdicts_freeze(*, rubric: Rubric, name: str, by: User) -> Dataset | D
     last = _last(rubric)
     n = _count_pairs(rubric, _verdicts(rubric, last))
     if not SMALL < n <= MOST:
-        return freeze_verdicts(rubric=rubric, name=name, by=by)
+        return freeze_verdicts(rubric=rubric, name=name, by=by, last=last)
     project = rubric.judge.project
     return queue_freeze(
         project=project, created_by=by, name=checked_name(project, name, by), kind=Dataset.Kind.PREFERENCES,
