@@ -23,15 +23,8 @@ from training.recipes.common import entry
 from training.recipes.ppo import __main__ as ppo
 from training.recipes.ppo import actor_pool, rollout_source
 from training.recipes.ppo.weights_handover import read_weights, write_weights
-from training.rl import kept_states
 
 SHORT = {"reward_function": "tests.support.training.ppo_runs.share_of_vowels", "steps": 2, "sample_prompts": 0}
-
-
-@pytest.fixture
-def frozen_layers_run_again(monkeypatch):
-    """As they are beside actors: the states that a run by itself keeps while sampling differ by rounding."""
-    monkeypatch.setattr(kept_states, "MOST_BYTES", 0)
 
 
 def make_run(path: Path, model: Path, **config) -> RunDirectory:

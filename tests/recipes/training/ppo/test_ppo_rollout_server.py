@@ -21,15 +21,8 @@ from training.core.run_directory import RunDirectory
 from training.recipes.common import entry
 from training.recipes.ppo import __main__ as ppo
 from training.recipes.ppo import server_pool
-from training.rl import kept_states
 
 SHORT = {"reward_function": "tests.support.training.ppo_runs.share_of_vowels", "steps": 1, "sample_prompts": 0}
-
-
-@pytest.fixture
-def frozen_layers_run_again(monkeypatch):
-    """As they are beside actors: the states that a run by itself keeps while sampling differ by rounding."""
-    monkeypatch.setattr(kept_states, "MOST_BYTES", 0)
 
 
 def make_run(path: Path, model: Path, **config) -> RunDirectory:
