@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from common.proxy_variables import PROXIES
 from evaluation.judge_models import verdict_items, verdict_recording
 from evaluation.measures import catalogue as measures
@@ -10,6 +12,7 @@ from evaluation.measures import over_optimisation_panel, recording
 from evaluation.measures.present import run_figures as evaluate_page
 from evaluation.measures.present import surprise_charts
 from evaluation.registry import export_files, step_ratings
+from training.configs import CONFIGS
 from training.configs.evaluate import KEY_VARIABLE, URL_VARIABLE
 from training.core.kinds import HUB_VARIABLES, KINDS, Kind
 from training.core.run_directory import Row
@@ -35,8 +38,9 @@ def register() -> None:
     RUN_SECTIONS.register(RunSection("surprise", surprise_charts.context))
     RUN_SECTIONS.register(RunSection("export", export_files.context))
     RUN_SECTIONS.register(RunSection("ppo", over_optimisation_panel.context, "review"))
-    for kind in ("sft", "ppo", "dpo", "kto", "grpo", "rloo", "domain"):
-        RUN_SECTIONS.register(RunSection(kind, step_ratings.context))
+    for kind, config in CONFIGS.items():
+        if any(option.name == "kept_checkpoints" for option in dataclasses.fields(config)):
+            RUN_SECTIONS.register(RunSection(kind, step_ratings.context))
     KINDS.register(
         Kind(
             "evaluate",

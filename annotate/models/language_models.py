@@ -43,6 +43,14 @@ class LanguageModelQuerySet(models.QuerySet["LanguageModel"]):
     def reward_models(self) -> LanguageModelQuerySet:
         return self.filter(kind=LanguageModel.Kind.REWARD)
 
+    def made_in(self, project: Project) -> LanguageModelQuerySet:
+        """Return those that runs of this project made, at their end or on their way."""
+        return self.filter(models.Q(made_by__project=project) | models.Q(kept_checkpoint__run__project=project))
+
+    def imported(self) -> LanguageModelQuerySet:
+        """Return those that no run made."""
+        return self.filter(made_by=None, kept_checkpoint=None)
+
 
 def _of(projects: Iterable[Project]) -> models.Q:
     related = models.Q()

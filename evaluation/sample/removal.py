@@ -30,8 +30,7 @@ def remove(project: Project) -> int:
     rows = rows_of(project)
     runs = list(rows[Run].values_list("pk", flat=True))
     folders = set(rows[Dataset].values_list("content_hash", flat=True))
-    made = Q(made_by__project=project) | Q(kept_checkpoint__run__project=project)
-    models = list(LanguageModel.objects.filter(made).values_list("pk", flat=True))
+    models = list(LanguageModel.objects.made_in(project).values_list("pk", flat=True))
     people = User.objects.filter(memberships__project=project, is_simulated=True, username__startswith=PREFIX)
     users = list(people.values_list("pk", flat=True)) + ([project.created_by_id] if project.created_by_id else [])
     keys = [(table, list(queryset.values_list("pk", flat=True))) for table, queryset in rows.items()]

@@ -53,7 +53,7 @@ def complete_adapters(project: Project) -> int:
     """Copy the base's tokenizer into adapters that have none yet, once the base's weights are there; return how many
     models can answer now that could not before."""
     completed = 0
-    for model in LanguageModel.objects.filter(made_by__project=project).select_related("parent"):
+    for model in LanguageModel.objects.made_in(project).select_related("parent"):
         if model.path is None or not is_adapter(model.path) or (model.path / TOKENIZER).exists():
             continue
         base = _base_folder(model.path)

@@ -102,7 +102,7 @@ def size_of_project(project: Project) -> int:
 
 
 def _imported(project: Project) -> list[ModelUse]:
-    models = LanguageModel.objects.of_projects([project]).filter(made_by=None, kept_checkpoint=None).exclude(folder="")
+    models = LanguageModel.objects.of_projects([project]).imported().exclude(folder="")
     return [ModelUse(model, size_of(model.path)) for model in models if model.path]
 
 

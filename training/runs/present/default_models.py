@@ -53,7 +53,7 @@ def _of_project(models: LanguageModelQuerySet, project: Project) -> LanguageMode
 
 
 def _imported(models: LanguageModelQuerySet) -> LanguageModelQuerySet:
-    return models.filter(made_by=None, kept_checkpoint=None, project=None).order_by("-pk")
+    return models.imported().filter(project=None).order_by("-pk")
 
 
 def _line(model: LanguageModel) -> list[int]:
