@@ -7,7 +7,6 @@ an error can name the field and say what would be right. Knows neither Django no
 from __future__ import annotations
 
 import dataclasses
-import typing
 from typing import Any
 
 from training.configs.best_of import BestOfConfig, RejectionConfig
@@ -19,7 +18,7 @@ from training.configs.forms.starting_points import values_by_name
 from training.configs.group import GRPOConfig, RLOOConfig
 from training.configs.imported import ImportConfig
 from training.configs.old_names import current_names
-from training.configs.options import ConfigError, check, option
+from training.configs.options import ConfigError, check, option, types_of
 from training.configs.ppo import PPOConfig
 from training.configs.preference import DPOConfig, KTOConfig
 from training.configs.pretrain import DomainConfig, PretrainConfig, TokenizerConfig
@@ -93,14 +92,13 @@ def parse(kind: str, values: dict[str, Any]) -> Any:
     cls = CONFIGS[kind]
     values = _with_preset(cls, current_names(kind, values))
     fields = {f.name: f for f in dataclasses.fields(cls)}
-    hints = typing.get_type_hints(cls)
     errors, checked = {}, {}
     for name, value in values.items():
         if name not in fields:
             errors[name] = _not_an_option(name, kind, list(fields))
             continue
         try:
-            checked[name] = check(value, hints[name], fields[name].metadata)
+            checked[name] = check(value, types_of(cls)[name], fields[name].metadata)
         except ConfigError as error:
             errors |= {f"{name}{part}": text for part, text in error.errors.items()}
         except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import types
 import typing
@@ -19,6 +20,12 @@ class ConfigError(ValueError):
     def __init__(self, errors: dict[str, str]) -> None:
         super().__init__("; ".join(f"{name}: {text}" for name, text in errors.items()))
         self.errors = errors
+
+
+@functools.cache
+def types_of(config: type) -> dict[str, Any]:
+    """Return the type of each option of a config's dataclass; kept, since Python compiles the annotations each time."""
+    return typing.get_type_hints(config)
 
 
 def option(

@@ -24,6 +24,7 @@ from common.whole_numbers import row_id
 from training import configs
 from training.configs.forms import labels, layouts
 from training.configs.forms.starting_points import StartingPoint, starting_points
+from training.configs.options import types_of
 from training.core.kinds import KINDS, Kind
 from training.models import Run
 from training.runs.ordering import actions
@@ -104,7 +105,7 @@ class RunForm(forms.Form):
             self.fields["reward_model"] = _choice(self._rewards(), help_text, fits)
         self.fields["seed"] = forms.IntegerField(initial=0, help_text="the same seed gives the same run")
         for field in dataclasses.fields(self.config_class):
-            self.fields[_PREFIX + field.name] = _field(field, typing.get_type_hints(self.config_class)[field.name])
+            self.fields[_PREFIX + field.name] = _field(field, types_of(self.config_class)[field.name])
         if (function := f"{_PREFIX}reward_function") in self.fields:
             self._offer_functions(function)
         for name, shown in self.fields.items():
