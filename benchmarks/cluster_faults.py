@@ -80,7 +80,7 @@ class Faults:
 
     def _do(self, names: list[str], run: int, attempt: int, worker: str, kind: str) -> bool:
         """Strike, and start anew what was killed; return whether there was what to strike."""
-        recipes = [process for number, process in recipes_at_work() if number == run]
+        recipes = [process for number, process in recipes_at_work(self.site.data) if number == run]
         if "recipe" in names and not recipes:
             return False
         for name in names:

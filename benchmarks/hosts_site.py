@@ -166,14 +166,14 @@ def end_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
-def recipes_at_work() -> Iterator[tuple[int, psutil.Process]]:
-    """Yield each process of a recipe with its run, but for those that have written their result: a kill would cost
-    nothing."""
+def recipes_at_work(data: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """Yield each process of a recipe of the site in that folder with its run, but for those that have written their
+    result: a kill would cost nothing. Another site on this machine may have runs of the same numbers."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError, KeyError):
             folder = _run_of(process)
             number = folder.name.partition("-")[0]
-            if number.isdecimal() and not (folder / "result.json").exists():
+            if number.isdecimal() and folder.is_relative_to(data) and not (folder / "result.json").exists():
                 yield int(number), process
 
 

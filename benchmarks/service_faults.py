@@ -101,7 +101,7 @@ class Strikes:
     def _kill(self, part: str) -> bool:
         """Kill it, and start it anew; return whether it was there."""
         if part == "recipe":
-            recipes = [process for _, process in recipes_at_work()]
+            recipes = [process for _, process in recipes_at_work(self.site.data)]
             for process in recipes:
                 process.kill()
             return bool(recipes)
