@@ -34,6 +34,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 
 _DATABASE_FIXTURES = {"db", "transactional_db", "live_server", "client", "admin_client"}
+_ON_POSTGRES = ("tests/site/training/runs/", "tests/recipes/evaluation/", "tests/web/")  # by script/test all
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -93,10 +94,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         uses_database = _DATABASE_FIXTURES & set(getattr(item, "fixturenames", ()))
         if uses_database or item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.database)
+            require_a_run_of_all(item)
     if (subject := config.getoption("quick")) is not None:
         chosen = [item for item in items if is_for_the_minute(item, subject)]
         config.hook.pytest_deselected(items=[item for item in items if not is_for_the_minute(item, subject)])
         items[:] = chosen
+
+
+def require_a_run_of_all(item: pytest.Item) -> None:
+    """Raise pytest.UsageError for a test that SQLite leaves to Postgres, in a folder that Postgres leaves out."""
+    is_left = item.get_closest_marker("thorough") and not item.get_closest_marker("slow")
+    if is_left and not item.nodeid.startswith(_ON_POSTGRES):
+        raise pytest.UsageError(f"{item.nodeid} runs nowhere: mark it slow, or have script/test all take its folder.")
 
 
 def pytest_collection_finish() -> None:
