@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 
 def speak_late() -> None:
@@ -23,4 +24,7 @@ if __name__ == "__main__":
         os.kill(os.getpid(), signal.SIGTERM)
     if ending == "thread":
         threading.Thread(target=speak_late).start()
+    if ending == "pool":
+        sys.left_open = ThreadPoolExecutor(1)  # type: ignore[attr-defined]  # as libraries keep theirs
+        sys.left_open.submit(speak_late)  # type: ignore[attr-defined]
     atexit.register(print, "at the exit")

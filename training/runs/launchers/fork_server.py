@@ -48,8 +48,8 @@ _LIBRARIES = (
     *("trl.trainer.dpo_trainer", "trl.trainer.grpo_trainer", "trl.trainer.rloo_trainer"),
     *("trl.experimental.kto", "transformers.trainer"),
 )
-# Read when they are used and not when a library loads.
-_READ_LATER = frozenset({"HF_TOKEN", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "TORCHINDUCTOR_CACHE_DIR", "PATH"})
+# Read when they are used and not when a library loads, as HF_HUB_DISABLE_IMPLICIT_TOKEN is.
+_READ_LATER = frozenset({"HF_TOKEN", "TORCHINDUCTOR_CACHE_DIR", "PATH"})
 _READ_LATER_BEGINNINGS = ("ASSAY_", "AWS_")
 
 
@@ -254,9 +254,7 @@ def run_to_its_end(module: str) -> NoReturn:
     except BaseException:
         traceback.print_exc()
         code = 1
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()  # type: ignore[attr-defined]  # tells pools that it is the end, and waits for all threads
     atexit._run_exitfuncs()
     if isinstance(code, str):
         print(code, file=sys.stderr)

@@ -32,7 +32,7 @@ def ask(folder: Path, module: str, server: Path | None = None, **differences: st
         return asked(module, str(folder), log=log, server=server, **differences)
 
 
-@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "HF_HOME", "PYTHONPATH", "HOME"])
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "HF_HOME", "PYTHONPATH", "HOME", "HF_HUB_DISABLE_IMPLICIT_TOKEN"])
 def test_it_refuses_what_libraries_would_have_read_as_they_loaded(tmp_path, name):
     assert ask(tmp_path, SEEN, **{name: "another"}) is None
 
@@ -168,6 +168,7 @@ def test_a_fork_trains_the_same_weights(tmp_path):
         ("error", 1, "ValueError: on purpose\n"),
         ("nothing", 0, "at the exit\n"),
         ("thread", 0, "of the thread\nat the exit\n"),
+        ("pool", 0, "of the thread\nat the exit\n"),
         ("signal", -signal.SIGTERM, ""),
     ],
 )
