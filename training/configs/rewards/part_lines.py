@@ -155,19 +155,28 @@ def _rows(text: str) -> Iterator[dict[str, Any]]:
 
 def _lines(text: str) -> Iterator[list[str]]:
     """Yield the words of each line; one with an open quotation mark goes on in the next."""
-    waiting = ""
+    waiting: list[str] = []
+    mark = ""
     for line in text.splitlines():
         if not waiting and (not line.strip() or line.lstrip().startswith("#")):
             continue
-        waiting = f"{waiting}\n{line}" if waiting else line
-        try:
-            words = _words(waiting)
-        except ValueError:  # an open quotation mark
-            continue
-        yield words
-        waiting = ""
+        waiting.append(line)
+        mark = _open_mark(line, mark)
+        if not mark:
+            yield _words("\n".join(waiting))
+            waiting = []
     if waiting:
-        raise ValueError(f"has a quotation mark without its end: {waiting[:60]!r}; close it.")
+        raise ValueError(f"has a quotation mark without its end: {waiting[0][:60]!r}; close it.")
+
+
+def _open_mark(line: str, mark: str) -> str:
+    """Return the quotation mark that is open at the end of a line, "" for none; `mark` was open before it."""
+    for character in line:
+        if not mark and character in "'\"":
+            mark = character
+        elif character == mark:
+            mark = ""
+    return mark
 
 
 def _words(line: str) -> list[str]:

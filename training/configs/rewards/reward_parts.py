@@ -17,6 +17,7 @@ from training.configs.options import option
 
 _FAR = 1e9
 _LARGEST_PATTERN = 100_000  # characters, each count in braces laid out
+_TOO_LARGE = "has counts in braces that make it too large; use smaller counts, or + and *."
 _COUNTED = re.compile(r"\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}")
 
 
@@ -106,7 +107,12 @@ class JsonSchemaPart(RewardPart):
         try:
             schema = json.loads(self.schema)
             jsonschema.Draft202012Validator.check_schema(schema)
-            problems = ((pattern, pattern_problem(pattern)) for pattern in _patterns_in(schema))
+            patterns = list(_patterns_in(schema))
+            if sum(map(_size_of, patterns)) > _LARGEST_PATTERN:
+                return errors | {
+                    "schema": "has patterns that are too large together; use fewer, and smaller counts in braces."
+                }
+            problems = ((pattern, pattern_problem(pattern)) for pattern in patterns)
             bad = next(((pattern, text) for pattern, text in problems if text), None)
         except RecursionError:
             errors["schema"] = "is nested too deeply; use fewer levels."
@@ -127,18 +133,23 @@ def pattern_problem(pattern: str) -> str:
     """
     import regex  # the processes that never read a pattern need not load it
 
-    size = max(len(pattern), 1)
-    for low, high in _COUNTED.findall(pattern):
-        size *= max(int(low[-9:] or 0), int(high[-9:] or 0), 1)
-        if size > _LARGEST_PATTERN:
-            return "has counts in braces that make it too large; use smaller counts, or + and *."
-    if size > _LARGEST_PATTERN:
-        return "is too long; shorten it."
+    if _size_of(pattern) > _LARGEST_PATTERN:
+        return _TOO_LARGE if len(pattern) <= _LARGEST_PATTERN else "is too long; shorten it."
     try:
         regex.compile(pattern)
     except (regex.error, RecursionError) as error:
         return f"is no regular expression: {error}; correct it."
     return ""
+
+
+def _size_of(pattern: str) -> int:
+    """Return its size with each count in braces laid out; where that is too large, some number that is."""
+    size = max(len(pattern), 1)
+    for counts in _COUNTED.findall(pattern):
+        size *= max(1, *(int(digits or 0) if len(digits) < 10 else 10**9 for digits in counts))
+        if size > _LARGEST_PATTERN:
+            break
+    return size
 
 
 def _patterns_in(schema: Any) -> Iterator[str]:

@@ -28,10 +28,12 @@ from training.configs.rewards.reward_parts import (
     RewardPart,
 )
 from training.core.run_directory import RecipeFailure
+from training.corpora.reading.unpacking_bounds import TooSlow, within
 
 Messages = list[dict[str, str]]
 Verify = Callable[[Messages, str, str], float]
 LONGEST_MATCH = 0.1  # seconds that a pattern may take for one answer
+LONGEST_CHECK = 1.0  # and a whole schema, whose references may take it round and round
 _AROUND = " \t\n\r.,;:!?\"'`*_()[]{}<>«»„“”‚‘’¿¡…"
 _NUMBER = re.compile(
     r"(?<![\w./])[-+−–]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|(?<=\d))(?:[eE][-+]?\d+)?(?:/\d+(?![\d/]))?"
@@ -89,11 +91,12 @@ def fits_schema(part: JsonSchemaPart) -> Verify:
     validator = _SCHEMAS(json.loads(part.schema), registry=referencing.Registry())
 
     def verify(prompt: Messages, text: str, answer: str) -> float:
-        blocks = _FENCE.findall(text)
         try:
-            value = json.loads(blocks[-1] if blocks else text)
-            return float(validator.is_valid(value))
-        except (ValueError, ArithmeticError, RecursionError, TimeoutError):
+            with within(LONGEST_CHECK):
+                blocks = _FENCE.findall(text)
+                value = json.loads(blocks[-1] if blocks else text)
+                return float(validator.is_valid(value))
+        except (ValueError, ArithmeticError, RecursionError, TimeoutError, TooSlow):
             return 0.0
         except referencing.exceptions.Unresolvable as error:
             raise RecipeFailure(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from training import configs
@@ -68,6 +70,8 @@ def test_objects_say_the_same_as_lines():
         ("json_schema schema='{'", "rewards[0].schema"),
         ("regex pattern='(a{9999}){9999}'", "rewards[0].pattern"),
         ("regex pattern='(?x)(a{ 999 }){ 999,}'", "rewards[0].pattern"),
+        ("regex pattern='a{1000000000}'", "rewards[0].pattern"),
+        ([{"kind": "json_schema", "schema": {"anyOf": [{"pattern": "(a{90}){90}"}] * 2}}], "rewards[0].schema"),
         ("""json_schema schema='{"items": {"pattern": "((a{999}){999}){999}"}}'""", "rewards[0].schema"),
         ("""json_schema schema='{"patternProperties": {"(a{9999}){9999}": {}}}'""", "rewards[0].schema"),
         ([{"kind": "json_schema", "schema": '{"default": ' + "[" * 4000 + "]" * 4000 + "}"}], "rewards[0].schema"),
@@ -85,6 +89,13 @@ def test_what_is_wrong_is_named_with_its_part(rewards, field):
         configs.parse("ppo", {"rewards": rewards})
     assert list(refused.value.errors) == [field]
     assert refused.value.errors[field]
+
+
+def test_a_value_of_many_lines_is_read_in_one_go():
+    started = time.process_time()
+    with pytest.raises(configs.ConfigError):
+        configs.parse("ppo", {"rewards": "regex pattern='" + '"\n' * 20_000})
+    assert time.process_time() - started < 5, "each line from the beginning on took minutes"
 
 
 def test_all_wrong_parts_are_named_at_once():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
-from training.configs.rewards import part_lines
+from training.configs.rewards import part_lines, reward_parts
 from training.core.run_directory import RecipeFailure
 from training.recipes.rewards.verifiers import last_number, verifier_of
 
@@ -94,6 +95,27 @@ def test_a_pattern_that_would_run_for_ever_is_cut_off(line):
     started = time.perf_counter()
     assert verdict(line, f'"{text}"' if "json" in line else text) == 0
     assert time.perf_counter() - started < 5
+
+
+FORKS = {f"a{n}": {"anyOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)} | {"a40": {"type": "string"}}
+ENDLESS = {"pattern": "^(a|aa)+$"}
+NAMES = {"additionalProperties": False, "patternProperties": {ENDLESS["pattern"]: {}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"$defs": FORKS, "$ref": "#/$defs/a0"}, 1),
+        ({"allOf": [{"$schema": "http://json-schema.org/draft-07/schema#", **ENDLESS}]}, "a" * 60 + "!"),
+        (NAMES, {"a" * 60 + "!": 1}),
+    ],
+    ids=["references", "draft", "names"],
+)
+def test_a_schema_that_would_be_checked_for_ever_is_cut_off(schema, value):
+    part = reward_parts.JsonSchemaPart(schema=json.dumps(schema))
+    started = time.perf_counter()
+    assert not part.problems() and verifier_of(part)([], json.dumps(value), "") == 0
+    assert time.perf_counter() - started < 10
 
 
 def test_no_schema_is_fetched():
