@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from annotate.core.errors import Refused
+from annotate.core.periodic_tasks import each_alone
 from annotate.core.permissions import require
 from annotate.data.datasets.actions import freeze
 from annotate.data.datasets.freezing import freeze_once
@@ -25,6 +27,7 @@ from training.core import reward_trust
 from training.models import Run
 from training.runs.ordering.actions import queue_run
 
+log = logging.getLogger("assay.first_model")
 REMEDY = (
     "Annotate more answers, on more prompts, and train again; or use it anyway: the Training step has a button "
     "for that."
@@ -67,7 +70,7 @@ def train(
     child = name.strip() or free_name(f"{base.name[:100]}-{kind}")
     frozen = _annotations(project, child, by, kind, waits=waits)
     if isinstance(frozen, DatasetFreeze):
-        save_path(project, freeze=frozen, once_frozen={"kind": kind, "child": child, "key": once}, problem="")
+        save_path(project, freeze=frozen, once_frozen={"kind": kind, "child": child, "key": once})
         return None
     return _order(path, base, kind, child, frozen, by, once)
 
@@ -75,13 +78,15 @@ def train(
 def go_on_after_freezing() -> bool:
     """Do the periodic task: order the runs that wait for annotations that are frozen now. A second look, or one after a
     kill, orders nothing twice: the run is found by its key."""
-    waiting = FirstModel.objects.filter(freeze__isnull=False, once_frozen__isnull=False).values_list(
-        "project", flat=True
-    )
-    for path in map(facts.path_of, Project.objects.filter(pk__in=list(waiting))):
-        if path.freeze is not None and path.once_frozen is not None and not path.freeze.is_under_way:
-            _order_frozen(path, path.freeze, path.once_frozen)
+    waiting = FirstModel.objects.filter(freeze__isnull=False, once_frozen__isnull=False).values("project")
+    each_alone(Project.objects.filter(pk__in=waiting), _go_on, log, "Training of %s could not begin; trying again.")
     return False
+
+
+def _go_on(project: Project) -> None:
+    path = facts.path_of(project)
+    if path.freeze is not None and path.once_frozen is not None and not path.freeze.is_under_way:
+        _order_frozen(path, path.freeze, path.once_frozen)
 
 
 def _order_frozen(path: FirstModel, freeze: DatasetFreeze, wish: dict[str, str]) -> None:
@@ -91,8 +96,9 @@ def _order_frozen(path: FirstModel, freeze: DatasetFreeze, wish: dict[str, str])
     try:
         base = require_base(path)
         _order(path, base, wish["kind"], wish["child"], freeze.dataset, freeze.created_by, wish["key"])
-    except Refused as refused:
-        save_path(path.project, once_frozen=None, problem=" ".join(refused.errors.values()))
+    except Refused as refused:  # kept with the order: a `problem` of the path is one of its reward model
+        DatasetFreeze.objects.filter(pk=freeze.pk).update(problem=" ".join(refused.errors.values()))
+        save_path(path.project, once_frozen=None)
 
 
 def _order(path: FirstModel, base: LanguageModel, kind: str, child: str, dataset: Dataset, by: User, once: str) -> Run:

@@ -106,7 +106,8 @@ def freeze_judgements(series: RoundSeries, one: Round) -> bool:
         less: dict[str, Any] = {}
         if series.plan["older"] == WEIGHTED:
             less = {"older": before, "older_weight": series.plan["older_weight"]}
-        ids = own.comparisons.order_by().values_list("pk", flat=True)
+        # What was withdrawn since stays in `own`, and would be refused in another dataset.
+        ids = Comparison.objects.teaching().filter(datasets=own).order_by().values_list("pk", flat=True)
         dataset = _once(series, one.number, UP_TO, comparisons=sorted({*before, *ids}), **less)
     if dataset is None:
         return False

@@ -109,9 +109,7 @@ class JsonSchemaPart(RewardPart):
             jsonschema.Draft202012Validator.check_schema(schema)
             patterns = list(_patterns_in(schema))
             if sum(map(_size_of, patterns)) > _LARGEST_PATTERN:
-                return errors | {
-                    "schema": "has patterns that are too large together; use fewer, and smaller counts in braces."
-                }
+                return errors | {"schema": "has patterns that are too large together; use fewer or shorter ones."}
             problems = ((pattern, pattern_problem(pattern)) for pattern in patterns)
             bad = next(((pattern, text) for pattern, text in problems if text), None)
         except RecursionError:

@@ -9,6 +9,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate.core.errors import Refused
 from annotate.data.datasets import freezing
 from annotate.models import Dataset, DatasetFreeze, LanguageModel, Project
 from evaluation.first_model import training_order
@@ -23,6 +24,7 @@ from tests.support.factories import (
 )
 from tests.support.training.runs import make_weights
 from training.models import Run
+from training.storage import quotas
 
 pytestmark = pytest.mark.django_db
 AT_CHANCE = {"beats_chance": False, "slope": {"value": 0.1, "lower": -0.1, "upper": 0.3, "n": 20}}
@@ -115,6 +117,31 @@ def test_many_annotations_are_frozen_in_the_background_and_training_follows_once
     path = FirstModel.objects.get()
     assert (path.training_run, path.freeze, path.once_frozen) == (Run.objects.get(), None, None)
     assert path.training_run.dataset.counts["comparisons"] == ENOUGH and path.training_run.name == "child"
+
+
+def test_a_run_that_is_refused_after_the_freezing_says_nothing_of_a_reward_model(client, project, monkeypatch):
+    monkeypatch.setattr(freezing, "SMALL", 20)
+    sign_in(client, project, "researcher")
+    client.post(page(project), {"kind": "ppo", "model": voted(project).pk})
+    broken = FirstModel(
+        project=make_project(), model=make_weights(), freeze=DatasetFreeze.objects.get(), once_frozen={}
+    )
+    broken.save()  # its error holds up no other
+    with monkeypatch.context() as used_up:
+        used_up.setattr(quotas, "check", refuse)
+        assert freezing.freezer().do_now()
+        training_order.go_on_after_freezing()
+    shown = client.get(page(project))
+    assert "Training did not begin.</strong> All hours are used up." in shown.content.decode()
+    assert "not better than chance" not in shown.content.decode() and shown.context["choice"].proposed.kind == "ppo"
+    client.post(page(project), {"kind": "dpo"})
+    assert freezing.freezer().do_now()
+    training_order.go_on_after_freezing()
+    assert Run.objects.get().kind == "dpo" and "PPO did not start" not in client.get(page(project)).content.decode()
+
+
+def refuse(project: Project) -> None:
+    raise Refused(409, gpu_hours="All hours are used up.")
 
 
 def test_an_order_that_is_refused_chooses_no_model(client, project):

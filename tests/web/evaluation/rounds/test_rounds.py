@@ -401,3 +401,18 @@ def test_large_annotations_are_frozen_in_the_background_and_a_failed_order_is_ma
     one = current(series)
     assert one.judgements.comparisons.count() == 24 and project.runs.filter(kind="dpo").count() == 1
     assert project.datasets.filter(kind="preferences").count() == len({one.judgements_id, one.dataset_id})
+
+
+def test_what_is_withdrawn_between_the_two_freezes_of_a_round_is_left_out(project, order, monkeypatch):
+    series = actions.order(**order)
+    play(series)
+    monkeypatch.setattr(freezing, "SMALL", 20)
+    end_all(project)
+    annotate(current(series), 24)
+    assert freezing.freezer().do_now()
+    own = project.datasets.get(name__contains="of round 2")
+    Comparison.objects.filter(pk=own.comparisons.earliest("pk").pk).update(status="withdrawn")
+    round_progress.periodic_task()
+    assert freezing.freezer().do_now()
+    round_progress.periodic_task()
+    assert current(series).judgements == own and current(series).dataset.comparisons.count() == 24 + 23
