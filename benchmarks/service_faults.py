@@ -162,9 +162,9 @@ def start_loop(site: ServiceSite, stages: int) -> subprocess.Popen[bytes] | None
     return subprocess.Popen(line, cwd=ROOT, env=site.environment(WEBS[0]), start_new_session=True)
 
 
-def promises(site: ServiceSite, votes: Votes, strikes: Strikes, loop_status: int | str | None) -> list[Promise]:
+def stored_promises(site: ServiceSite, votes: Votes) -> list[Promise]:
+    """Look up what was acknowledged."""
     stored = json.loads(site.ask(_COUNT).splitlines()[-1])
-    of_loop = [] if loop_status is None else _of_loop(site, loop_status)
     return [
         _stored("judgements", votes.judged, stored["judged"]),
         _stored("votes of visitors", votes.battles, stored["battles"]),
@@ -175,6 +175,13 @@ def promises(site: ServiceSite, votes: Votes, strikes: Strikes, loop_status: int
         ),
         Promise("people were served meanwhile", f"{len(votes.judged):,} judgements", bool(votes.judged)),
         Promise("every vote had its answer in the end", f"{votes.unsent} had none", not votes.unsent),
+    ]
+
+
+def promises(site: ServiceSite, votes: Votes, strikes: Strikes, loop_status: int | str | None) -> list[Promise]:
+    of_loop = [] if loop_status is None else _of_loop(site, loop_status)
+    return [
+        *stored_promises(site, votes),
         *of_loop,
         Promise(
             "every part was killed",
