@@ -6,7 +6,8 @@
 
 Web and database alone run beside the client, on this machine. Everybody asks for the next comparison and judges it
 without a pause for thought: nobody reads so fast, so the figure is what the machine can bear. Afterwards each
-acknowledged judgement is looked up in the database. Peers do the same work where they can; see load_peers.py.
+acknowledged judgement is looked up in the database, and `manage.py verify` is run. Peers do the same work where they
+can; see load_peers.py.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,7 +53,7 @@ draw = random.Random(0)
 words = [line.strip() for line in "river stone lamp winter market bridge letter garden window music".split()]
 text = lambda n: " ".join(draw.choice(words) for _ in range(n))
 project = Project.objects.create(slug="{SLUG}", name="Load", overlap={OVERLAP}, asks_ratings=False)
-models = [LanguageModel.objects.create(name=f"model-{{i}}", folder=f"models/{{i}}") for i in range({ANSWERS})]
+models = [LanguageModel.objects.create(name=f"model-{{i}}") for i in range({ANSWERS})]
 prompts = []
 for i in range(int(sys.argv[2])):
     messages = [{{"role": "user", "content": f"{{i}} " + text(30)}}]
@@ -113,23 +114,35 @@ async def person(connection: Connection, tally: Tally, until: float, think: floa
 
 
 @contextmanager
-def web(environment: dict[str, str], workers: int, errors: IO[bytes] | None = None) -> Iterator[int]:
-    """The port of a web server; what it says goes to `errors`."""
+def web(
+    environment: dict[str, str], workers: int, errors: IO[bytes] | None = None, patience: float = 60.0
+) -> Iterator[int]:
+    """The port of a web server that answers; what it says goes to `errors`. Raises RuntimeError where it does not."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "config.asgi:application", "--port", str(port), "--log-level", "error"]
     command += ["--workers", str(workers), "--timeout-graceful-shutdown", "3", "--no-proxy-headers"]
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=errors, start_new_session=True)
     try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/projects/", timeout=2).read()
-                break
-            except OSError:
-                time.sleep(0.2)
+        _wait_until_it_answers(server, f"http://127.0.0.1:{port}/api/v1/projects/", patience)
         yield port
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
         server.wait(20)
+
+
+def _wait_until_it_answers(server: subprocess.Popen[bytes], url: str, patience: float) -> None:
+    deadline, problem = time.monotonic() + patience, "it was not asked"
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise RuntimeError(f"The web server ended with status {server.returncode} before it answered at {url}.")
+        try:
+            urllib.request.urlopen(url, timeout=2).read()
+            return
+        except OSError as error:
+            problem = str(error)
+            time.sleep(0.2)
+    raise RuntimeError(f"The web server did not answer within {patience:g} s at {url}: {problem}.")
 
 
 def measure(folder: Path, database_url: str, people: int, seconds: float, workers: int, prompts: int) -> dict[str, Any]:
@@ -150,7 +163,15 @@ def measure(folder: Path, database_url: str, people: int, seconds: float, worker
         tally, took = crowd("127.0.0.1", port, headers, person, seconds)
     seen = json.dumps(tally.receipts).encode()
     counted = subprocess.run([*run, "-c", COUNT], input=seen, stdout=subprocess.PIPE, **options)
-    return tally.figures(took) | {"database": json.loads(counted.stdout.splitlines()[-1])}
+    database = json.loads(counted.stdout.splitlines()[-1])
+    return tally.figures(took) | {"workers": workers, "database": database, "verify": verify(environment)}
+
+
+def verify(environment: dict[str, str]) -> str:
+    """The last line of `manage.py verify`: that all agrees, or how many faults there are."""
+    line = [sys.executable, "manage.py", "verify"]
+    said = subprocess.run(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return said.stdout.strip().splitlines()[-1]
 
 
 def require_peer(given: str) -> None:
@@ -176,9 +197,8 @@ def main() -> None:
     for peer in arguments.peers:
         require_peer(peer)
     how, size = (arguments.people, arguments.seconds), (arguments.workers, arguments.prompts)
-    print(
-        json.dumps({"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "people": how[0]})
-    )
+    machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()}
+    print(json.dumps({**machine, "people": how[0], "seconds": how[1]}), flush=True)
     for name in arguments.databases:
         with tempfile.TemporaryDirectory(prefix="assay-load-") as folder:
             data = Path(folder) / "data"

@@ -44,6 +44,8 @@ from annotate.models import Contestant, LanguageModel, Project
 Project.objects.filter(slug="{SLUG}").update(is_public=True)
 project = Project.objects.get(slug="{SLUG}")
 for model in LanguageModel.objects.all()[:2]:
+    model.folder = f"models/{{model.pk}}"
+    model.save()
     Contestant.objects.create(project=project, model=model)
 """
 CLOSE, PING, PONG = 8, 9, 10  # kinds of frames

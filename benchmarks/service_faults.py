@@ -47,7 +47,6 @@ _ARENA = f"""
     from annotate.models import Contestant, LanguageModel, Project
     project = Project.objects.get(slug="{SLUG}")
     Project.objects.filter(pk=project.pk).update(is_public=True, max_new_tokens=16)
-    LanguageModel.objects.filter(name__startswith="model-").update(folder="")  # they have no weights
     for model, port in zip(LanguageModel.objects.filter(name__startswith="model-")[:2], {{ports}}):
         model.endpoint, model.served_name = f"http://127.0.0.1:{{{{port}}}}/v1", {{folder!r}}
         model.save()

@@ -2,6 +2,7 @@
 
     python -m benchmarks.soak                                              30 minutes, the first five to warm up
     python -m benchmarks.soak --minutes 2 --warm-up 0.4 --every 10 --people 5 --sample-every 30
+    python -m benchmarks.soak --sample-every 0                             without runs
 
 The site is that of `service_faults`: Postgres, Redis, an S3 server, two web processes, two workers, a background worker
 and two model servers. People judge pairs and visitors vote in an arena (`service_people`), browsers open battles with
@@ -11,7 +12,8 @@ Each row is a reading: the memory of each part in MB (PSS: shared pages count by
 its fork server and recipes, stands apart), threads and open files of our processes, connections and sessions of
 Postgres and Redis, keys of Redis, temporary files. A part grows where the least of the last third of the readings after
 the warm-up is more than --most-growth above the least of the first third: the least, for recipes come and go. Postgres
-touches its shared buffers for the first time as it goes, so its memory is shown, and no growth. Afterwards what was
+touches its shared buffers for the first time as it goes, so its memory is shown, and no growth; of fewer than six
+readings nothing is told. Afterwards what was
 acknowledged is looked up, and `manage.py verify` is run. The exit status is 1 where anything grew or a promise broke.
 """
 
@@ -47,6 +49,7 @@ from benchmarks.service_people import Votes, crowd
 from benchmarks.service_site import ServiceSite, service_site
 
 STAGES = 3  # of the demo's loop: a model, its prompts, and a run that answers them
+FEWEST_READINGS = 6
 SHOWN_ALONE = {"postgres MB", "database MB"}  # these grow with what is stored, and by touching what is reserved
 PAGES = (f"/p/{SLUG}/", f"/p/{SLUG}/leaderboard/", "/", f"/api/v1/projects/{SLUG}/")
 Reading = dict[str, float]
@@ -133,7 +136,9 @@ class Watch:
 def growth(readings: list[tuple[float, Reading]], warm_up: float) -> dict[str, tuple[float, float]]:
     """Return of each figure the least of the first and of the last third of the readings after so many seconds."""
     counted = [reading for seconds, reading in readings if seconds >= warm_up]
-    third = max(1, len(counted) // 3)
+    if len(counted) < FEWEST_READINGS:
+        return {}
+    third = len(counted) // 3
     first, last = counted[:third], counted[-third:]
     return {name: (min(r[name] for r in first), min(r[name] for r in last)) for name in counted[0]}
 
@@ -176,15 +181,15 @@ async def sample_again(site: ServiceSite, key: str, run: str, until: float, ever
 
 def load(site: ServiceSite, keys: list[str], options: argparse.Namespace) -> tuple[Votes, Counter[str]]:
     """Let everybody work; return what annotators and visitors were told, and what all others saw."""
-    key, run = site.ask(_KEY).split()[-2:]
+    key, run = site.ask(_KEY).split()[-2:] if options.sample_every else ("", "")
     seconds = options.minutes * 60
     until = time.monotonic() + seconds
 
     async def others() -> Counter[str]:
-        seen = await asyncio.gather(
-            look_around(site, until, 20), sample_again(site, key, run, until, options.sample_every)
-        )
-        return seen[0] + seen[1]
+        work = [look_around(site, until, 20)]
+        if options.sample_every:
+            work.append(sample_again(site, key, run, until, options.sample_every))
+        return sum(await asyncio.gather(*work), Counter())
 
     with ThreadPoolExecutor(2) as pool:
         around = pool.submit(asyncio.run, others())
@@ -204,9 +209,8 @@ def verified(site: ServiceSite) -> Promise:
 def measure(options: argparse.Namespace) -> int:
     with own_temporary_folder() as temporary, service_site() as site:
         keys = fill(site, options.people, options.prompts)
-        loop = start_loop(site, STAGES)
-        assert loop is not None
-        if loop.wait(1200):
+        loop = start_loop(site, STAGES if options.sample_every else 0)
+        if loop is not None and loop.wait(1200):
             raise RuntimeError("The demo's loop did not come to its third stage; what it said stands above.")
         watch = Watch(site, temporary, options.every)
         with ThreadPoolExecutor(1) as pool:
@@ -222,7 +226,11 @@ def measure(options: argparse.Namespace) -> int:
             verdict = "GROWS" if grows(name, first, last, options.most_growth) else ""
             print(f"| {name} | {first:g} | {last:g} | {max(r[name] for _, r in watch.readings):g} | {verdict} |")
         growing = [name for name, (a, b) in figures.items() if grows(name, a, b, options.most_growth)]
-        flat = Promise("nothing grows", ", ".join(growing) or f"{len(figures)} figures", not growing)
+        flat = Promise(
+            "nothing grows",
+            ", ".join(growing) or f"{len(figures)} figures of {len(watch.readings)} readings",
+            not growing,
+        )
         status = report([flat, *stored_promises(site, votes), verified(site)])
         if status and options.keep:
             subprocess.run(["cp", "-r", str(site.data), options.keep], check=True)
@@ -241,7 +249,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--visitors", type=int, default=5)
     parser.add_argument("--think", type=float, default=4.0, help="seconds for which somebody looks at an item")
     parser.add_argument("--prompts", type=int, default=2000, help="of four answers each")
-    parser.add_argument("--sample-every", type=float, default=240.0, help="seconds from one sampling run to the next")
+    parser.add_argument(
+        "--sample-every", type=float, default=240.0, help="seconds from one sampling run to the next; 0: none"
+    )
     parser.add_argument("--most-growth", type=float, default=4.0, help="MB of one part")
     parser.add_argument("--keep", default="", help="where the data goes when a promise was broken")
     end_on_sigterm()

@@ -23,6 +23,7 @@ from unittest.mock import patch
 
 import pytest
 
+from benchmarks import load
 from benchmarks.own_process import run_module
 from tests.support import programs, tiny_model
 from training.core.run_directory import RunDirectory
@@ -120,6 +121,10 @@ SMALL = {
         "--minutes 0.3 --every 4 --after 5 --drop 0 --people 4 --visitors 1 --think 1 --prompts 40 --stages 0",
         "| judgements: acknowledged = stored | 0 missing",
     ),
+    "soak": (
+        "--minutes 0.1 --warm-up 0 --every 3 --people 2 --visitors 1 --think 1 --prompts 20 --sample-every 0",
+        "| manage.py verify finds no fault | Rows, files and counts agree. | kept |",
+    ),
     "sft_hh_rlhf": ("{model} {pairs} --examples 24 --run {new}", "tokens_per_second"),
     "stored_examples": ("--examples 200", "| dpo | 200 | 153,600 |"),
     "upgrade": (
@@ -146,13 +151,14 @@ OWN_PROCESS = {
     "pages",
     "ratings",
     "service_faults",
+    "soak",
     "turns",
     "upgrade",
 }
 # These tell the memory of whole processes: a fork has its server's.
 STARTED_ANEW = {"memory_estimates", "reward_streaming", "stored_examples"}
 # Sites are started, runs work, and what was killed is waited for.
-SECONDS = {"cluster_faults": 3600, "service_faults": 3600}
+SECONDS = {"cluster_faults": 3600, "service_faults": 3600, "soak": 3600}
 # Name and what it is given: a part of the one sentence with which it refuses.
 REFUSED = {
     ("abnormal_texts", "{model} {domain} nowhere.txt"): "There is no file nowhere.txt",
@@ -204,6 +210,21 @@ def test_what_is_missing_is_said_in_one_sentence(name: str, options: str, inputs
     assert ended.returncode == 2, ended.stdout[-2000:] + ended.stderr[-2000:]
     assert REFUSED[name, options] in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr
+
+
+def test_a_load_whose_server_does_not_start_is_an_error(tmp_path: Path):
+    with (
+        patch.object(load, "ROOT", tmp_path),  # there is no config.asgi
+        pytest.raises(RuntimeError, match="ended with status 1 before it answered"),
+        load.web(dict(os.environ), 1),
+    ):
+        pass
+    with (
+        patch.object(load, "ROOT", tmp_path),
+        pytest.raises(RuntimeError, match=r"did not answer within 0\.1 s at http.*: it was not asked|refused"),
+        load.web(dict(os.environ), 2, patience=0.1),
+    ):
+        pass
 
 
 @pytest.mark.thorough
