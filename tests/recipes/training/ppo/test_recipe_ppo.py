@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.support import tiny_model
+from tests.support.processes import until
 from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.tiny_model import NO_FLUENCY_BOUNDS
 from training import configs
@@ -284,13 +285,11 @@ def test_a_term_signal_ends_it_at_once(tmp_path: Path, model: Path):
     process = subprocess.Popen(
         [sys.executable, "-m", "training.recipes.ppo", str(run.path)], env=environment, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 60
-    while (run.current_progress() or {}).get("phase") != "measuring the parent" and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: (run.current_progress() or {}).get("phase") == "measuring the parent", 300)
     started = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == -signal.SIGTERM
-    assert time.monotonic() - started < 3
+    assert process.wait(timeout=60) == -signal.SIGTERM
+    assert time.monotonic() - started < 30, "half of what the reward takes, however busy the machine is"
 
 
 def test_a_minibatch_must_hold_an_episode():

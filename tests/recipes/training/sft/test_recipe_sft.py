@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,12 @@ import torch
 
 from tests.support import tiny_model
 from tests.support.sampling_of_cases import plain_run_tries
+from tests.support.training import sharded_runs
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import adapters as adapters_of
 from training.recipes.common import children, entry, loading
 from training.recipes.sft import __main__ as sft
 from training.recipes.sft.examples import encode, hold_out
-from training.runs.launchers import multi_process
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -297,12 +296,10 @@ def test_adapters_learnt_over_rounded_weights_are_added_to_the_parents_own(paren
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(parent, tmp_path, monkeypatch):
     monkeypatch.setenv("ASSAY_DTYPE", "float32")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # 17 examples in batches of 4: in each epoch's last batch one process has nothing to do
     runs = {count: make_run(tmp_path / str(count), parent, count=17, processes=count) for count in (1, 2)}
     assert entry.attempt(sft.main, runs[1]) == 0, runs[1].failure()
-    command = multi_process.command(runs[2].path, "training.recipes.sft", 2)
-    subprocess.run(command, cwd=Path(__file__).parents[4], timeout=200, check=True)
+    assert sharded_runs.carry_out(runs[2], "training.recipes.sft", 2) == 0, runs[2].failure()
     one, two = ([m["values"]["loss"] for m in metrics(run)] for run in runs.values())
     assert two == pytest.approx(one, rel=1e-4)
     assert runs[2].result()["examples"] == 17
