@@ -7,6 +7,7 @@ import math
 import types
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import field
 from typing import Any, Protocol
 
@@ -149,7 +150,8 @@ def check(value: Any, hint: Any, metadata: typing.Mapping[str, Any]) -> Any:
         return None
     expected = next(t for t in allowed if t is not type(None))
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        with suppress(OverflowError):  # then it is no number that an option takes
+            value = float(value)
     if not isinstance(value, expected) or (expected is not bool and isinstance(value, bool)):
         names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
         raise ValueError(f"must be {names[expected]}, not {value!r}.")

@@ -59,6 +59,7 @@ def test_objects_say_the_same_as_lines():
         ([{"weight": 1}], "rewards[0].kind"),
         (["number"], "rewards[0]"),
         ("number tolerance=-1", "rewards[0].tolerance"),
+        ([{"kind": "number", "tolerance": 10**400}], "rewards[0].tolerance"),
         ("number weight=much", "rewards[0].weight"),
         ("number pattern=x", "rewards[0].pattern"),
         ("number low=2 high=1", "rewards[0].low"),
