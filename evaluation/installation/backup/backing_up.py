@@ -38,14 +38,15 @@ def back_up(archive: ArtefactStore, say: Callable[[str], None]) -> Backup:
         say("the database")
         made_at = datetime.now(UTC)
         rows = database_copy.copy_to(copy)
+        migrations = backup_archive.applied_migrations()  # now: files take long, and somebody may upgrade meanwhile
         entries = list(archive.put_part(f"{DATABASE}/{copy.name}", copy))
         copy.unlink()
-        unstable = _put_files(archive, entries, say)
+        unstable = _put_files(archive, entries, made_at, say)
         taken = {entry.path.removeprefix(f"{DATA}/") for entry in entries}
         about = About(
             made_at=made_at.isoformat(timespec="seconds"),
             database=connection.vendor,
-            migrations=backup_archive.applied_migrations(),
+            migrations=migrations,
             rows=rows,
             storage=backup_archive.storage_address(),
             missing=[place for place in backup_files.missing_places(taken) if place not in unstable],
@@ -58,7 +59,9 @@ def back_up(archive: ArtefactStore, say: Callable[[str], None]) -> Backup:
     return Backup(manifest, about, archive.sent_bytes - before)
 
 
-def _put_files(archive: ArtefactStore, entries: list[Entry], say: Callable[[str], None]) -> list[str]:
+def _put_files(
+    archive: ArtefactStore, entries: list[Entry], began_at: datetime, say: Callable[[str], None]
+) -> list[str]:
     """Add the entries of all parts; return the places of runs under way that changed too fast to be copied."""
     unstable = []
     for part in backup_files.parts():
@@ -66,7 +69,7 @@ def _put_files(archive: ArtefactStore, entries: list[Entry], say: Callable[[str]
         try:
             entries += archive.put_part(f"{DATA}/{part.place}", part.path, part.rules)
         except Unstable:
-            if part.path.exists() and not part.may_change:
+            if part.path.exists() and not backup_files.may_change(part.path, began_at):
                 raise
             if part.path.exists():  # else somebody deleted it since it was listed
                 unstable.append(part.place)

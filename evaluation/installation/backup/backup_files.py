@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
+from django.db.models import Q
 
 from annotate.core.artefacts import local_copies
 from annotate.models import LanguageModel
@@ -23,11 +25,10 @@ NOT_TAKEN = ("secret-key", "accounts.json", "static", "glimpses", "node", "logs"
 
 @dataclass(frozen=True)
 class Part:
-    """A folder or file below ASSAY_DATA. One that `may_change` belongs to a run under way: the next backup has it."""
+    """A folder or file below ASSAY_DATA."""
 
     path: Path
     rules: Rules | None = None
-    may_change: bool = False
 
     @property
     def place(self) -> str:
@@ -36,11 +37,16 @@ class Part:
 
 def parts() -> Iterator[Part]:
     """Yield what lies below ASSAY_DATA, without what the storage of ASSAY_STORAGE has."""
-    under_way = _directories_under_way()
     for path in _paths():
         rules = run_artefact.RULES if path.parent == settings.RUNS_DIR else None
         if not local_copies.is_on() or not local_copies.store().has(local_copies.name_of(path)):
-            yield Part(path, Rules(is_part=rules.is_part) if rules else None, path in under_way)
+            yield Part(path, Rules(is_part=rules.is_part) if rules else None)
+
+
+def may_change(path: Path, since: datetime) -> bool:
+    """Return whether it is the directory of a run that is under way, or was since then: the next backup has it."""
+    under_way = Q(state__in=[Run.State.QUEUED, Run.State.RUNNING]) | Q(attempts__ended_at__gte=since)
+    return any(run.path == path for run in Run.objects.filter(under_way).only("pk"))
 
 
 def missing_places(taken: set[str]) -> Iterator[str]:
@@ -78,7 +84,3 @@ def _entries(folder: Path) -> list[Path]:
 
 def _folders_of_models() -> set[str]:
     return set(LanguageModel.objects.exclude(folder="").values_list("folder", flat=True))
-
-
-def _directories_under_way() -> set[Path]:
-    return {run.path for run in Run.objects.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING]).only("pk")}

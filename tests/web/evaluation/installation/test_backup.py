@@ -6,17 +6,22 @@ import json
 import shutil
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.utils import timezone
 
 from annotate.models import Dataset, Rating
+from common.artefacts.artefact_store import ArtefactStore
 from common.artefacts.manifests import Manifest
-from evaluation.installation.backup import backup_archive, database_copy, restoring
+from common.artefacts.storage_problems import Unstable
+from evaluation.installation.backup import backing_up, backup_archive, database_copy, restoring
 from tests.support.factories import make_completion, make_prompt, make_rating
 from tests.support.s3_server import BUCKET, s3_server
+from training.models import Run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("client_programs")]
 
@@ -140,6 +145,28 @@ def test_who_writes_meanwhile_neither_waits_nor_is_half_in(installation, target,
     writer.join()
     about = backup_archive.about_of(archive, backup_archive.manifest_of(archive), tmp_path)
     assert about.rows["annotate_rating"] == Rating.objects.count() - 1
+
+
+@pytest.mark.parametrize("state", ["running", "succeeded"])
+def test_a_run_that_began_meanwhile_and_changes_too_fast_is_for_the_next_one(
+    installation, archive, tmp_path, monkeypatch, state
+):
+    run = Run.objects.create(kind="sft", name="meanwhile", project=installation.project, state="paused")
+    run.path.mkdir(parents=True)
+    original = ArtefactStore.put_part
+
+    def put_part(self, place, path, rules=None):
+        if path != run.path:
+            return original(self, place, path, rules)
+        Run.objects.filter(pk=run.pk).update(state=state)
+        run.attempts.create(
+            number=1, lease_expires_at=timezone.now(), worker="w", launcher="l", ended_at=timezone.now()
+        )
+        raise Unstable(place, "log.txt changed")
+
+    monkeypatch.setattr(ArtefactStore, "put_part", put_part)
+    made = backing_up.back_up(archive, lambda text: None)
+    assert [Path(place).name for place in made.about.unstable] == [run.path.name] and len(archive.names("backups")) == 1
 
 
 def test_no_secret_is_in_it(installation, target, archive, data_folder):
