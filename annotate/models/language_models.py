@@ -16,7 +16,7 @@ DEFAULT_CONCURRENCY = 16
 # From a model to the projects that it competes in, was made in, or was used in by a run.
 _PROJECT_PATHS = (
     *("project", "contests__project", "made_by__project", "kept_checkpoint__run__project"),
-    *("runs__project", "rewarded_runs__project"),
+    *("runs__project", "rewarded_runs__project", "other_rewarded_runs__project"),
 )
 
 

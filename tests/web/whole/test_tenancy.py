@@ -115,6 +115,12 @@ def test_shared_it_is_everybody_s_and_the_trail_says_who_did_it(rita, mine, thei
     assert list(trail) == [("model.unshared", boss.pk), ("model.shared", boss.pk)]
 
 
+def test_a_reward_model_among_several_stays_open_to_who_used_it(mine, reward):
+    assert reward not in LanguageModel.objects.usable_in(mine)
+    make_run(mine, name="several").other_reward_models.add(reward)
+    assert reward in LanguageModel.objects.usable_in(mine)
+
+
 def test_what_a_researcher_registers_is_of_their_project_and_what_staff_register_is_everybody_s(rita, mine, theirs):
     far = {"endpoint": "https://93.184.215.14/v1", "served_name": "x"}
     made = Program(rita).post("models/", {"name": "far", **far}).json()

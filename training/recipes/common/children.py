@@ -238,6 +238,14 @@ class KeptSteps:
                 write_model(self.parent, whole.model, self.tokenizer, folder, whole.weights or None)
             kept_steps.commit(self.run, step)
 
+    def go_back(self, to: int, at: int, trained: Callable[[], sharding.Trained]) -> None:
+        """Forget the models of steps after `to`, whose weights the run takes again at step `at`. All take part."""
+        if self.together.is_first:
+            for folder in kept_steps.models(self.run):
+                if step_of(folder) > to:
+                    shutil.rmtree(folder)
+        self.note(at, trained)
+
     def facts(self, is_wanted: Callable[[int], bool] = lambda step: True) -> Row:
         """Return the facts for result.json; the model of a step that is not wanted goes."""
         if not self.count:

@@ -72,9 +72,12 @@ def train(ppo: PPO, source: Source) -> None:
         state = calibrate(ppo)
         save_checkpoint(ppo, optimiser, state)
     held_out = ptx.held_out_batches(ppo, mixture, state.parent_rollouts)
+    goes_back = any(amendment["action"] == "back" for amendment in run.amendments()[state.amended :])
     if ending := follow_amendments(ppo, optimiser, state):
         finish(ppo, state, _ended_by_hand(ending), ending["message"])
         return
+    if goes_back:
+        kept_of(ppo).go_back(state.kept_step, state.step, lambda: sharding.Trained(ppo.trained_model(), {}))
     stop, drift, parent = None, None, state.calibration.parent
     for step in range(state.step, config.steps + 1):
         run.progress("training", step, config.steps)

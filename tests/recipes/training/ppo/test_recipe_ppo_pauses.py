@@ -5,8 +5,9 @@ import torch
 
 from tests.support.training.ppo_runs import RUNAWAY, carry_out, choose, make_run, metrics, same_weights, weights
 from training import configs
+from training.core import kept_steps
 from training.core.run_directory import read_lines
-from training.recipes.common import entry
+from training.recipes.common import adapters, entry
 from training.recipes.ppo import __main__ as ppo
 
 
@@ -40,6 +41,22 @@ def test_going_back_takes_the_last_weights_within_bounds_at_the_new_kl_coef(tmp_
     assert again["lr"] == pytest.approx(1e-5)  # the schedule is constant
     assert [m["step"] for m in after] == list(range(after[-1]["step"] + 1))  # no step stands twice
     assert run.result()["amendments"][0]["action"] == "back"
+
+
+def test_no_model_past_the_bound_is_kept_where_the_run_goes_back(tmp_path: Path, model: Path):
+    run = carry_out(make_run(tmp_path, model, **{**RUNAWAY, "steps": 6, "kept_checkpoints": 5}))
+    pause = run.paused()
+    assert pause is not None and (pause["kept_step"], pause["step"]) == (0, 1)
+    beyond = kept_steps.model_of(run, 1)
+    assert not same_states(model, beyond)
+    choose(run, "back", stop_kl=1000.0)
+    assert same_states(model, beyond), "the weights with which that step begins again"
+    assert [row["step"] for row in run.result()["kept_checkpoints"]] == [1, 2, 3, 4, 5]
+
+
+def same_states(one: Path, other: Path) -> bool:
+    ours, theirs = (dict(adapters.merged_state(folder)) for folder in (one, other))
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 @pytest.mark.thorough
