@@ -17,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 BROWSER = "tests/site/browser"
 # Minutes each, longest first: one that came last would keep one process busy while the others wait.
 SLOWEST = (
+    "tests/site/whole/test_benchmarks.py",
     BROWSER,
     "tests/site/evaluation/demo/test_demo_pipeline.py",
     "tests/site/training/runs/test_every_kind_killed.py",
@@ -25,7 +26,6 @@ SLOWEST = (
     "tests/site/training/runs/test_sharding.py",
     "tests/site/training/runs/test_runs_without_sharing.py",
     "tests/site/training/runs/test_ray_runs.py",
-    "tests/site/whole/test_benchmarks.py",
     "tests/recipes/training/common/test_real_children.py",
     "tests/site/whole/test_kills.py",
     "tests/site/training/runs/test_processes.py",

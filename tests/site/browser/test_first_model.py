@@ -1,4 +1,4 @@
-"""From an empty installation to a child in the arena, as a person goes: by keys alone, and by thumb on a phone.
+"""From an empty installation to a child in the arena, as a person goes: by keys alone, then by thumb on a phone.
 
 Prints how many presses and typed fields it took, which docs/experiments/first-model.md quotes.
 """
@@ -131,68 +131,83 @@ def annotate(page: Page) -> tuple[int, int]:
     return pairs, ratings
 
 
-@pytest.mark.parametrize("hand_of", [Keys, Thumb])
-def test_from_an_empty_installation_to_a_child_in_the_arena(hand_of, empty, browser: Browser, axe, tmp_path):
-    on_phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-    context = browser.new_context(**(on_phone if hand_of is Thumb else {"viewport": {"width": 1280, "height": 900}}))
-    page = context.new_page()
-    hand = hand_of(page)
+def test_from_an_empty_installation_to_a_child_in_the_arena(empty, browser: Browser, axe, tmp_path):
+    """Begun at a desk by keys; gone on with on a phone, by thumb, once there are answers."""
+    desk = browser.new_context(viewport={"width": 1280, "height": 900})
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    keys, thumb = Keys(desk.new_page()), Thumb(phone.new_page())
     try:
-        sign_in(hand, empty)
-        fits(page, "0-home")
-        hand.press(page.get_by_role("button", name="Start from my model"))
-
-        hand.type(page.get_by_label("Name of the project"), "Tales of the sea")
-        hand.type(page.get_by_label("Source of the model"), "models/mine")
-        fits(page, "1-start")
-        axe(page)
-        hand.press(page.get_by_role("button", name="Register"))
-        expect(page.locator("#waiting .state")).to_be_visible()
-        fits(page, "1-waiting")
-
-        expect(page.get_by_role("heading", name="Prompts", level=1)).to_be_visible(timeout=A_RUN_MS)  # by itself
-        hand.choose_file(page.get_by_label("A file of prompts"), tmp_path / "prompts.jsonl")
-        hand.press(page.get_by_role("button", name="Preview"))
-        take = page.get_by_role("button", name="Import these prompts")
-        expect(take).to_be_visible(timeout=60_000)
-        expect(page.get_by_text("What is told of the sea, 0?")).to_be_visible()
-        expect(page.get_by_text("the import does not use: topic")).to_be_visible()
-        fits(page, "2-prompts")
-        axe(page)
-        hand.press(take)
-
-        have = page.get_by_role("button", name="Sample answers")
-        expect(have).to_be_visible(timeout=60_000)
-        fits(page, "3-answers")
-        axe(page)
-        hand.press(have)
-
-        expect(page.get_by_role("heading", name="Annotations", level=1)).to_be_visible(timeout=A_RUN_MS)  # by itself
-        fits(page, "4-annotations")
-        axe(page)
-        hand.press(page.get_by_role("button", name="Annotate now"))
-        pairs, ratings = annotate(page)
-
-        # Left, and taken up again from the project's page.
-        page.goto(f"{empty.url}/p/tales-of-the-sea/")
-        fits(page, "4-project")
-        hand.press(page.get_by_role("button", name="Continue with the next step"))
-        expect(page.get_by_text("can be trained:")).to_be_visible()
-        hand.press(page.get_by_role("button", name="Go to training"))
-        expect(page.get_by_role("radio", name=re.compile("proposed"))).to_be_checked()
-        fits(page, "5-training")
-        axe(page)
-        hand.press(page.get_by_role("button", name="Train"))
-        expect(page.locator("#waiting .state")).to_be_visible()
-        fits(page, "5-waiting")
-
-        child = page.get_by_role("heading", level=1, name=re.compile(r"mine-(dpo|kto)"))
-        expect(child).to_contain_text("competes", timeout=A_RUN_MS)  # by itself
-        fits(page, "6-child")
-        print(f"\n{hand_of.__name__}: {hand.presses} presses, {hand.typed} typed fields; {pairs} + {ratings} annotated")
+        sign_in(keys, empty)
+        sample_answers(keys, axe, tmp_path / "prompts.jsonl")
+        sign_in(thumb, empty)
+        thumb.page.goto(keys.page.url)
+        pairs, ratings = train_a_child(thumb, axe, empty)
     finally:
-        context.close()
+        desk.close()
+        phone.close()
+    presses, typed = keys.presses + thumb.presses, keys.typed + thumb.typed
+    print(f"\n{presses} presses, {typed} typed fields; {pairs} + {ratings} annotated")
     names = {name for (name,) in empty.query("select name from annotate_languagemodel")}
     competing = empty.query("select count(*) from annotate_contestant where left_at is null")[0][0]
     assert {"mine"} < names and competing == 2
-    assert hand.typed == 2 and hand.presses == 10
+    assert typed == 2 and presses == 10
+
+
+def sample_answers(hand: Hand, axe, prompts: Path) -> None:
+    """Go from the home page to the page that asks for annotations."""
+    page = hand.page
+    fits(page, "0-home")
+    hand.press(page.get_by_role("button", name="Start from my model"))
+
+    hand.type(page.get_by_label("Name of the project"), "Tales of the sea")
+    hand.type(page.get_by_label("Source of the model"), "models/mine")
+    fits(page, "1-start")
+    axe(page)
+    hand.press(page.get_by_role("button", name="Register"))
+    expect(page.locator("#waiting .state")).to_be_visible()
+    fits(page, "1-waiting")
+
+    expect(page.get_by_role("heading", name="Prompts", level=1)).to_be_visible(timeout=A_RUN_MS)  # by itself
+    hand.choose_file(page.get_by_label("A file of prompts"), prompts)
+    hand.press(page.get_by_role("button", name="Preview"))
+    take = page.get_by_role("button", name="Import these prompts")
+    expect(take).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("What is told of the sea, 0?")).to_be_visible()
+    expect(page.get_by_text("the import does not use: topic")).to_be_visible()
+    fits(page, "2-prompts")
+    axe(page)
+    hand.press(take)
+
+    have = page.get_by_role("button", name="Sample answers")
+    expect(have).to_be_visible(timeout=60_000)
+    fits(page, "3-answers")
+    axe(page)
+    hand.press(have)
+    expect(page.get_by_role("heading", name="Annotations", level=1)).to_be_visible(timeout=A_RUN_MS)  # by itself
+
+
+def train_a_child(hand: Hand, axe, site: Site) -> tuple[int, int]:
+    """Annotate, and go on to the child in the arena; return how many comparisons and ratings that took."""
+    page = hand.page
+    fits(page, "4-annotations")
+    axe(page)
+    hand.press(page.get_by_role("button", name="Annotate now"))
+    pairs, ratings = annotate(page)
+
+    # Left, and taken up again from the project's page.
+    page.goto(f"{site.url}/p/tales-of-the-sea/")
+    fits(page, "4-project")
+    hand.press(page.get_by_role("button", name="Continue with the next step"))
+    expect(page.get_by_text("can be trained:")).to_be_visible()
+    hand.press(page.get_by_role("button", name="Go to training"))
+    expect(page.get_by_role("radio", name=re.compile("proposed"))).to_be_checked()
+    fits(page, "5-training")
+    axe(page)
+    hand.press(page.get_by_role("button", name="Train"))
+    expect(page.locator("#waiting .state")).to_be_visible()
+    fits(page, "5-waiting")
+
+    child = page.get_by_role("heading", level=1, name=re.compile(r"mine-(dpo|kto)"))
+    expect(child).to_contain_text("competes", timeout=A_RUN_MS)  # by itself
+    fits(page, "6-child")
+    return pairs, ratings

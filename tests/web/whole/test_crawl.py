@@ -13,6 +13,7 @@ from django.test import Client
 from tests.support.everything import one_of_everything
 from tests.support.factories import make_project
 from tests.support.html_page import IDS, HtmlPage, own_path
+from tests.support.sampling_of_cases import plain_run_tries
 from tests.web.whole.test_permission_matrix import OUTSIDE, person
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.usefixtures("no_process_by_get")]
@@ -20,25 +21,17 @@ HOST = "http://testserver"
 
 
 # Who is shown the most, and who the least; the others see a part of what a manager sees.
-EVERYBODY = [(who, True) for who in (*OUTSIDE, "annotator", "reviewer", "researcher", "manager")]
-PLAIN = {("annotator", True)}
+EVERYBODY = (*OUTSIDE, "annotator", "reviewer", "researcher", "manager")
 
 
 def of_a_kind(who: str) -> int:
-    """Return how many pages that differ in numbers alone are opened: two as an annotator and a manager, who differ the
-    most; one as the others."""
-    return 2 if who in ("annotator", "manager") else 1
+    """Return how many pages that differ in numbers alone are opened: two by the one whom the plain run tries."""
+    return 2 if who == "annotator" else 1
 
 
-@pytest.mark.parametrize(
-    ("who", "is_public"),
-    [
-        one if one in PLAIN else pytest.param(*one, marks=pytest.mark.thorough)
-        for one in [*EVERYBODY, ("annotator", False)]
-    ],
-)
-def test_nobody_is_shown_a_link_or_a_button_that_refuses_them(who, is_public):
-    made = one_of_everything(make_project(is_public=is_public, asks_attacks=True))
+@pytest.mark.parametrize("who", plain_run_tries("annotator", of=EVERYBODY))
+def test_nobody_is_shown_a_link_or_a_button_that_refuses_them(who):
+    made = one_of_everything(make_project(is_public=True, asks_attacks=True))
     user, client = person(who, made), Client(raise_request_exception=False)
     if user is not None:
         made["project"].memberships.filter(user=user).update(guideline_read=1)

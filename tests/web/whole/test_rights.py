@@ -80,6 +80,7 @@ def test_the_table_of_the_docs_is_current():
     assert PLACE.read_text(encoding="utf-8") == table(), "run script/rights"
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_head_is_answered_by_pages_as_get_is_and_nothing_fails_at_it():
     made = one_of_everything(make_project(is_public=True))
@@ -208,6 +209,7 @@ def _looks(client: Any, method: str, address: str, sent: dict[str, Any], slug: s
     return response.status_code, response.headers.get("Location", "").replace(slug, "it"), body.replace(slug, "it")
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("who", ["visitor", "stranger"])
 def test_a_private_project_looks_like_one_that_is_not_there(who):

@@ -18,6 +18,7 @@ def hrefs(html: str) -> list[str]:
     return re.findall(r'href="([^"]*)"', article)
 
 
+@pytest.mark.slow
 def test_the_index_leads_to_every_guide_and_each_is_shown_to_anybody(client):
     listed = hrefs(client.get(reverse("guides")).content.decode())
     assert {reverse("guide", args=[name]) for name in guide_names()} <= set(listed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 
 import pytest
@@ -169,13 +170,13 @@ def test_a_coin_is_paused_nearly_always_within_forty():
 
 def paused_share(accuracy: float, items: int = 30, judges: int = 4000) -> float:
     """The rule as `_look_at` applies it, on judges of a known accuracy: a warning first, then a pause."""
-    lot, paused = random.Random(3), 0
+    lot, paused, is_too_low = random.Random(3), 0, functools.cache(gold.is_too_low)
     for _ in range(judges):
         window, warned = [], False
         for _ in range(items):
             window.append(lot.random() < accuracy)
             lately = window[-gold.LOOKED_AT :]
-            if gold.is_too_low(sum(lately), len(lately), 70):
+            if is_too_low(sum(lately), len(lately), 70):
                 if warned:
                     paused += 1
                     break
