@@ -179,6 +179,6 @@ def summary(path: FirstModel) -> dict[str, Any]:
         ],
         "further": choice.further,
         "freeze": path.freeze_id,  # type: ignore[attr-defined]
-        "problem": path.problem,
+        "problem": path.problem if path.freeze is None else path.freeze.problem,
         "child": child.pk if child else None,
     }

@@ -71,9 +71,10 @@ def _apart(answers: list[int]) -> Iterable[tuple[int, int]]:
 
 
 def close_round(one: Round) -> None:
-    """Ask no more about the answers of a round: they have no precedence over others."""
+    """Ask no more about the answers of a round: they have no precedence over others; and freeze nothing more of it."""
     if one.answers_run is None:
         return
+    _freezes(one.series, one).update(state=DatasetFreeze.State.CANCELLED, finished_at=timezone.now())
     ids = one.answers_run.completions.values("pk")
     AskedAgain.objects.filter(project=one.series.project, completion_a__in=ids, is_open=True).update(is_open=False)
 
@@ -119,9 +120,13 @@ def freeze_judgements(series: RoundSeries, one: Round) -> bool:
 
 def freeze_of(series: RoundSeries, one: Round) -> DatasetFreeze | None:
     """Return the order by which the annotations of a round are being frozen in the background."""
+    return _freezes(series, one).first()
+
+
+def _freezes(series: RoundSeries, one: Round) -> QuerySet[DatasetFreeze]:
     names = [_name(series, one.number, what) for what in (OWN, UP_TO)]
     orders = DatasetFreeze.objects.filter(project=series.project, name__in=names)
-    return orders.filter(state__in=DatasetFreeze.UNDER_WAY).first()
+    return orders.filter(state__in=DatasetFreeze.UNDER_WAY)
 
 
 def _enough(series: RoundSeries, one: Round) -> list[int]:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from annotate.core.errors import Refused
 from annotate.data.datasets import freezing
 from annotate.models import Dataset, DatasetFreeze, LanguageModel, Project
-from evaluation.first_model import training_order
+from evaluation.first_model import facts, present, training_order
 from evaluation.models import FirstModel
 from tests.support.factories import (
     make_comparison,
@@ -133,6 +133,7 @@ def test_a_run_that_is_refused_after_the_freezing_says_nothing_of_a_reward_model
         training_order.go_on_after_freezing()
     shown = client.get(page(project))
     assert "Training did not begin.</strong> All hours are used up." in shown.content.decode()
+    assert present.summary(facts.path_of(project))["problem"] == "All hours are used up."
     assert "not better than chance" not in shown.content.decode() and shown.context["choice"].proposed.kind == "ppo"
     client.post(page(project), {"kind": "dpo"})
     assert freezing.freezer().do_now()

@@ -416,3 +416,12 @@ def test_what_is_withdrawn_between_the_two_freezes_of_a_round_is_left_out(projec
     assert freezing.freezer().do_now()
     round_progress.periodic_task()
     assert current(series).judgements == own and current(series).dataset.comparisons.count() == 24 + 23
+
+
+def test_of_cancelled_rounds_nothing_more_is_frozen(project, order, researcher, monkeypatch):
+    monkeypatch.setattr(freezing, "SMALL", 20)
+    series = actions.order(**order)
+    end_all(project)
+    annotate(current(series), 24)
+    actions.cancel(series=series, by=researcher)
+    assert DatasetFreeze.objects.get().state == "cancelled" and not freezing.freezer().do_now()
