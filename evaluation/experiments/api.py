@@ -80,7 +80,7 @@ class ExperimentOut(serializers.Serializer):
     state = Choice(Experiment.State.choices)
     sentence = serializers.CharField()
     plan = serializers.DictField(help_text="As registered before the first vote.")
-    plan_hash = serializers.CharField()
+    plan_hash = serializers.CharField(help_text="Empty while datasets are frozen that the plan names.")
     parent = serializers.IntegerField()
     dataset = serializers.IntegerField()
     reward_model = serializers.IntegerField(allow_null=True)
@@ -88,6 +88,9 @@ class ExperimentOut(serializers.Serializer):
     entered_at = serializers.DateTimeField(allow_null=True)
     decided_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()
+    freezes = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Large datasets that it waits for, of dataset-freezes/."
+    )
     verdict = serializers.DictField(allow_null=True, help_text="null before the stopping rule is met.")
     verdict_sentence = serializers.CharField()
     exploratory = serializers.DictField(allow_null=True, help_text="What all votes say, later ones too.")
@@ -111,7 +114,8 @@ class RetriedOut(serializers.Serializer):
 )  # fmt: skip
 @in_project(get="read", post="research")
 def experiments(request: Request, project: Project) -> Response:
-    """List the experiments of a project, the latest first. POST registers a plan and queues its runs."""
+    """List the experiments of a project, the latest first. POST registers a plan and queues its runs; where
+    large datasets are frozen in the background (state `freezing`), both come at the end."""
     if request.method == "POST":
         return _order(request, project)
     return Response(ExperimentRow(project.experiments.all(), many=True).data)
@@ -164,6 +168,6 @@ def retry(request: Request, project: Project, pk: str) -> Response:
 @extend_schema(request=None, responses={200: ExperimentOut} | refusals(403, 404, 409))
 @in_project(post="research")
 def cancel(request: Request, project: Project, pk: str) -> Response:
-    """Cancel an experiment and its unfinished runs."""
+    """Cancel an experiment, its unfinished runs and what is frozen for it."""
     row = actions.cancel(experiment=find(project.experiments.all(), pk, "experiment"), by=request.user)
     return Response(ExperimentOut(present.as_json(present.shown(row))).data)

@@ -20,7 +20,7 @@ from annotate.core.periodic_tasks import each_alone
 from annotate.language_models.actions import enter_arena
 from annotate.models import Contestant, Dataset, LanguageModel
 from evaluation.core.cancelled_runs import cancel_late
-from evaluation.experiments import experiment_results
+from evaluation.experiments import experiment_results, experiment_start
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.models import ArmModel, Experiment
 from training.models import Run
@@ -53,7 +53,7 @@ def periodic_task() -> bool:
 def going_on() -> QuerySet[Experiment]:
     """Return the experiments that have something to wait for; after the verdict, those with a model on its way."""
     on_its_way = ArmModel.objects.filter(arm__experiment=OuterRef("pk"), entered_at=None)
-    before = [state for state in LIVE if state != State.DECIDED]
+    before = [State.FREEZING, *(state for state in LIVE if state != State.DECIDED)]
     return Experiment.objects.filter(Q(state__in=before) | Q(Exists(on_its_way), state=State.DECIDED))
 
 
@@ -97,6 +97,8 @@ def has_answered(one: ArmModel) -> bool:
 def advance(experiment: Experiment) -> None:
     """Take every step that can be taken now."""
     experiment.refresh_from_db()
+    if experiment.state == State.FREEZING:
+        experiment_start.begin(experiment)
     if experiment.state not in LIVE:
         return
     _advance_models(experiment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from annotate.models import DatasetFreeze
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.experiments.experiment_progress import is_lost
 from evaluation.experiments.experiment_results import Compared, Reached, Results
@@ -16,9 +17,15 @@ State = Experiment.State
 
 
 def sentence(
-    experiment: Experiment, every: Sequence[ArmModel], reached: Reached | None, waits_for: str = ""
+    experiment: Experiment, every: Sequence[ArmModel], reached: Reached | None, waits_for: str = "",
+    freezes: Sequence[DatasetFreeze] = (),
 ) -> str:  # fmt: skip
-    """Say where the experiment is. `waits_for` is the quota that keeps it from ordering the runs that are left."""
+    """Say where the experiment is. `waits_for` is the quota that keeps it from ordering the runs that are left,
+    `freezes` are the orders of datasets that it waits for."""
+    if experiment.state == State.FREEZING:
+        return _freezing(freezes)
+    if experiment.problem and experiment.state == State.FAILED:
+        return f"Failed before its training. {experiment.problem}"
     ours = [one for one in every if not one.arm.is_exploratory]
     lost = sum(is_lost(one) for one in ours)
     failed = f" {lost} of {len(ours)} models failed or were refused." if lost else ""
@@ -40,6 +47,15 @@ def sentence(
     if experiment.state == State.FAILED:
         return f"Failed: fewer than two arms have a model.{failed} The runs say why."
     return "Cancelled. Models that were finished are kept."
+
+
+def _freezing(freezes: Sequence[DatasetFreeze]) -> str:
+    if not freezes:
+        return "Its datasets are frozen; the arms begin to train in a moment."
+    first = max(freezes, key=lambda one: one.share)
+    names = f"{first.name}, {first.stage}, {first.percent} %" if first.stage else f"{first.name} waits"
+    more = f"; {len(freezes) - 1} more" if len(freezes) > 1 else ""
+    return f"Large datasets are frozen in the background ({names}{more}). The arms begin to train at the end."
 
 
 def reached_in_words(reached: Reached) -> str:

@@ -152,7 +152,7 @@ def require_budget(given: Any) -> Budget:
     return Budget(unit, float(amount))
 
 
-def check_data(arms: Sequence[Arm], dataset: Dataset, examples: Dataset | None, *, has_reward_model: bool) -> None:
+def check_data(arms: Sequence[Arm], dataset: Dataset, *, has_examples: bool, has_reward_model: bool) -> None:
     """Refuse arms that the annotations do not allow. Raises Refused, 400."""
     errors: Errors = {}
     if dataset.kind != Dataset.Kind.PREFERENCES:
@@ -178,7 +178,7 @@ def check_data(arms: Sequence[Arm], dataset: Dataset, examples: Dataset | None, 
             f"{dataset.name} has too few informative annotations for a reward model. "
             f"{dataset.counts.get('sentence', '')} Leave out the arms that need one, or collect more."
         )
-    if "sft" in methods and examples is None:
+    if "sft" in methods and not has_examples:
         errors["arms.sft"] = f"{dataset.name} has no well-rated answer to imitate: leave this arm out."
     if errors:
         raise Refused(400, **errors)

@@ -81,9 +81,13 @@ def experiment(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
         "methods": [METHODS[name] for name in ORDERED],
         "can_research": can(request.user, "research", project),
         "has_failed": any(one.state == "refused" for arm in shown.rows for one in arm.seeds)
-        or bool(actions.failed_runs(row)),
+        or bool(actions.failed_runs(row))
+        or bool(row.problem),
     }
-    return render(request, "evaluation/experiments/experiment.html", context)
+    response = render(request, "evaluation/experiments/experiment.html", context)
+    if request.headers.get("HX-Request") and row.state != Experiment.State.FREEZING:
+        response["HX-Refresh"] = "true"  # what waited for its datasets shows its arms
+    return response
 
 
 @in_project(post="research")

@@ -10,12 +10,14 @@ from typing import Any
 
 from django.db.models import Count, Max
 
+from annotate.models import DatasetFreeze
 from common.charts.scene import Svg
 from evaluation.core.recent_values import Recent
 from evaluation.experiments import experiment_results, score_frontiers
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.experiments.experiment_progress import members, waits_for_quota
 from evaluation.experiments.experiment_results import ArmRating, Compared, Reached, Results
+from evaluation.experiments.experiment_start import freezes_of
 from evaluation.experiments.experiment_words import options_in_words, sentence, state_of, verdict_sentence
 from evaluation.experiments.family_tests import AGAINST_BASELINE
 from evaluation.experiments.score_frontiers import Frontier
@@ -86,6 +88,12 @@ class Shown:
     frontier_picture: Svg | None
     colours: dict[str, str]
     reward_seconds: float | None
+    freezes: list[DatasetFreeze] = field(default_factory=list)
+
+    @property
+    def freezing_percent(self) -> int:
+        """Return how far the datasets are that it waits for, on average."""
+        return sum(one.percent for one in self.freezes) // max(len(self.freezes), 1)
 
     @property
     def key(self) -> dict[str, str]:
@@ -95,6 +103,7 @@ class Shown:
 
 
 def shown(experiment: Experiment) -> Shown:
+    freezes = freezes_of(experiment) if experiment.state == State.FREEZING else []
     every = members(experiment)
     arms = list(experiment.arms.all())
     reached = experiment_results.reached(experiment) if experiment.entered_at else None
@@ -128,7 +137,8 @@ def shown(experiment: Experiment) -> Shown:
     rows.sort(key=lambda row: (row.arm.is_exploratory, -(row.rating.rating if row.rating else 0), row.arm.pk))
     return Shown(
         experiment=experiment,
-        sentence=sentence(experiment, every, reached, waits_for_quota(experiment, every)),
+        sentence=sentence(experiment, every, reached, waits_for_quota(experiment, every), freezes),
+        freezes=freezes,
         reached=reached,
         rows=rows,
         verdict=verdict,
@@ -242,6 +252,7 @@ def as_json(shown_: Shown) -> dict[str, Any]:
         "entered_at": experiment.entered_at,
         "decided_at": experiment.decided_at,
         "created_at": experiment.created_at,
+        "freezes": [one.pk for one in shown_.freezes],
         "verdict": experiment.verdict or None,
         "verdict_sentence": shown_.verdict_sentence,
         "exploratory": shown_.exploratory.as_json() if shown_.exploratory else None,

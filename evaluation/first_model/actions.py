@@ -15,9 +15,10 @@ from annotate.data.imports.actions import Order, go_on, start_import
 from annotate.language_models import endpoint_check, model_keys, registration
 from annotate.language_models.actions import enter_arena, register_model, require_usable
 from annotate.language_models.model_settings import sampling_for
-from annotate.models import Dataset, Import, LanguageModel, Project, Split, User
+from annotate.models import Dataset, DatasetFreeze, Import, LanguageModel, Project, Split, User
 from evaluation.first_model import facts
 from evaluation.first_model.new_projects import first_free
+from evaluation.first_model.path_steps import TRAINING
 from evaluation.models import FirstModel
 from training.core.bundled_model import NAME as BUNDLED_NAME
 from training.core.bundled_model import SOURCE as BUNDLED
@@ -25,6 +26,7 @@ from training.models import Run
 from training.runs.ordering.actions import queue_run
 
 COMPLETIONS_PER_PROMPT = 2  # the fewest that make a pair
+SAMPLING = "sample"  # the kind of run that waits for its prompts
 LONGEST_ANSWER = 256  # tokens: recipes learn from so many of an answer, and people read them
 _CLEARED_WITH_MODEL: dict[str, Any] = {
     **{"sampling_run": None, "reward_run": None, "training_run": None, "problem": ""},
@@ -119,29 +121,49 @@ def sample_answers(
     by: User,
     completions_per_prompt: int = COMPLETIONS_PER_PROMPT,
     max_new_tokens: int | None = None,
-) -> Run:
-    """Freeze the train prompts and order a run that answers each so many times."""
+    waits: bool = False,
+) -> Run | None:
+    """Freeze the train prompts and order a run that answers each so many times. Many prompts are frozen in the
+    background, unless somebody `waits`; the run follows (`training_order.go_on_after_freezing`), and None is returned.
+    """
     require(by, "research", project)
     path = facts.path_of(project)
     base = require_base(path)
     if facts.is_under_way(path.sampling_run):
         raise Refused(409, sampling="A run is already sampling answers; wait for its end, or cancel it.")
+    require_not_freezing(path)
     length = answer_length(project, base) if max_new_tokens is None else max_new_tokens
-    once = key_of_one_press(path, "sample")
-    run = queue_run(
-        kind="sample",
-        project=project,
-        name=first_free(
-            f"{base.name[:80]}: answers", " ", lambda name: project.runs.filter(kind="sample", name=name).exists()
-        ),
-        by=by,
-        parent=base,
-        dataset=train_prompts(project, base, by),
-        config={"completions_per_prompt": completions_per_prompt, "max_new_tokens": length},
-        idempotency_key=once,
+    once = key_of_one_press(path, SAMPLING)
+    config = {"completions_per_prompt": completions_per_prompt, "max_new_tokens": length}
+    prompts = train_prompts(project, base, by, waits=waits)
+    if isinstance(prompts, DatasetFreeze):
+        save_path(project, freeze=prompts, once_frozen={"kind": SAMPLING, "config": config, "key": once})
+        return None
+    return order_sampling(path, base, prompts, by, config, once)
+
+
+def order_sampling(
+    path: FirstModel, base: LanguageModel, prompts: Dataset, by: User, config: dict[str, int], once: str
+) -> Run:
+    """Order the run that answers the prompts, under a key by which it is ordered once."""
+    project = path.project
+    name = first_free(
+        f"{base.name[:80]}: answers", " ", lambda name: project.runs.filter(kind="sample", name=name).exists()
     )
-    save_path(project, sampling_run=run)
+    run = queue_run(
+        kind="sample", project=project, name=name, by=by, parent=base, dataset=prompts, config=config,
+        idempotency_key=once,
+    )  # fmt: skip
+    save_path(project, sampling_run=run, freeze=None, once_frozen=None)
     return run
+
+
+def require_not_freezing(path: FirstModel) -> None:
+    """Refuse what would come beside a freeze that a run waits for. Raises Refused, 409."""
+    if facts.is_freezing(path):
+        step = facts.freezing_step(path)
+        what = "annotations" if step == TRAINING else "prompts"
+        raise Refused(409, **{step: f"The {what} are being frozen; wait for the end, or cancel it."})
 
 
 def answer_length(project: Project, base: LanguageModel) -> int:
@@ -193,11 +215,10 @@ def require_base(path: FirstModel) -> LanguageModel:
     return base
 
 
-def train_prompts(project: Project, base: LanguageModel, by: User) -> Dataset:
-    """Return the latest frozen train prompts when they are still all of them, else frozen anew."""
+def train_prompts(project: Project, base: LanguageModel, by: User, *, waits: bool = False) -> Dataset | DatasetFreeze:
+    """Return the latest frozen train prompts when they are still all of them, else frozen anew: many in the background,
+    unless somebody `waits`."""
     if latest := sampled_prompts.latest_complete(project, Split.TRAIN):
         return latest
-    name = first_free(
-        f"train prompts for {base.name[:80]}", " ", lambda name: project.datasets.filter(name=name).exists()
-    )
-    return sampled_prompts.freeze_all(project, Split.TRAIN, name=name, by=by)
+    name = sampled_prompts.free_name(project, f"train prompts for {base.name[:80]}")
+    return sampled_prompts.freeze_all(project, Split.TRAIN, name=name, by=by, waits=waits)

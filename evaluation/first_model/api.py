@@ -78,7 +78,7 @@ class FirstModelOut(serializers.Serializer):
     recipes = RecipeOut(many=True)
     further = serializers.CharField(help_text="What becomes possible with more annotations.")
     freeze = serializers.IntegerField(
-        allow_null=True, help_text="The order of the annotations that training waits for, of dataset-freezes/."
+        allow_null=True, help_text="The order of the dataset that a step waits for, of dataset-freezes/."
     )
     problem = serializers.CharField(help_text="Why training did not continue by itself.")
     child = serializers.IntegerField(allow_null=True, help_text="The trained model, which competes in the arena.")

@@ -10,6 +10,7 @@ from annotate.data.datasets.selections import count_examples, informativeness_of
 from annotate.models import (
     AnnotatorKind,
     Completion,
+    Dataset,
     Demonstration,
     Import,
     LanguageModel,
@@ -18,6 +19,7 @@ from annotate.models import (
     Split,
 )
 from annotate.models.feedback import FeedbackQuerySet, feedback_tables
+from evaluation.first_model import path_steps
 from evaluation.first_model.path_steps import Facts
 from evaluation.first_model.recipe_choice import Annotated, Choice, choose
 from evaluation.first_model.time_estimates import REFERENCE_TOKENS
@@ -77,14 +79,25 @@ def facts_of(path: FirstModel) -> Facts:
         answers=answers.filter(model=base).count() if base else 0,
         is_sampling=is_under_way(path.sampling_run),
         annotations=annotation_count(project),
-        has_training=any(each is not None for each in (path.training_run, path.reward_run, path.freeze)),
+        has_training=path.training_run is not None
+        or path.reward_run is not None
+        or freezing_step(path) == path_steps.TRAINING,
         has_child=child_of(path) is not None,
     )
 
 
 def is_freezing(path: FirstModel) -> bool:
-    """Return whether training waits for its annotations, which are being frozen, or for the run that comes next."""
+    """Return whether a step waits for a dataset that is being frozen, or for the run that comes next."""
     return path.freeze is not None and path.once_frozen is not None
+
+
+def freezing_step(path: FirstModel) -> str:
+    """Return the step that waits for a freeze, or whose freeze has failed; "" where there is none. Answers come before
+    a reward model, whose prompts are those of PPO."""
+    if path.freeze is None:
+        return ""
+    is_sampling = path.freeze.kind == Dataset.Kind.PROMPTS and path.reward_run is None
+    return path_steps.ANSWERS if is_sampling else path_steps.TRAINING
 
 
 def is_under_way(run: Run | None) -> bool:

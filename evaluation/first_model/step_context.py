@@ -54,8 +54,8 @@ def of_wait(path: FirstModel, step: str) -> dict[str, Any]:
     import_ = path.prompts if step == PROMPTS else None
     is_checking = import_ is not None and import_.state in facts.IN_HAND
     is_between = step == TRAINING and facts.is_between_runs(path)
-    freeze = path.freeze if step == TRAINING else None
-    is_freezing = step == TRAINING and facts.is_freezing(path)
+    freeze = path.freeze if step == facts.freezing_step(path) else None
+    is_freezing = freeze is not None and facts.is_freezing(path)
     return {
         "project": path.project,
         "path": path,

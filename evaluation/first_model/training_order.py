@@ -13,10 +13,13 @@ from annotate.data.datasets.freezing import freeze_once
 from annotate.models import Dataset, DatasetFreeze, LanguageModel, Project, User
 from evaluation.first_model import facts
 from evaluation.first_model.actions import (
+    SAMPLING,
     choose_model,
     free_name,
     key_of_one_press,
+    order_sampling,
     require_base,
+    require_not_freezing,
     save_path,
     train_prompts,
 )
@@ -28,10 +31,13 @@ from training.models import Run
 from training.runs.ordering.actions import queue_run
 
 log = logging.getLogger("assay.first_model")
+PPO_PROMPTS = "ppo prompts"  # what PPO waits for, beside the kinds of run that wait for annotations
+_FROZEN: dict[str, Any] = {"freeze": None, "once_frozen": None}
 REMEDY = (
     "Annotate more answers, on more prompts, and train again; or use it anyway: the Training step has a button "
     "for that."
 )
+log = logging.getLogger("assay.first_model")
 
 
 def train(
@@ -54,8 +60,7 @@ def train(
     base = chosen or require_base(path)
     if facts.is_under_way(path.training_run) or facts.is_under_way(path.reward_run):
         raise Refused(409, training="A run is active; wait for its end, or cancel it.")
-    if facts.is_freezing(path):
-        raise Refused(409, training="The annotations are being frozen; wait for the end, or cancel it.")
+    require_not_freezing(path)
     _, choice = facts.choice_of(path)
     kind = _require_possible(kind, choice)
     if base.path is None:
@@ -76,10 +81,11 @@ def train(
 
 
 def go_on_after_freezing() -> bool:
-    """Do the periodic task: order the runs that wait for annotations that are frozen now. A second look, or one after a
+    """Do the periodic task: order the runs that wait for a dataset that is frozen now. A second look, or one after a
     kill, orders nothing twice: the run is found by its key."""
-    waiting = FirstModel.objects.filter(freeze__isnull=False, once_frozen__isnull=False).values("project")
-    each_alone(Project.objects.filter(pk__in=waiting), _go_on, log, "Training of %s could not begin; trying again.")
+    waiting = FirstModel.objects.filter(freeze__isnull=False, once_frozen__isnull=False)
+    ended = waiting.exclude(freeze__state__in=DatasetFreeze.UNDER_WAY).values("project")
+    each_alone(Project.objects.filter(pk__in=ended), _go_on, log, "The first model of %s waits; trying again.")
     return False
 
 
@@ -89,30 +95,41 @@ def _go_on(project: Project) -> None:
         _order_frozen(path, path.freeze, path.once_frozen)
 
 
-def _order_frozen(path: FirstModel, freeze: DatasetFreeze, wish: dict[str, str]) -> None:
-    if freeze.dataset is None or freeze.created_by is None:  # it says why
+def _order_frozen(path: FirstModel, freeze: DatasetFreeze, wish: dict[str, Any]) -> None:
+    by, dataset = freeze.created_by, freeze.dataset
+    if dataset is None or by is None:  # it says why
         save_path(path.project, once_frozen=None)
         return
     try:
         base = require_base(path)
-        _order(path, base, wish["kind"], wish["child"], freeze.dataset, freeze.created_by, wish["key"])
-    except Refused as refused:  # kept with the order: a `problem` of the path is one of its reward model
-        DatasetFreeze.objects.filter(pk=freeze.pk).update(problem=" ".join(refused.errors.values()))
+        if wish["kind"] == SAMPLING:
+            order_sampling(path, base, dataset, by, wish["config"], wish["key"])
+        elif wish["kind"] == PPO_PROMPTS:
+            _order_ppo(path, base, dataset, by, trusts_unproven=wish["trusts_unproven"])
+        else:
+            _order(path, base, wish["kind"], wish["child"], dataset, by, wish["key"])
+    except Refused as refused:
+        problem = " ".join(refused.errors.values())
+        if wish["kind"] == PPO_PROMPTS:
+            save_path(path.project, problem=problem, **_FROZEN)
+            return
+        # Kept with the order: a `problem` of the path is one of its reward model.
+        DatasetFreeze.objects.filter(pk=freeze.pk).update(problem=problem)
         save_path(path.project, once_frozen=None)
 
 
 def _order(path: FirstModel, base: LanguageModel, kind: str, child: str, dataset: Dataset, by: User, once: str) -> Run:
     """Order the run that learns from the dataset, under a key by which it is ordered once."""
-    project, done = path.project, {"freeze": None, "once_frozen": None}
+    project = path.project
     if kind == PPO:
         reward_name = free_name(f"{base.name[:100]}-reward")
         run = queue_run(
             kind="reward", project=project, name=reward_name, by=by, parent=base, dataset=dataset, idempotency_key=once
         )
-        save_path(project, reward_run=run, training_run=None, problem="", **done)
+        save_path(project, reward_run=run, training_run=None, problem="", **_FROZEN)
         return run
     run = queue_run(kind=kind, project=project, name=child, by=by, parent=base, dataset=dataset, idempotency_key=once)
-    save_path(project, training_run=run, **done)
+    save_path(project, training_run=run, **_FROZEN)
     return run
 
 
@@ -128,14 +145,29 @@ def go_on_after_reward(run: Run) -> None:
         save_path(path.project, problem=" ".join(refused.errors.values()))
 
 
-def start_ppo(*, project: Project, by: User, trusts_unproven: bool = False) -> Run:
+def start_ppo(*, project: Project, by: User, trusts_unproven: bool = False) -> Run | None:
     """Order PPO against the path's reward model. Its answers have the length of those that were annotated. With
-    `trusts_unproven` a reward model that did not beat chance is used all the same."""
+    `trusts_unproven` a reward model that did not beat chance is used all the same. Many prompts are frozen in the
+    background; the run follows, and None is returned."""
     require(by, "research", project)
     path = facts.path_of(project)
     base, reward_run = require_base(path), path.reward_run
     if facts.is_under_way(path.training_run):
         raise Refused(409, training="A run is active; wait for its end, or cancel it.")
+    if reward_run is None or reward_run.output_model is None:
+        raise Refused(409, reward_model="There is no reward model yet.")
+    require_not_freezing(path)
+    prompts = train_prompts(project, base, by)
+    if isinstance(prompts, DatasetFreeze):
+        wish = {"kind": PPO_PROMPTS, "trusts_unproven": trusts_unproven}
+        save_path(project, freeze=prompts, once_frozen=wish, problem="")
+        return None
+    return _order_ppo(path, base, prompts, by, trusts_unproven=trusts_unproven)
+
+
+def _order_ppo(path: FirstModel, base: LanguageModel, prompts: Dataset, by: User, *, trusts_unproven: bool) -> Run:
+    """Order PPO on these prompts, under a key by which it is ordered once."""
+    project, reward_run = path.project, path.reward_run
     if reward_run is None or reward_run.output_model is None:
         raise Refused(409, reward_model="There is no reward model yet.")
     # Nobody may be watching: at a bound it keeps the last model within it.
@@ -147,7 +179,7 @@ def start_ppo(*, project: Project, by: User, trusts_unproven: bool = False) -> R
             name=free_name(f"{base.name[:100]}-{PPO}"),
             by=by,
             parent=base,
-            dataset=train_prompts(project, base, by),
+            dataset=prompts,
             reward_model=reward_run.output_model,
             config=config | {reward_trust.OVERRULE: trusts_unproven},
             idempotency_key=f"first-model:{reward_run.pk}:{path.training_run_id or 0}",
@@ -155,7 +187,7 @@ def start_ppo(*, project: Project, by: User, trusts_unproven: bool = False) -> R
     except Refused as refused:
         errors = {name: text.replace(reward_trust.REMEDY, REMEDY) for name, text in refused.errors.items()}
         raise Refused(refused.status, **errors) from refused
-    save_path(project, training_run=run, problem="")
+    save_path(project, training_run=run, problem="", **_FROZEN)
     return run
 
 

@@ -311,7 +311,7 @@ class FirstModel(models.Model):
     problem = models.TextField(blank=True, help_text="Why training did not go on by itself, in words.")
     freeze = models.ForeignKey(
         "annotate.DatasetFreeze", models.SET_NULL, null=True, blank=True, related_name="+",
-        help_text="The order of the annotations that training waits for.",
+        help_text="The order of the dataset that a step waits for.",
     )  # fmt: skip
     once_frozen = models.JSONField(null=True, blank=True, help_text="Which run is queued then.")
     changed_at = models.DateTimeField(auto_now=True)

@@ -12,6 +12,7 @@ class Experiment(models.Model):
     """One order. `plan` is what was registered before anything was known, and is never edited; `plan_hash` names it."""
 
     class State(models.TextChoices):
+        FREEZING = "freezing"  # the background worker freezes what it learns from; then its plan is registered
         TRAINING = "training"  # until every registered model stands, or has failed
         ANSWERING = "answering"  # the models answer the eval prompts
         VOTING = "voting"  # all are in the arena
@@ -33,12 +34,14 @@ class Experiment(models.Model):
         "annotate.Dataset", models.PROTECT, null=True, blank=True, related_name="+", help_text="Its prompts."
     )
     questions = models.ForeignKey(
-        "annotate.Dataset", models.PROTECT, related_name="+", help_text="Eval prompts that all models answer."
-    )
+        "annotate.Dataset", models.PROTECT, null=True, blank=True, related_name="+",
+        help_text="Eval prompts that all models answer; null until they are frozen.",
+    )  # fmt: skip
     reward_model = models.ForeignKey("annotate.LanguageModel", models.PROTECT, null=True, blank=True, related_name="+")
     reward_run = models.ForeignKey("training.Run", models.PROTECT, null=True, blank=True, related_name="+")
     plan = models.JSONField(help_text="What is compared, by which test, and when it stops.")
-    plan_hash = models.CharField(max_length=64)
+    plan_hash = models.CharField(max_length=64, help_text="Empty until everything is frozen that the plan names.")
+    problem = models.TextField(blank=True, default="", db_default="", help_text="Why it failed before its training.")
     entered_at = models.DateTimeField(null=True, blank=True, help_text="When all registered models entered the arena.")
     decided_at = models.DateTimeField(null=True, blank=True)
     last_comparison_id = models.BigIntegerField(null=True, blank=True, help_text="The last vote of the verdict.")

@@ -30,13 +30,15 @@ class RoundSeries(models.Model):
     reason = models.CharField(max_length=10, choices=Reason.choices, blank=True, help_text="Why a rule stopped it.")
     parent = models.ForeignKey("annotate.LanguageModel", models.PROTECT, related_name="+")
     prompts = models.ForeignKey(
-        "annotate.Dataset", models.PROTECT, related_name="+", help_text="Train prompts that each policy answers."
-    )
+        "annotate.Dataset", models.PROTECT, null=True, blank=True, related_name="+",
+        help_text="Train prompts that each policy answers; null until they are frozen.",
+    )  # fmt: skip
     questions = models.ForeignKey(
-        "annotate.Dataset", models.PROTECT, related_name="+", help_text="Eval prompts on which policies meet."
-    )
+        "annotate.Dataset", models.PROTECT, null=True, blank=True, related_name="+",
+        help_text="Eval prompts on which policies meet; null until they are frozen.",
+    )  # fmt: skip
     plan = models.JSONField(help_text="What each round does, and when the rounds stop.")
-    plan_hash = models.CharField(max_length=64)
+    plan_hash = models.CharField(max_length=64, help_text="Empty until the prompts are frozen that the plan names.")
     stopped_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)

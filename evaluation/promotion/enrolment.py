@@ -33,8 +33,13 @@ _NO_ANSWERS = "Answers are not sampled automatically"
 log = logging.getLogger("assay.decisions")
 
 
+class _Freezing(Exception):
+    """Raised while eval prompts are frozen in the background."""
+
+
 def enrol(run: Run) -> Candidacy | None:
-    """Enrol a policy of a run that succeeded, once; return None when there is nothing to enrol."""
+    """Enrol a policy of a run that succeeded, once; return None when there is nothing to enrol, and while the prompts
+    that it is to answer are frozen in the background: whoever enrols what is missing comes again."""
     model = run.output_model
     if run.state != Run.State.SUCCEEDED or model is None or model.kind != LanguageModel.Kind.POLICY:
         return None
@@ -43,7 +48,10 @@ def enrol(run: Run) -> Candidacy | None:
     if standing := Candidacy.objects.filter(project=run.project, model=model).first():
         return standing
     begins = _begins(run.project, model)
-    sampling = _plan_sampling(Candidacy(project=run.project, model=model, run=run, **begins))
+    try:
+        sampling = _plan_sampling(Candidacy(project=run.project, model=model, run=run, **begins))
+    except _Freezing:
+        return None
     with transaction.atomic():
         candidacy, is_new = Candidacy.objects.get_or_create(
             project=run.project, model=model, defaults={"run": run, **begins}
@@ -183,13 +191,17 @@ def _queue_sampling(candidacy: Candidacy, model: LanguageModel, prompts: Dataset
 
 
 def _eval_prompts(candidacy: Candidacy) -> Dataset:
-    """Return the latest frozen eval prompts when they are still all of them, else frozen anew."""
+    """Return the latest frozen eval prompts when they are still all of them, else frozen anew. Raises _Freezing while
+    many are frozen in the background."""
     project, run = candidacy.project, candidacy.run
     assert run is not None
+    if latest := sampled_prompts.latest_complete(project, Split.EVAL):
+        return latest
     name = f"eval prompts for the candidate of run {run.pk}"
-    return sampled_prompts.latest_complete(project, Split.EVAL) or sampled_prompts.freeze_all(
-        project, Split.EVAL, name=name, by=run.created_by
-    )
+    frozen = sampled_prompts.freeze_all(project, Split.EVAL, name=name, by=run.created_by)
+    if not isinstance(frozen, Dataset):
+        raise _Freezing
+    return frozen
 
 
 def _sampled_like(candidacy: Candidacy) -> dict[str, object]:

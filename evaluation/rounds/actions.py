@@ -12,13 +12,15 @@ from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.core.typed_texts import checked_name
+from annotate.data.datasets.freezing import cancel_freezes
+from annotate.data.datasets.sampled_prompts import complete_or_frozen
 from annotate.language_models.actions import require_usable
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project, Split, User
 from common.texts import is_storable
-from evaluation.experiments.actions import frozen_prompts, hash_of
+from evaluation.experiments.experiment_start import hash_of, named
 from evaluation.models import Round, RoundReview, RoundSeries
 from evaluation.rounds import round_order
-from evaluation.rounds.round_judging import close_round
+from evaluation.rounds.round_judging import close_round, prompt_freezes
 from evaluation.rounds.round_progress import advance, ordered_runs, stop
 from training.models import Run
 from training.runs.ordering import actions as runs
@@ -51,7 +53,7 @@ def order(
     seed: int = 0,
 ) -> RoundSeries:
     """Fix the plan and begin the first round; return the series. Refused by field, and then nothing is kept but frozen
-    prompts."""
+    prompts. Many prompts are frozen in the background: the plan gets its hash, and the first run comes, at the end."""
     require(by, "research", project)
     require_usable(parent, project)
     name = _free_name(project, name)
@@ -64,19 +66,18 @@ def order(
         accuracy_floor=accuracy_floor, judge=judge, completions_per_prompt=completions_per_prompt, seed=seed,
     )  # fmt: skip
     plan["reward_config"] = round_order.require_reward_config(reward_config or {}, method)
-    prompts = prompts or frozen_prompts(project, Split.TRAIN, by, "prompts")
-    round_order.require_prompts(project, prompts, method, judgements, answers_per_prompt)
-    questions = frozen_prompts(project, Split.EVAL, by, "questions")
-    plan |= {"version": 1, "name": name, "project": project.slug, "arm": asdict(arm)}
-    plan |= {
-        field: {"id": row.pk, "name": row.name, "hash": row.content_hash}
-        for field, row in (("parent", parent), ("prompts", prompts), ("questions", questions))
-    }
+    train = prompts or complete_or_frozen(project, Split.TRAIN, by, "prompts")
+    if isinstance(train, Dataset):
+        round_order.require_prompts(project, train, method, judgements, answers_per_prompt)
+    frozen = {"prompts": train, "questions": complete_or_frozen(project, Split.EVAL, by, "questions")}
+    plan |= {"version": 1, "name": name, "project": project.slug, "arm": asdict(arm), "parent": named(parent)}
+    plan |= {field: named(row) for field, row in frozen.items()}
+    stand = {field: row for field, row in frozen.items() if isinstance(row, Dataset)}
     try:
         with transaction.atomic():
             series = RoundSeries.objects.create(
-                project=project, name=name, parent=parent, prompts=prompts, questions=questions, plan=plan,
-                plan_hash=hash_of(plan), created_by=by,
+                project=project, name=name, parent=parent, plan=plan, created_by=by, **stand,
+                plan_hash=hash_of(plan) if len(stand) == len(frozen) else "",
             )  # fmt: skip
             Round.objects.create(series=series, number=0, model=parent)
             Round.objects.create(series=series, number=1, policy=parent)
@@ -140,7 +141,7 @@ def failed_runs(series: RoundSeries) -> list[Run]:
 
 
 def cancel(*, series: RoundSeries, by: User) -> RoundSeries:
-    """Cancel rounds and their unfinished runs. Models, annotations and votes are kept."""
+    """Cancel rounds, their unfinished runs and what is frozen for them. Models, annotations and votes are kept."""
     require(by, "research", series.project)
     with transaction.atomic():
         series = RoundSeries.objects.select_for_update().get(pk=series.pk)
@@ -151,6 +152,7 @@ def cancel(*, series: RoundSeries, by: User) -> RoundSeries:
         for one in series.rounds.select_related("answers_run", "series__project"):
             close_round(one)
         audit.record(action="rounds.cancelled", about=series.name, by=by, project=series.project)
+        cancel_freezes(series.project, [order.name for order in prompt_freezes(series)], by=by)
     for run in ordered_runs(series):
         if not run.is_finished:
             runs.cancel(run=run, by=by)

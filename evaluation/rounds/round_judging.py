@@ -13,10 +13,12 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from annotate.core.errors import Refused
-from annotate.data.datasets.freezing import freeze_once
+from annotate.data.datasets import sampled_prompts
+from annotate.data.datasets.freezing import cancel_freezes, freeze_once
 from annotate.models import Comparison, Completion, Dataset, DatasetFreeze, Split, Winner
+from evaluation.experiments.experiment_start import hash_of, named
 from evaluation.models import AskedAgain, Round, RoundSeries
-from evaluation.rounds.round_order import ALL, WEIGHTED, fewest_judgements
+from evaluation.rounds.round_order import ALL, WEIGHTED, fewest_judgements, require_prompts
 
 ASKED = 2.5  # pairs asked about for each winner that is needed: some are ties, are skipped, or held for review
 WON = (Winner.MODEL_A, Winner.MODEL_B)
@@ -129,6 +131,36 @@ def _freezes(series: RoundSeries, one: Round) -> QuerySet[DatasetFreeze]:
     return orders.filter(state__in=DatasetFreeze.UNDER_WAY)
 
 
+def prompt_freezes(series: RoundSeries) -> QuerySet[DatasetFreeze]:
+    """Return the orders by which the prompts of all rounds are being frozen."""
+    rows = (series.plan["prompts"], series.plan["questions"])
+    orders = DatasetFreeze.objects.filter(project=series.project, state__in=DatasetFreeze.UNDER_WAY)
+    return orders.filter(name__in=[row["name"] for row in rows if "hash" not in row]).order_by("pk")
+
+
+def freeze_prompts(series: RoundSeries) -> bool:
+    """Take up the prompts that are being frozen since the rounds were ordered, and give the plan its hash; return
+    whether all stand. Refused where they are too few."""
+    if series.plan_hash:
+        return True
+    plan = dict(series.plan)
+    for field, side in (("prompts", Split.TRAIN), ("questions", Split.EVAL)):
+        if getattr(series, field) is None:
+            name, by = plan[field]["name"], series.created_by
+            frozen = sampled_prompts.freeze_all(series.project, side, name=name, by=by)
+            if not isinstance(frozen, Dataset):
+                return False
+            setattr(series, field, frozen)
+            plan[field] = named(frozen)
+    assert series.prompts is not None
+    arm, wanted = plan["arm"]["method"], (plan["judgements"], plan["answers_per_prompt"])
+    require_prompts(series.project, series.prompts, arm, *wanted)
+    rows = RoundSeries.objects.filter(pk=series.pk, plan_hash="")
+    rows.update(plan=plan, plan_hash=hash_of(plan), prompts=series.prompts, questions=series.questions)
+    series.refresh_from_db()
+    return True
+
+
 def _enough(series: RoundSeries, one: Round) -> list[int]:
     """Return the comparisons that a round is frozen with, empty before there are enough."""
     assert one.needed is not None
@@ -162,7 +194,11 @@ def _once(series: RoundSeries, number: int, what: str, **options: Any) -> Datase
         project=series.project, kind=Dataset.Kind.PREFERENCES, name=_name(series, number, what), by=series.created_by,
         judge=series.plan["judge"], edits=False, **options,
     )  # fmt: skip
-    return made if isinstance(made, Dataset) else None
+    if isinstance(made, Dataset):
+        return made
+    if series.created_by and RoundSeries.objects.filter(pk=series.pk, state=RoundSeries.State.CANCELLED).exists():
+        cancel_freezes(series.project, [made.name], by=series.created_by)  # cancelled before it saw this order
+    return None
 
 
 def _preferences(series: RoundSeries, number: int, what: str) -> QuerySet[Dataset]:

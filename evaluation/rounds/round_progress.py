@@ -98,6 +98,11 @@ def seconds_spent(series: RoundSeries, number: int | None = None) -> float:
 # The parts of a round: each returns whether it is done, so that the next can begin
 
 
+def _has_prompts(series: RoundSeries, one: Round) -> bool:
+    """The prompts that all rounds take are frozen."""
+    return round_judging.freeze_prompts(series)
+
+
 def _has_answers(series: RoundSeries, one: Round) -> bool:
     """The newest policy answers the train prompts."""
     if one.answers_run is None:
@@ -270,8 +275,8 @@ def _has_next(series: RoundSeries, one: Round) -> bool:
 
 
 PARTS: tuple[Part, ...] = (
-    _has_answers, _is_annotated, _is_measured, _is_fitted, _is_trained, _has_eval_answers, _has_entered, _is_compared,
-    _has_next,
+    _has_prompts, _has_answers, _is_annotated, _is_measured, _is_fitted, _is_trained, _has_eval_answers, _has_entered,
+    _is_compared, _has_next,
 )  # fmt: skip
 
 

@@ -47,6 +47,10 @@ def where(series: RoundSeries, one: Round, judged: int, votes: int) -> str:
         if judged >= (one.needed or 0) and (freeze := round_judging.freeze_of(series, one)):
             return f"its annotations are frozen in the background, {100 * freeze.share:.0f} %"
         return f"its answers are annotated, {judged:,} of {one.needed:,} comparisons with a winner"
+    if not series.plan_hash:
+        freeze = round_judging.prompt_freezes(series).first()
+        share = freeze.share if freeze is not None else 1.0
+        return f"the prompts are frozen in the background, {100 * share:.0f} %"
     return "the next step is on its way"
 
 

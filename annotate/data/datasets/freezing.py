@@ -6,7 +6,8 @@ A small dataset is frozen at once. Of a large one the order is kept, and the bac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any
 
 from django.db import transaction
@@ -48,7 +49,7 @@ def order_freeze(
     name = checked_name(project, name, by)
     wish: dict[str, Any] = {"kind": kind, "side": side, "judge": judge, **options}
     checked(**wish)
-    if not _is_large(project, kind, options):
+    if not _is_large(project, kind, side, options):
         return freeze(project=project, name=name, by=by, **wish)
     return queue_freeze(project=project, created_by=by, name=name, kind=kind, side=side, judge=judge, options=options)
 
@@ -64,17 +65,17 @@ def freeze_once(*, project: Project, kind: str, name: str, by: User | None, **wi
     """Return the dataset of this name and kind, frozen now where there is none; of a large one its order until it has
     ended, so that whoever needs it asks again. Refused as `order_freeze` refuses, and once with what an order failed
     by: the next call orders anew."""
-    if found := _standing(project, name, kind):
+    if found := standing(project, name, kind):
         return found
     try:
         return order_freeze(project=project, kind=kind, name=name, by=by, **wish)
     except Refused as refused:
-        if "name" in refused.errors and (found := _standing(project, name, kind)):  # somebody else came first
+        if "name" in refused.errors and (found := standing(project, name, kind)):  # somebody else came first
             return found
         raise
 
 
-def _standing(project: Project, name: str, kind: str) -> Dataset | DatasetFreeze | None:
+def standing(project: Project, name: str, kind: str) -> Dataset | DatasetFreeze | None:
     """Return the dataset, or the order that is under way. Refused, once, where the latest order failed."""
     if dataset := Dataset.objects.filter(project=project, name=name, kind=kind).first():
         return dataset
@@ -100,6 +101,13 @@ def cancel_freeze(order: DatasetFreeze, *, by: User) -> DatasetFreeze:
     return order
 
 
+def cancel_freezes(project: Project, names: Collection[str], *, by: User) -> None:
+    """Cancel the orders of these names that are under way: nobody waits for their datasets any more."""
+    for order in DatasetFreeze.objects.filter(project=project, name__in=names, state__in=DatasetFreeze.UNDER_WAY):
+        with suppress(Refused):  # it has ended meanwhile
+            cancel_freeze(order, by=by)
+
+
 def freezer() -> LongWorker[DatasetFreeze]:
     def waiting() -> QuerySet[DatasetFreeze]:
         rows = DatasetFreeze.objects.filter(state__in=DatasetFreeze.UNDER_WAY).order_by("id")
@@ -113,9 +121,11 @@ def periodic_task() -> PeriodicTask:
     return PeriodicTask("datasets", worker.do, every=1.0, end=worker.end)
 
 
-def _is_large(project: Project, kind: str, options: dict[str, Any]) -> bool:
+def _is_large(project: Project, kind: str, side: str, options: dict[str, Any]) -> bool:
     if kind == Dataset.Kind.PROMPTS:
-        return Prompt.objects.filter(project=project).order_by()[: SMALL + 1].count() > SMALL
+        if options.get("prompts") is not None:
+            return len(options["prompts"]) > SMALL
+        return Prompt.objects.filter(project=project, side=side).order_by()[: SMALL + 1].count() > SMALL
     named = [len(options[plural]) for plural in FEEDBACK if options.get(plural) is not None]
     if named:
         return sum(named) > SMALL

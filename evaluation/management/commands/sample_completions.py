@@ -31,8 +31,9 @@ class Command(BaseCommand):
         completions, length = options["completions_per_prompt"], options["max_new_tokens"]
         with refusals_told():
             run = actions.sample_answers(
-                project=where, by=user, completions_per_prompt=completions, max_new_tokens=length
+                project=where, by=user, completions_per_prompt=completions, max_new_tokens=length, waits=True
             )
+        assert run is not None
         size = present.sampling_size(path_of(where), completions, run.config["max_new_tokens"])
         self.stdout.write(f"Queued {run}: {size['answers']:,} answers, {size['time']}, {size['basis']}.")
         if not queue:

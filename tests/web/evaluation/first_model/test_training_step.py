@@ -145,6 +145,33 @@ def refuse(project: Project) -> None:
     raise Refused(409, gpu_hours="All hours are used up.")
 
 
+def test_many_prompts_are_frozen_in_the_background_for_answers_and_for_ppo(client, project, monkeypatch):
+    monkeypatch.setattr(freezing, "SMALL", 2)
+    sign_in(client, project, "researcher")
+    answers = reverse("first-model-step", args=[project.slug, "answers"])
+    path = FirstModel.objects.create(project=project, model=voted(project, 4))
+    sent = {"completions_per_prompt": "3", "max_new_tokens": "32"}
+    client.post(answers, sent)
+    assert "Sampling is queued at the end" in client.get(answers).content.decode() and not Run.objects.exists()
+    assert "are being frozen" in client.post(answers, sent).content.decode()
+    freezing.cancel_freeze(order := DatasetFreeze.objects.get(), by=order.created_by)
+    training_order.go_on_after_freezing()
+    assert "freezing of its prompts was cancelled" in client.get(answers).content.decode()
+    client.post(answers, sent)
+    assert freezing.freezer().do_now()
+    for _ in range(2):
+        training_order.go_on_after_freezing()
+    run = Run.objects.get()
+    assert (run.kind, run.config["completions_per_prompt"], run.dataset.prompts.count()) == ("sample", 3, 4)
+    make_prompt(project)
+    path.delete()
+    training_order.go_on_after_reward(with_reward_model(project, run.parent, {**AT_CHANCE, "beats_chance": True}))
+    assert "Training is queued at the end" in client.get(page(project)).content.decode()
+    assert freezing.freezer().do_now()
+    training_order.go_on_after_freezing()
+    assert Run.objects.get(kind="ppo").dataset.prompts.count() == 5
+
+
 def test_an_order_that_is_refused_chooses_no_model(client, project):
     sign_in(client, project, "researcher")
     model = voted(project, 2)

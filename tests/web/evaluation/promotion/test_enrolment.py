@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from annotate.core.periodic_tasks import PERIODIC_TASKS
+from annotate.data.datasets import freezing
 from annotate.data.datasets.actions import freeze
 from annotate.language_models.actions import leave_arena
 from annotate.models import Contestant, Dataset
@@ -51,6 +52,18 @@ def test_twice_is_once(run):
         tell_finished(run)
     candidate_review.periodic_task()
     assert Candidacy.objects.count() == Decision.objects.count() == 1
+
+
+def test_it_is_enrolled_once_many_eval_prompts_are_frozen(project, run, monkeypatch):
+    monkeypatch.setattr(freezing, "SMALL", 2)
+    for _ in range(3):
+        make_prompt(project, side="eval")
+    tell_finished(run)
+    assert not Candidacy.objects.exists() and freezing.freezer().do_now()
+    for _ in range(2):
+        candidate_review.periodic_task()
+    assert Candidacy.objects.get().model == run.output_model and not freezing.freezer().do_now()
+    assert project.runs.filter(kind="sample").first().dataset.prompts.count() == 3
 
 
 def test_the_background_worker_finds_what_no_signal_reached(run):

@@ -13,6 +13,7 @@ from annotate.core.errors import Refused
 from annotate.data.datasets import freezing
 from annotate.labelling.assigning import next_for
 from annotate.models import Comparison, Completion, DatasetFreeze, LanguageModel
+from evaluation.experiments.experiment_start import hash_of
 from evaluation.models import AskedAgain, Candidacy, Notice, Round, RoundSeries
 from evaluation.rounds import actions, present, round_judging, round_memory, round_progress
 from tests.support.factories import (
@@ -384,8 +385,8 @@ def test_programs_order_and_pages_order(project, order, client):
 def test_large_annotations_are_frozen_in_the_background_and_a_failed_order_is_made_anew(
     project, order, researcher, monkeypatch
 ):
-    monkeypatch.setattr(freezing, "SMALL", 20)
     series = actions.order(**order)
+    monkeypatch.setattr(freezing, "SMALL", 20)
     end_all(project)
     annotate(current(series), 24)
     waiting = DatasetFreeze.objects.get()
@@ -419,9 +420,31 @@ def test_what_is_withdrawn_between_the_two_freezes_of_a_round_is_left_out(projec
 
 
 def test_of_cancelled_rounds_nothing_more_is_frozen(project, order, researcher, monkeypatch):
-    monkeypatch.setattr(freezing, "SMALL", 20)
     series = actions.order(**order)
+    monkeypatch.setattr(freezing, "SMALL", 20)
     end_all(project)
     annotate(current(series), 24)
     actions.cancel(series=series, by=researcher)
     assert DatasetFreeze.objects.get().state == "cancelled" and not freezing.freezer().do_now()
+
+
+def test_many_prompts_are_frozen_in_the_background_and_the_first_run_follows(project, order, monkeypatch, client):
+    monkeypatch.setattr(freezing, "SMALL", 2)
+    series = actions.order(**order)
+    assert "prompts are frozen in the background, 0 %" in present.shown(series).sentence and not series.plan_hash
+    sign_in(client, project, "researcher")
+    assert "when the prompts are frozen" in client.get(
+        reverse("round-series", args=[project.slug, series.pk])
+    ).content.decode()  # fmt: skip
+    assert DatasetFreeze.objects.count() == 2 and freezing.freezer().do_now()
+    round_progress.periodic_task()
+    assert not project.runs.exists() and freezing.freezer().do_now()
+    for _ in range(2):
+        round_progress.periodic_task()
+    series.refresh_from_db()
+    assert [(run.kind, run.dataset) for run in project.runs.all()] == [("sample", series.prompts)]
+    assert series.plan_hash == hash_of(series.plan) and series.questions.prompts.count() == 3
+    make_prompt(project)
+    given_up = actions.order(**order | {"name": "given up, too"})
+    actions.cancel(series=given_up, by=order["by"])
+    assert not DatasetFreeze.objects.filter(state__in=DatasetFreeze.UNDER_WAY).exists()

@@ -1,0 +1,259 @@
+"""Freeze what an experiment learns from and is asked, and register its plan.
+
+Small datasets are frozen by the order itself. For large ones it waits in the state `freezing`, with the names of the
+datasets in its plan, and whoever looks calls `begin`, which registers the plan and its arms once all of them stand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.db import transaction
+
+from annotate.core.errors import Refused
+from annotate.data.datasets import sampled_prompts
+from annotate.data.datasets.freezing import cancel_freezes, freeze_once, standing
+from annotate.models import (
+    Comparison,
+    Dataset,
+    DatasetFreeze,
+    Demonstration,
+    LanguageModel,
+    Project,
+    Rating,
+    Split,
+    User,
+)
+from evaluation.experiments import experiment_results, order_checks
+from evaluation.experiments.arm_methods import BASE, METHODS, Arm, Budget
+from evaluation.models import ArmModel, Experiment, ExperimentArm
+from training.runs.ordering.checks import check_order
+from training.runs.ordering.reward_order import leaves_out_own_model
+
+FIELDS = ("examples", "prompts", "questions")  # what is frozen for an experiment, beside its annotations
+Frozen = Mapping[str, Dataset | DatasetFreeze | None]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Hold what an experiment, or an arm that is added to it, is ordered with."""
+
+    project: Project
+    name: str
+    parent: LanguageModel
+    dataset: Dataset
+    reward_model: LanguageModel | None
+    budget: Budget
+
+    @property
+    def named_rows(self) -> dict[str, Dataset | LanguageModel | None]:
+        """Return what the plan names."""
+        return {"parent": self.parent, "dataset": self.dataset, "reward_model": self.reward_model}
+
+
+def hash_of(plan: Mapping[str, Any]) -> str:
+    """Return the name of a plan: the SHA-256 of its JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(plan, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def wish_of(experiment: Experiment) -> Wish:
+    return Wish(
+        experiment.project, experiment.name, experiment.parent, experiment.dataset, experiment.reward_model,
+        Budget(**experiment.plan["budget"]),
+    )  # fmt: skip
+
+
+def freeze_data(wish: Wish, arms: Sequence[Arm], by: User, experiment: Experiment | None = None) -> Frozen:
+    """Return what is derived of the dataset, frozen once: its best-rated answers, its prompts; and the eval prompts. A
+    large one is an order until the background worker has frozen it."""
+    needed = {_field_of(arm) for arm in arms}
+    found: dict[str, Dataset | DatasetFreeze | None]
+    found = {field: getattr(experiment, field) if experiment else None for field in FIELDS}
+    if "examples" in needed and found["examples"] is None:
+        found["examples"] = _best_rated(wish.project, wish.dataset, by)
+    if "prompts" in needed and found["prompts"] is None:
+        found["prompts"] = _prompts(wish.project, wish.dataset, by)
+    if found["questions"] is None:
+        found["questions"] = _questions(wish.project, by, experiment)
+    return found
+
+
+def frozen_now(frozen: Frozen) -> dict[str, Dataset | None]:
+    """Return those that stand."""
+    return {field: row for field, row in frozen.items() if not isinstance(row, DatasetFreeze)}
+
+
+def is_waiting(frozen: Frozen) -> bool:
+    return any(isinstance(row, DatasetFreeze) for row in frozen.values())
+
+
+def checked(wish: Wish, arms: Sequence[Arm], frozen: Frozen) -> list[Arm]:
+    """Return the arms with the options that keep them within the budget. Refused by field; what is still being frozen
+    is checked when it stands."""
+    stands = {**frozen_now(frozen), "preferences": wish.dataset}
+    order_checks.check_data(
+        arms, wish.dataset, has_examples=frozen["examples"] is not None, has_reward_model=wish.reward_model is not None
+    )
+    ready = [arm for arm in arms if _field_of(arm) in stands]
+    within = {arm.name: order_checks.budgeted(arm, wish.budget, wish.project, wish.parent, stands) for arm in ready}
+    _check_runs(wish, list(within.values()), stands)
+    return [within.get(arm.name, arm) for arm in arms]
+
+
+def registered(draft: Mapping[str, Any], arms: Sequence[Arm], frozen: Frozen) -> dict[str, Any]:
+    """Return the plan with its arms and datasets; one that is still being frozen has a name only."""
+    plan = {**draft, "arms": [asdict(arm) for arm in (Arm(BASE, BASE, {}), *arms)]}
+    return plan | {field: named(row) for field, row in frozen.items()}
+
+
+def named(row: Dataset | DatasetFreeze | LanguageModel | None) -> dict[str, Any] | None:
+    if row is None or isinstance(row, DatasetFreeze):
+        return {"name": row.name} if row is not None else None
+    return {"id": row.pk, "name": row.name, "hash": row.content_hash}
+
+
+def add(experiment: Experiment, arm: Arm, by: User, *, is_exploratory: bool) -> ExperimentArm:
+    row = ExperimentArm.objects.create(
+        experiment=experiment, name=arm.name, method=arm.method, created_by=by, is_exploratory=is_exploratory,
+        config={"config": arm.config, "drawing": arm.drawing},
+    )  # fmt: skip
+    if arm.method == BASE:
+        ArmModel.objects.create(arm=row, seed=0, model=experiment.parent)
+    else:
+        for seed in experiment.plan["seeds"]:
+            ArmModel.objects.create(arm=row, seed=seed)
+    return row
+
+
+def add_all(experiment: Experiment, arms: Sequence[Arm], by: User) -> None:
+    """Add the arms of the plan, and the base."""
+    for arm in (Arm(BASE, BASE, {}), *arms):
+        add(experiment, arm, by, is_exploratory=False)
+
+
+def begin(experiment: Experiment) -> None:
+    """Register the plan and its arms once everything is frozen. What refuses it fails the experiment, with the words:
+    it can be tried again."""
+    try:
+        _register(experiment)
+    except Refused as refused:
+        problem = " ".join(refused.errors.values())
+        live = Experiment.objects.filter(pk=experiment.pk, state=Experiment.State.FREEZING)
+        with transaction.atomic():
+            if live.update(state=Experiment.State.FAILED, problem=problem):
+                experiment_results.tell(experiment, f"has failed before its training: {problem}")
+    experiment.refresh_from_db()
+
+
+def _register(experiment: Experiment) -> None:
+    by, plan, wish = experiment.created_by, experiment.plan, wish_of(experiment)
+    if by is None:
+        raise Refused(409, by="The account that ordered the experiment is gone; order a new one.")
+    arms = [Arm(**arm) for arm in plan["arms"] if arm["method"] != BASE]
+    frozen = freeze_data(wish, arms, by, experiment)
+    live = Experiment.objects.filter(pk=experiment.pk, state=Experiment.State.FREEZING)
+    if is_waiting(frozen):
+        if not live.exists():  # cancelled meanwhile, perhaps before it saw these orders
+            cancel_freezing(experiment, by)
+        return
+    within = checked(wish, arms, frozen)
+    plan = registered(plan, within, frozen)
+    with transaction.atomic():
+        fields = {"plan": plan, "plan_hash": hash_of(plan), **frozen}
+        if live.update(state=Experiment.State.TRAINING, **fields):
+            experiment.refresh_from_db()
+            add_all(experiment, within, by)
+
+
+def freezes_of(experiment: Experiment) -> list[DatasetFreeze]:
+    """Return the orders that the experiment waits for, first to last."""
+    orders = DatasetFreeze.objects.filter(project=experiment.project, name__in=_awaited(experiment))
+    return list(orders.filter(state__in=DatasetFreeze.UNDER_WAY).order_by("pk"))
+
+
+def cancel_freezing(experiment: Experiment, by: User) -> None:
+    """Cancel the orders that the experiment waited for, but those that another one waits for."""
+    others = Experiment.objects.filter(project=experiment.project, state=Experiment.State.FREEZING)
+    needed = {name for other in others.exclude(pk=experiment.pk) for name in _awaited(other)}
+    cancel_freezes(experiment.project, _awaited(experiment) - needed, by=by)
+
+
+def _awaited(experiment: Experiment) -> set[str]:
+    """Return the names of the datasets that were being frozen when the experiment was ordered."""
+    rows = [experiment.plan.get(field) for field in FIELDS]
+    return {row["name"] for row in rows if row is not None and "hash" not in row}
+
+
+def _field_of(arm: Arm) -> str:
+    """Return which dataset the first run of an arm takes."""
+    method = METHODS[arm.method]
+    return "prompts" if method.draws_examples else method.takes
+
+
+def _best_rated(project: Project, dataset: Dataset, by: User) -> Dataset | DatasetFreeze | None:
+    """Return the best-rated answers of the very feedback that the dataset holds; None where there are none."""
+    name = f"best-rated answers of {_short(dataset)}"
+    if found := standing(project, name, Dataset.Kind.SFT):
+        return found
+    ids = {
+        plural: list(getattr(dataset, plural).values_list("pk", flat=True))
+        for plural in ("ratings", "comparisons", "demonstrations")
+    }
+    try:
+        return freeze_once(
+            project=project, name=name, kind=Dataset.Kind.SFT, by=by, judge=dataset.judge, whole_answers=False, **ids
+        )
+    except Refused as refused:
+        if "feedback" in refused.errors:
+            return None
+        raise
+
+
+def _prompts(project: Project, dataset: Dataset, by: User) -> Dataset | DatasetFreeze:
+    """Return the prompts that the dataset's feedback is about."""
+    name = f"prompts of {_short(dataset)}"
+    if found := standing(project, name, Dataset.Kind.PROMPTS):
+        return found
+    ids: set[int] = set()
+    for model, plural in ((Rating, "ratings"), (Comparison, "comparisons"), (Demonstration, "demonstrations")):
+        rows = getattr(dataset, plural).values_list("pk", flat=True)
+        ids |= set(model.objects.filter(pk__in=rows).values_list("prompt_id", flat=True))
+    return freeze_once(project=project, name=name, kind=Dataset.Kind.PROMPTS, by=by, prompts=sorted(ids))
+
+
+def _questions(project: Project, by: User, experiment: Experiment | None) -> Dataset | DatasetFreeze:
+    if experiment is not None and (name := (experiment.plan["questions"] or {}).get("name")):
+        return sampled_prompts.freeze_all(project, Split.EVAL, name=name, by=by)
+    return sampled_prompts.complete_or_frozen(project, Split.EVAL, by, "questions")
+
+
+def _short(dataset: Dataset) -> str:
+    return f"{dataset.name[:80]} (dataset {dataset.pk})"
+
+
+def _check_runs(wish: Wish, arms: Sequence[Arm], datasets: Mapping[str, Dataset | None]) -> None:
+    """Check the runs as far as they are known: those that wait for a reward model or examples are checked later."""
+    errors: dict[str, str] = {}
+    for arm in arms:
+        method = METHODS[arm.method]
+        if method.needs_reward and leaves_out_own_model(arm.drawing if method.draws_examples else arm.config):
+            errors[f"arms.{arm.name}.rewards"] = (
+                "has no part for the reward model that the experiment gives its arms: add the line reward_model."
+            )
+            continue
+        if method.draws_examples or (method.needs_reward and wish.reward_model is None):
+            continue
+        try:
+            check_order(
+                kind=method.kind, project=wish.project, name=f"{wish.name} of {wish.project.slug}: {arm.name}"[:120],
+                parent=wish.parent, dataset=datasets.get(method.takes), other_dataset=None,
+                reward_model=wish.reward_model if method.needs_reward else None, config=arm.config, seed=0,
+            )  # fmt: skip
+        except Refused as refused:
+            errors |= {f"arms.{arm.name}.{field}": text for field, text in refused.errors.items()}
+    if errors:
+        raise Refused(400, **errors)
