@@ -11,9 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from tests.conftest import missing
 from tests.support import tiny_model
-from training.core import bundled_model
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes import import_weights
 from training.recipes.common import entry, loading
@@ -70,27 +68,6 @@ def test_what_is_no_model_is_refused_with_a_remedy(tmp_path, capsys, content):
     assert import_weights.main([str(source), str(tmp_path / "imported")]) == 2
     assert str(source) in capsys.readouterr().err
     assert not (tmp_path / "imported").exists()
-
-
-@pytest.mark.thorough
-@pytest.mark.slow
-def test_the_bundled_gguf_becomes_a_model_that_knows_english(tmp_path):
-    try:
-        bundled_model.bundled_gguf()
-    except bundled_model.BundledModelMissing as error:
-        missing("The small real model", str(error))
-    facts = import_weights.import_weights(bundled_model.SOURCE, tmp_path / "imported")
-    assert facts["licence"] == bundled_model.LICENCE == "apache-2.0"
-    assert facts["parameters"] == 134_515_008
-    assert "SmolLM2-135M-Instruct" in facts["origin"]
-    assert (tmp_path / "imported" / "model.safetensors").stat().st_size > 2e8
-    model, tokenizer = loading.load_policy(tmp_path / "imported")
-    likely, unlikely = (
-        model(ids, labels=ids).loss.item()
-        for text in ("The capital of France is Paris.", "Paris capital is the of France The.")
-        for ids in [torch.tensor([tokenizer(text)["input_ids"]])]
-    )
-    assert likely < unlikely - 1
 
 
 def test_an_import_overwrites_nothing(parent, tmp_path):

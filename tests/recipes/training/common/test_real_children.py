@@ -33,14 +33,20 @@ LAYERS = 3  # of thirty
 
 
 @pytest.fixture(scope="module")
-def parent(tmp_path_factory) -> Path:
+def imported(tmp_path_factory) -> tuple[Path, dict]:
+    """Import the whole model; return its folder, and what is known of it."""
     try:
-        source = bundled_model.bundled_gguf()
+        bundled_model.bundled_gguf()
     except bundled_model.BundledModelMissing as error:
         missing("The small real model", str(error))
-    folder = tmp_path_factory.mktemp("models")
-    import_weights.import_weights(str(source), folder / "whole")
-    return first_layers(folder / "whole", folder / "real")
+    folder = tmp_path_factory.mktemp("models") / "whole"
+    return folder, import_weights.import_weights(bundled_model.SOURCE, folder)
+
+
+@pytest.fixture(scope="module")
+def parent(imported) -> Path:
+    whole, _ = imported
+    return first_layers(whole, whole.with_name("real"))
 
 
 def first_layers(whole: Path, folder: Path) -> Path:
@@ -82,6 +88,21 @@ def check(run: RunDirectory) -> None:
     assert fidelity["cosine"] >= 0.999, fidelity
     assert fidelity["kl_per_token"] < 1e-6, fidelity
     assert fidelity["bytes"] < TEN_MEGABYTES, fidelity
+
+
+def test_the_bundled_gguf_becomes_a_model_that_knows_english(imported):
+    folder, facts = imported
+    assert facts["licence"] == bundled_model.LICENCE == "apache-2.0"
+    assert facts["parameters"] == 134_515_008
+    assert "SmolLM2-135M-Instruct" in facts["origin"]
+    assert (folder / "model.safetensors").stat().st_size > 2e8
+    model, tokenizer = loading.load_policy(folder)
+    likely, unlikely = (
+        model(ids, labels=ids).loss.item()
+        for text in ("The capital of France is Paris.", "Paris capital is the of France The.")
+        for ids in [torch.tensor([tokenizer(text)["input_ids"]])]
+    )
+    assert likely < unlikely - 1
 
 
 ROUNDING = 1e-2  # nats a token between two ways through the layers

@@ -153,7 +153,7 @@ def test_a_folder_is_imported_for_real(tmp_path):
 
 
 def test_the_bundled_model_is_asked_for_by_its_word_and_has_its_own_origin_and_licence(monkeypatch):
-    """Its conversion for real is in tests/recipes (test_loading)."""
+    """Its conversion for real is in tests/recipes (test_real_children)."""
     facts = {"hash": "abc", "parameters": 134_515_008, "licence": LICENCE, "origin": ORIGIN, "source": "model.gguf"}
     monkeypatch.setattr(import_model, "_convert", lambda source, folder: (folder.mkdir(), {SOURCE: facts}[source])[1])
     run("bundled", "--name", "SmolLM2-135M-Instruct")
