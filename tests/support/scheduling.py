@@ -1,7 +1,7 @@
 """Share the tests among processes (`pytest -n 2`): a module stays in one of them, and the slowest modules go first.
 
-A process builds the fixtures of a module once, and only one process builds the site that all of tests/site/browser look
-at.
+A process builds the fixtures of a module once, and only one process builds the site that nearly all of
+tests/site/browser look at.
 """
 
 from __future__ import annotations
@@ -15,15 +15,25 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 BROWSER = "tests/site/browser"
+BENCHMARKS = "tests/site/whole/test_benchmarks.py"
+# They start sites of their own, for minutes: another process may do so beside the rest of their module or folder.
+APART = (
+    f"{BENCHMARKS}::test_a_benchmark_runs_to_its_end[cluster_faults]",
+    f"{BENCHMARKS}::test_a_benchmark_runs_to_its_end[service_faults]",
+    f"{BROWSER}/test_first_model.py",
+    f"{BROWSER}/test_other_tools.py",
+)
 # Minutes each, longest first: one that came last would keep one process busy while the others wait.
 SLOWEST = (
-    "tests/site/whole/test_benchmarks.py",
+    BENCHMARKS,
     BROWSER,
+    APART[0],
     "tests/site/evaluation/demo/test_demo_pipeline.py",
     "tests/site/training/runs/test_every_kind_killed.py",
     "tests/site/training/runs/test_ray_cluster.py",
     "tests/site/evaluation/test_first_model_guides.py",
     "tests/site/training/runs/test_sharding.py",
+    *APART[1:],
     "tests/site/training/runs/test_runs_without_sharing.py",
     "tests/site/training/runs/test_ray_runs.py",
     "tests/recipes/training/common/test_real_children.py",
@@ -57,7 +67,10 @@ class ByModule(LoadScopeScheduling):
 
 
 def scope_of(nodeid: str) -> str:
-    """Return what stays together: a module, or all of tests/site/browser."""
+    """Return what stays together: a module, or all of tests/site/browser, but for what is APART."""
+    for part in APART:
+        if nodeid.startswith(part):
+            return part
     module = nodeid.split("::", 1)[0]
     return BROWSER if module.startswith(f"{BROWSER}/") else module
 

@@ -21,6 +21,12 @@ def test_a_module_stays_together_and_so_does_what_looks_at_the_one_site():
     )
 
 
+def test_what_starts_a_site_of_its_own_is_given_out_apart():
+    whole = "tests/site/whole/test_benchmarks.py"
+    apart = f"{whole}::test_a_benchmark_runs_to_its_end[cluster_faults]"
+    assert scope_of(apart) == apart and scope_of(f"{whole}::test_a_benchmark_runs_to_its_end[load]") == whole
+
+
 def test_what_takes_longest_goes_first_and_the_rest_keeps_its_order():
     slow = f"{SLOWEST[1]}::test_x"
     assert sorted(["tests/test_b.py::t", "tests/test_a.py::t", slow], key=slowest_first) == [
@@ -37,7 +43,10 @@ def test_modules_of_many_tests_do_not_go_before_the_slowest():
 
 @pytest.mark.parametrize("place", SLOWEST)
 def test_the_slowest_are_still_there(place: str):
-    assert (ROOT / place).exists(), "renamed? then in tests/support/scheduling.py, too"
+    module, _, test = place.partition("::")
+    assert (ROOT / module).exists(), "renamed? then in tests/support/scheduling.py, too"
+    _, _, case = test.partition("[")
+    assert not test or f'"{case.removesuffix("]")}"' in (ROOT / module).read_text(encoding="utf-8")
 
 
 def test_each_process_has_a_postgres_server_of_its_own(monkeypatch: pytest.MonkeyPatch):
