@@ -15,7 +15,6 @@ from annotate.models import Dataset, Project
 from tests.support import tiny_model
 from tests.support.factories import make_model, make_project, make_user
 from tests.support.processes import until
-from tests.support.s3_server import BUCKET, s3_server
 from tests.support.training.cluster_runs import Working, is_finished
 from tests.support.training.runs import end_workers, lines_of, make_run, make_weights, start_worker
 from training import configs
@@ -195,15 +194,6 @@ def test_a_truncated_parent_is_refused_in_words_and_nothing_trains_on_it(storage
     assert "store_artefacts --again" in child.remedy and not (child.path / "starts.txt").exists()
 
 
-@pytest.fixture
-def s3(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with s3_server() as server:
-        for name, value in server.variables.items():
-            monkeypatch.setenv(name, value)
-        settings.STORAGE = f"s3://{BUCKET}/{server.port}"
-        yield
-
-
 EXAMPLES = [
     {"prompt": [{"role": "user", "content": f"say {word}"}], "completion": f"{word} {word}", "prompt_id": number}
     for number, word in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight"])
@@ -211,10 +201,9 @@ EXAMPLES = [
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("kind", ["s3", "storage"])
-def test_a_child_is_the_same_from_fetched_files_as_from_local_ones(kind, request, host):
-    """LoRA over LoRA: the child needs its parent's adapter and the base's weights, on a host that has neither."""
-    request.getfixturevalue(kind)
+def test_a_child_is_the_same_from_fetched_files_as_from_local_ones(storage, host):
+    """LoRA over LoRA: the child needs its parent's adapter and the base's weights, on a host that has neither. From S3
+    a run fetches its files in test_ray_cluster."""
     host("one")
     project = make_project(eval_percent=0)
     base = make_model(name="base", folder="models/base")
