@@ -16,7 +16,7 @@ import json
 import shlex
 import typing
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from typing import Any, Protocol
 
 from training.configs.options import ConfigError, check, option
@@ -55,7 +55,7 @@ def check_rewards(config: Rewarded) -> dict[str, str]:
     return {}
 
 
-@cache
+@lru_cache(maxsize=64)  # whoever orders runs writes them
 def read_parts(text: str) -> tuple[RewardPart, ...]:
     """Return the parts in these lines. Raises ConfigError naming every wrong field, `[1].pattern`, and its remedy."""
     return parts_of(list(_rows(text)))

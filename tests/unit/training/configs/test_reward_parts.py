@@ -99,6 +99,12 @@ def test_a_value_of_many_lines_is_read_in_one_go():
     assert time.process_time() - started < 5, "each line from the beginning on took minutes"
 
 
+def test_what_people_wrote_is_not_kept_for_ever():
+    for number in range(200):
+        part_lines.read_parts(f"length maximum={number + 1}")
+    assert part_lines.read_parts.cache_info().currsize < 100
+
+
 def test_all_wrong_parts_are_named_at_once():
     with pytest.raises(configs.ConfigError) as refused:
         configs.parse("ppo", {"rewards": "length\nnumber\nregex pattern='('", "steps": 0})
