@@ -22,6 +22,7 @@ from evaluation.sample import fixture_files
 from evaluation.sample.fixture_files import Row, in_texts, marked
 from evaluation.sample.project_rows import APPS, Rows, foreign_keys, rows_of
 from evaluation.sample.sample_project import PREFIX, SLUG
+from training.core import kept_steps
 from training.core.adapter_base import ABOUT, CONFIG, is_adapter
 from training.models import Run
 
@@ -177,7 +178,7 @@ def _files(rows: Rows, text: _Texts) -> dict[str, bytes]:
     for run in rows[Run]:
         for path in sorted(path for path in run.path.rglob("*") if path.is_file()):
             inside = path.relative_to(run.path)
-            if inside.parts[0] in ("data", "checkpoints", "dataset") or inside.name in NO_FILES:
+            if inside.parts[0] in ("data", "checkpoints", "dataset", kept_steps.FOLDER) or inside.name in NO_FILES:
                 continue
             if inside.name.endswith(NO_ENDINGS) and inside.name != HEAD:
                 continue
@@ -196,7 +197,8 @@ def _files(rows: Rows, text: _Texts) -> dict[str, bytes]:
 def _adapters(models: list[LanguageModel], text: _Texts, folder: Path, ranks: Sequence[int]) -> Row:
     """Write the adapters of the base's children at smaller ranks; return what each lost, by its run."""
     lost: Row = {}
-    adapted = [model for model in models if model.path is not None and is_adapter(model.path)]
+    made = [model for model in models if hasattr(model, "made_by")]  # of those kept on the way there are figures alone
+    adapted = [model for model in made if model.path is not None and is_adapter(model.path)]
     for model, rank in zip(adapted, ranks, strict=False):
         run = Run.objects.get(output_model=model)
         target = folder / "adapters" / f"{run.pk:06d}"

@@ -68,6 +68,8 @@ def describe_models(found: Row, ids: Ids) -> None:
     """Say in each model's origin what became of its weights."""
     for old, run_id in ids["training.run"].items():
         run = Run.objects.select_related("output_model").get(pk=run_id)
+        for kept in LanguageModel.objects.filter(kept_checkpoint__run=run):
+            _leave_out(kept)
         model, cut = run.output_model, found["adapters"].get(f"{old:06d}")
         if model is None:
             continue
@@ -75,10 +77,15 @@ def describe_models(found: Row, ids: Ids) -> None:
             model.content_hash = cut["hash"]
             model.origin = CUT.format(model.origin, cut["rank"])
         elif model.kind == LanguageModel.Kind.POLICY:
-            model.folder, model.origin = "", LEFT_OUT.format(model.origin)
+            _leave_out(model)
         elif model.kind == LanguageModel.Kind.REWARD and model.path is not None:  # its head, without its trunk
             model.content_hash = folder_hash(model.path)
         model.save(update_fields=["folder", "origin", "content_hash"])
+
+
+def _leave_out(model: LanguageModel) -> None:
+    model.folder, model.origin = "", LEFT_OUT.format(model.origin)
+    model.save(update_fields=["folder", "origin"])
 
 
 def _put_adapter(adapter: Path, model: Path, base: Path) -> None:

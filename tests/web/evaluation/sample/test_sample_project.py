@@ -18,14 +18,14 @@ from annotate.models import Comparison, LanguageModel, Project, ServedAdapter, U
 from evaluation.leaderboard import snapshots
 from evaluation.models import Leaderboard
 from evaluation.promotion import candidate_review
-from evaluation.sample import fixture_files
+from evaluation.sample import fixture_files, fixture_writer
 from evaluation.sample.fixture_files import FIXTURE, StaleFixture, read_rows
 from evaluation.sample.fixture_loader import NameTaken, load
 from evaluation.sample.project_rows import tables
 from evaluation.sample.removal import StillUsed, remove
-from evaluation.sample.sample_runs import complete_adapters
+from evaluation.sample.sample_runs import complete_adapters, describe_models
 from tests.support.factories import make_comparison, make_model, make_pair, make_project, make_user
-from training.models import Metric, Run
+from training.models import KeptCheckpoint, Metric, Run
 from training.storage import stored_artefacts
 
 pytestmark = pytest.mark.django_db
@@ -231,6 +231,20 @@ def test_models_without_weights_meet_nobody_live(data_folder: Path) -> None:
     assert "sample-pretrained" not in names and {"sample-sft", "sample-ppo"} <= names
     pretrained = LanguageModel.objects.get(name="sample-pretrained")
     assert not pretrained.folder and "not its weights" in pretrained.origin
+
+
+def test_a_checkpoint_that_a_run_kept_comes_along_without_weights(data_folder: Path, tmp_path: Path) -> None:
+    load()
+    run = Run.objects.get(output_model__name="sample-sft")
+    kept = make_model(name="sample-sft, step 1 of 2", folder=f"runs/{run.pk:06d}/kept/step-000001")
+    KeptCheckpoint.objects.create(run=run, step=1, model=kept)
+    assert kept.path is not None
+    kept.path.mkdir(parents=True)
+    (kept.path / "adapter_config.json").write_text("{}")
+    assert fixture_writer._adapters([kept], None, tmp_path, [4]) == {}  # type: ignore[arg-type]
+    describe_models({"adapters": {"000001": {"hash": "f" * 64, "rank": 4}}}, {"training.run": {1: run.pk}})
+    kept.refresh_from_db()
+    assert not kept.folder and "not its weights" in kept.origin
 
 
 @pytest.mark.thorough
