@@ -195,13 +195,15 @@ def _field_of(arm: Arm) -> str:
 
 
 def _best_rated(project: Project, dataset: Dataset, by: User) -> Dataset | DatasetFreeze | None:
-    """Return the best-rated answers of the very feedback that the dataset holds; None where there are none."""
+    """Return the best-rated answers of the feedback that the dataset holds and that still counts; None where there are
+    none."""
     name = f"best-rated answers of {_short(dataset)}"
     if found := standing(project, name, Dataset.Kind.SFT):
         return found
+    # What was withdrawn since the dataset was frozen would be refused, each time anew.
     ids = {
-        plural: list(getattr(dataset, plural).values_list("pk", flat=True))
-        for plural in ("ratings", "comparisons", "demonstrations")
+        plural: list(table.objects.teaching().filter(datasets=dataset).values_list("pk", flat=True))
+        for plural, table in (("ratings", Rating), ("comparisons", Comparison), ("demonstrations", Demonstration))
     }
     try:
         return freeze_once(

@@ -6,6 +6,7 @@ import pytest
 from django.urls import reverse
 
 from annotate.core.errors import Refused
+from annotate.models import Rating
 from evaluation.experiments import actions, arm_methods
 from evaluation.models import Experiment
 from tests.support.factories import (
@@ -143,3 +144,10 @@ def test_the_form_orders_sweeps_a_moment_a_baseline_and_a_reward_model(project, 
     assert experiment.plan["stop"] == {"until": "2126-01-31T12:00:00+00:00"}
     assert experiment.plan["baseline"] == "SFT" and experiment.reward_model == order["reward_model"]
     assert {run.config["epochs"] for run in project.runs.filter(kind="dpo")} == {2.0}
+
+
+def test_what_was_withdrawn_since_the_dataset_was_frozen_is_no_example(order):
+    withdrawn = order["dataset"].ratings.earliest("pk")
+    Rating.objects.filter(pk=withdrawn.pk).update(status="withdrawn")
+    experiment = actions.order(**order)
+    assert experiment.examples is not None and withdrawn not in experiment.examples.ratings.all()
