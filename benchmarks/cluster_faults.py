@@ -7,10 +7,10 @@
 Postgres, Redis, an S3 server, two web processes, two workers, a background worker and a Ray cluster of two raylets are
 started (`cluster_site`), each with a data folder of its own, and the loop is turned on them (`cluster_loop`): answers,
 simulated annotators, SFT, a reward model, PPO, an arena, a leaderboard. In the second pass each fault waits for a run
-that works on a node, and strikes: kill -9 of its recipe, of the raylet, of the worker that follows it, of a web
-process, of Ray's head, and a storage that refuses everybody for a minute. What was killed is started anew some seconds
-later, a raylet as a host that has nothing. `web+recipe` strikes both at once. A run is struck once: after three
-attempts in a row that took no step it fails, as it should.
+that works on a node and has taken a step, or has worked for ten seconds, and strikes: kill -9 of its recipe, of the
+raylet, of the worker that follows it, of a web process, of Ray's head, and a storage that refuses everybody for a
+minute. What was killed is started anew some seconds later, a raylet as a host that has nothing. `web+recipe` strikes
+both at once. A run is struck once: after three attempts in a row that took no step it fails, as it should.
 
 Each recipe appends its start and each step to a ledger, with a token that is random for each attempt
 (`training.core.step_ledger`). A table says what was promised and what was seen; the exit status is 1 where a promise
@@ -20,6 +20,7 @@ was broken. Everything that was started ends with the script, and its folder goe
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from tests.support.processes import ROOT, until
 
 KILLS = ("recipe", "raylet", "worker", "web", "head", "storage")
 _AGAIN_SECONDS = 5.0  # until what was killed is started anew
+_STEPLESS_SECONDS = 10.0  # for which a run works before it is struck without having taken a step
 _WORKS = """
     select run.id, attempt.number, attempt.worker, run.kind from training_attempt attempt
     join training_run run on run.id = attempt.run_id join annotate_project project on project.id = run.project_id
@@ -65,18 +67,28 @@ class Faults:
         self.began = time.monotonic()
         self.done: list[Fault] = []
         self._struck: set[int] = set()
+        self._seen: dict[int, float] = {}
 
     def strike(self, group: str, is_over: Callable[[], bool]) -> None:
-        """Wait for a run that works, and strike it by each fault of the group. A loop that is over meanwhile leaves
-        them out."""
+        """Wait for a run that has taken a step or works for a while, and strike it by each fault of the group. A loop
+        that is over meanwhile leaves them out."""
         while not is_over():
-            working = [one for one in self._working() if one[0] not in self._struck]
+            working = [one for one in self._working() if one[0] not in self._struck and self._is_under_way(one[0])]
             if working and self._do(group.split("+"), *working[0]):
                 return
             time.sleep(0.5)
 
     def _working(self) -> list[tuple]:
         return self.site.query(_WORKS, self.project)
+
+    def _is_under_way(self, run: int) -> bool:
+        since = self._seen.setdefault(run, time.monotonic())
+        return time.monotonic() - since > _STEPLESS_SECONDS or run in self._with_steps()
+
+    def _with_steps(self) -> set[int]:
+        lines = self.site.ledger.read_text().splitlines() if self.site.ledger.exists() else []
+        rows = [json.loads(line) for line in lines]
+        return {int(row["run"].partition("-")[0]) for row in rows if row["what"] != "start"}
 
     def _do(self, names: list[str], run: int, attempt: int, worker: str, kind: str) -> bool:
         """Strike, and start anew what was killed; return whether there was what to strike."""
