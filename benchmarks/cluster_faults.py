@@ -201,7 +201,7 @@ def _is_at_rest(site: ClusterSite) -> bool:
 
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=("tiny", "demo"), default="tiny")
+    parser.add_argument("--size", choices=("tiny", "small", "demo"), default="tiny")
     parser.add_argument("--stages", type=int, default=15, help="of the demo's, from the first")
     parser.add_argument("--kills", default=",".join(KILLS), help="in this order, a+b at once; empty for none")
     parser.add_argument(

@@ -43,6 +43,18 @@ SIZES: dict[str, dict[str, Any]] = {
         "pretrain_tokens": 20_000,
         "ppo": {"steps": 4, "trust_unproven_reward": True, **NO_FLUENCY_BOUNDS},
     },
+    "small": {  # the demo's own model and taste, an eighth of the computing
+        "annotators": 4,
+        "completions_per_prompt": 2,
+        "max_new_tokens": 32,
+        "ratings": 200,
+        "comparisons": 200,
+        "eval_completions_per_prompt": 1,
+        "battles": 80,
+        "pretrain_tokens": 100_000,
+        "texts_measured": 20,
+        "ppo": {"steps": 6, "batch_size": 16, "epochs": 2, "trust_unproven_reward": True, **NO_FLUENCY_BOUNDS},
+    },
     "demo": {},
 }
 
