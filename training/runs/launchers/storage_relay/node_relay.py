@@ -45,6 +45,7 @@ class NodeRelay:
         self._folder = NodeFolder(self._store, root, box_name)
         self.directory, self.attempt = self._folder.directory, attempt
         self._files = NodeFiles(self.directory, attempt)
+        self._is_laid = False
         self._sender = FileSender(self._box, self.directory, attempt)
         self._period, self._closes = 1.0, threading.Event()
         self._opinions, self._is_taken, self._stored_step = "", False, -1
@@ -91,6 +92,7 @@ class NodeRelay:
                 if self._in_use is None:
                     self._in_use = node_cache.enter(self._folder.root, self.directory, node_cache.limit_bytes())
                 self._folder.bring()
+                self._is_laid = True
                 return
             except Unreachable as problem:
                 print(problem, flush=True)
@@ -153,7 +155,8 @@ class NodeRelay:
 
     def _store_checkpoints(self) -> None:
         while not self._closes.wait(self._period):
-            if RunDirectory(self.directory).latest_step() > self._stored_step:
+            # What an earlier attempt left here may be older than what another node has stored since.
+            if self._is_laid and RunDirectory(self.directory).latest_step() > self._stored_step:
                 self._quietly(self._put)
 
     def _receive(self) -> None:
