@@ -21,10 +21,10 @@ BROUGHT = ROOT / "tests" / "support" / "annotate" / "brought"
 A_WHILE_MS = 60_000  # for the background worker, on two cores that others use too
 
 
-@pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Site]:
-    """An installation with its first account and nothing else, which may ask models on this machine."""
-    site = empty_site(tmp_path / "data")
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """An installation with its first account and the tests' projects, which may ask models on this machine."""
+    site = empty_site(tmp_path_factory.mktemp("other-tools") / "data")
     site.environment["ASSAY_PRIVATE_ENDPOINTS"] = "127.0.0.1"
     site.create_superuser("mina")
     try:
@@ -80,16 +80,16 @@ def test_from_argillas_records_to_an_annotation(empty: Site, visitor: Page, tmp_
     empty.manage("shell", "-c", NEW_PROJECT)
     page = visitor
     sign_in_on(page, empty, "mina")
-    page.goto(f"{empty.url}/p/everyday/scales/")
+    page.goto(f"{empty.url}/p/records/scales/")
     page.get_by_label("Or as a file").set_input_files(BROUGHT / "argilla_settings.json")
     page.get_by_role("button", name="Show what it proposes").click()
     page.get_by_role("button", name=re.compile("Add \\d+ scale")).click()
     expect(page.get_by_text("How helpful?").first).to_be_visible()
     records = tmp_path / "records.json"
     records.write_text((BROUGHT / "argilla_flat.json").read_text())
-    add_file(page, empty, "everyday", records, source="argilla")
+    add_file(page, empty, "records", records, source="argilla")
 
-    page.goto(f"{empty.url}/p/everyday/judge/")
+    page.goto(f"{empty.url}/p/records/judge/")
     expect(page.locator("#task[data-assignment]")).to_be_visible()
     assignment = shown(page)
     press(page, "5", "j", "4", "Enter")  # the stars, and the scale that Argilla's settings brought
@@ -101,5 +101,5 @@ def test_from_argillas_records_to_an_annotation(empty: Site, visitor: Page, tmp_
 
 NEW_PROJECT = """
 from annotate.models import Project
-Project.objects.create(slug="everyday", name="Everyday", eval_percent=0, asks_ratings=False)
+Project.objects.create(slug="records", name="Records", eval_percent=0, asks_ratings=False)
 """
