@@ -88,8 +88,6 @@ class RolloutOptions:
     def check_rollouts(self) -> dict[str, str]:
         """Return what is wrong with the options of the rollouts."""
         errors = {}
-        if self.actors and self.processes > 1:
-            errors["actors"] = "must be 0 with several processes: these draw their own share of the answers."
         if self.actors and self.rollout_server:
             errors["rollout_server"] = "draws all answers: leave it out, or set actors to 0."
         elif self.rollout_server and not _is_address(self.rollout_server):

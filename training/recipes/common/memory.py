@@ -56,6 +56,19 @@ def does_not_fit(subject: str, error: DoesNotFit, changes: Row | None = None) ->
     )
 
 
+def check_whole(model_bytes: float, processes: int) -> None:
+    """Check that each process can hold the whole model, as one must that draws by a split one. Raises RecipeFailure."""
+    available = available_memory(processes)
+    if model_bytes > ROOM * available:
+        raise RecipeFailure(
+            "does_not_fit",
+            f"To draw, each process gathers the whole policy: {model_bytes / 1e9:.3g} GB, but of {available / 1e9:.3g} "
+            f"GB of free memory here a run may use {ROOM:.0%}. More processes do not change that.",
+            f"Choose a smaller parent, devices with {model_bytes / ROOM / 1e9:.3g} GB each, or adapters lora, not "
+            "full; or DPO, which draws nothing.",
+        )
+
+
 def check_disk(folder: Path, *, trained: int, model_bytes: int) -> None:
     """Check the room for three checkpoints of masters and moments, of which the oldest goes last, and the model. Raises
     RecipeFailure."""

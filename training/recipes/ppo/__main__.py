@@ -23,15 +23,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from training.configs import PPOConfig, current_names
+from training.core.memory.decoder_sizes import decoder_of_folder
 from training.core.run_directory import RunDirectory, RunSpec
-from training.recipes.common import children, sharding, steps
+from training.recipes.common import children, loading, sharding, steps
 from training.recipes.common.children import KeptSteps
 from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.common.memory import check_whole
 from training.recipes.common.processes import directory_of, join
 from training.recipes.ppo import behaviour as ppo_behaviour
 from training.recipes.ppo import drift as ppo_drift
@@ -41,7 +44,7 @@ from training.recipes.ppo import held_out_score as ppo_held_out
 from training.recipes.ppo import human_review, ptx
 from training.recipes.ppo.checkpoints import load_checkpoint, save_checkpoint
 from training.recipes.ppo.rollout_source import Source, source_of
-from training.recipes.ppo.rollouts import PPO, Episodes
+from training.recipes.ppo.rollouts import PPO, Episodes, dtype_of
 from training.recipes.ppo.state import Calibration, State, calibrate, follow_amendments
 from training.recipes.ppo.update import Measured, optimiser_for, share_spent, update
 from training.recipes.rewards.scoring import part_values, require_trust, trust_rows
@@ -55,6 +58,9 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     require_trust(spec, config)
     together = join(sharding=config.sharding, batch_size=config.batch_size)
     run = directory_of(run, together)
+    if together.is_sharded and (decoder := decoder_of_folder(Path(spec.parent))):
+        dtype = dtype_of(config) or loading.compute_dtype()
+        check_whole(dtype.itemsize * decoder.parameters, together.count)
     run.progress("loading the models", 0, config.steps)
     ppo = PPO(run, spec, config, together)
     with source_of(ppo) as source:

@@ -135,17 +135,19 @@ def test_actors_and_a_server_are_not_both_asked():
 
 @pytest.mark.thorough
 @pytest.mark.slow
-def test_two_processes_with_shares_learn_from_a_servers_answers(tmp_path, model, serve, monkeypatch):
+def test_two_processes_with_shares_learn_from_answers_of_a_server_or_an_actor(tmp_path, model, serve, monkeypatch):
     monkeypatch.setenv("ASSAY_DTYPE", "float32")
     options = {"importance_cap": 2.0, "review_every": 0, "adapters": "lora"}
     one = sharded_runs.lay_ppo(tmp_path / "one", model, **options)
-    two = sharded_runs.lay_ppo(
-        tmp_path / "two", model, **options, processes=2, sharding="full", rollout_server=serve().url, staleness=0
-    )
-    for run, count in ((one, 1), (two, 2)):
+    shared = {**options, "processes": 2, "sharding": "full", "staleness": 0}
+    served = sharded_runs.lay_ppo(tmp_path / "served", model, **shared, rollout_server=serve().url)
+    acted = sharded_runs.lay_ppo(tmp_path / "acted", model, **shared, actors=1)
+    for run, count in ((one, 1), (served, 2), (acted, 2)):
         assert sharded_runs.carry_out(run, "training.recipes.ppo", count) == 0, (run.path / "log.txt").read_text()[
             -3000:
         ]
-    for name in sharded_runs.PPO_FIGURES:
-        assert sharded_runs.curve(two, name) == pytest.approx(sharded_runs.curve(one, name), rel=1e-4, abs=1e-5), name
-    assert len({line["version"] for line in lines(two)}) == 3
+    for two in (served, acted):
+        for name in sharded_runs.PPO_FIGURES:
+            expected = pytest.approx(sharded_runs.curve(one, name), rel=1e-4, abs=1e-5)
+            assert sharded_runs.curve(two, name) == expected, (two, name)
+        assert len({line["version"] for line in lines(two)}) == 3
