@@ -6,6 +6,7 @@ found. Django's own backend raises, and a battle would not start for want of a f
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from pickle import UnpicklingError
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
-from django.core.cache.backends.redis import RedisCache
+from django.core.cache.backends.redis import RedisCache, RedisCacheClient
+from django.utils.functional import cached_property
 from redis.exceptions import RedisError
 
 log = logging.getLogger("assay.cache")
@@ -22,6 +24,16 @@ REST_SECONDS = 5.0  # after a failure, in which Redis is not asked again: else e
 
 class Cache(RedisCache):
     _rests_until = 0.0  # of this process
+
+    @cached_property
+    def _cache(self) -> RedisCacheClient:
+        """Return the client of this process with its pool of connections.
+
+        Django makes a cache for each request that looks into it. Each would make a pool of its own, whose connection
+        and memory stay until the garbage collector comes by, which is rare (annotate/core/heap.py).
+        """
+        own: Any = self
+        return _client(own._class, tuple(own._servers), tuple(own._options.items()))
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Return what is kept, else `default`, also where another version kept it: its classes may have moved."""
@@ -50,3 +62,8 @@ class Cache(RedisCache):
             Cache._rests_until = time.monotonic() + REST_SECONDS
             log.warning("Redis does not answer, and is not asked for %.0f s: %s", REST_SECONDS, error)
             return otherwise
+
+
+@functools.cache
+def _client(kind: type[RedisCacheClient], servers: tuple[str, ...], options: tuple[tuple[str, Any], ...]) -> Any:
+    return kind(list(servers), **dict(options))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
+from pathlib import Path
 
 import pytest
-from django.core.cache import cache
+from django.core.cache import cache, caches
 from django.core.cache.backends.redis import RedisCache
 from django.test import override_settings
+from redis import Redis
 
 from annotate.arena.battles import actions as arena
 from annotate.core.redis import channel_layer
@@ -110,3 +113,18 @@ async def test_a_message_that_comes_late_is_no_error(tmp_path):
 
 def _layer(url: str) -> Layer:
     return Layer(**redis_layers(url)["default"]["CONFIG"])
+
+
+def test_requests_share_one_connection(tmp_path: Path):
+    """Each request has a context, and with it a cache, of its own."""
+    with redis_server(tmp_path) as url, override_settings(CACHES=redis_caches(url)), Redis.from_url(url) as client:
+        before = client.info("clients")["connected_clients"]
+        own_caches = [contextvars.Context().run(_look_up) for _ in range(10)]
+        assert len(set(map(id, own_caches))) == 10
+        assert client.info("clients")["connected_clients"] == before + 1
+
+
+def _look_up() -> object:
+    cache.set("a", 1)
+    assert cache.get("a") == 1
+    return caches["default"]
