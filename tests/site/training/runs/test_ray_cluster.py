@@ -1,5 +1,8 @@
-"""Runs on a real Ray cluster of two nodes: a run leaves what it leaves by `local`, and whatever is killed, each step is
-taken by one attempt and the run ends once."""
+"""Runs on a real Ray cluster of two nodes: a run leaves what it leaves by `local`, and where its worker, a raylet or a
+node is killed, each step is taken by one attempt and the run ends once.
+
+`benchmarks/cluster_faults.py` kills recipe, raylet and head, at a small size in `tests/site/whole/test_benchmarks.py`.
+"""
 
 from __future__ import annotations
 
@@ -75,16 +78,6 @@ def pid_of(run: Run) -> int:
 
 def started(**config: Any) -> Run:
     return make_run(config={"steps": 3, "step_seconds": 0.2, **config})
-
-
-def recipe_of_killed_worker(run: Run) -> int:
-    """Have a worker begin the run, and kill it; return the process of its recipe."""
-    worker = start_worker("--name", "first", lease_seconds=LEASE_SECONDS)
-    until(lambda: has_steps(run), 120)
-    recipe = pid_of(run)
-    worker.send_signal(signal.SIGKILL)
-    worker.wait()
-    return recipe
 
 
 def sft_run(name: str, **options: Any) -> Run:
@@ -194,52 +187,16 @@ def test_keys_are_in_nothing_that_ray_keeps(on_ray: RayCluster, data_folder, set
 
 def test_kill_9_of_the_worker_and_another_adopts_its_recipe(on_ray: RayCluster) -> None:
     run = started(steps=60)
-    recipe = recipe_of_killed_worker(run)
+    worker = start_worker("--name", "first", lease_seconds=LEASE_SECONDS)
+    until(lambda: has_steps(run), 120)
+    recipe = pid_of(run)
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
     with Working("second"):
         until(lambda: run.attempts.get().worker.startswith("second@"), 30, "the second worker adopts the run")
         until(lambda: is_finished(run), 120)
     assert_each_step_once_and_no_two_at_once(run, 60)
     assert run.attempts.count() == 1 and lines_of(run.path / "starts.txt") == [str(recipe)]
-
-
-def test_kill_9_of_the_worker_for_good_ends_the_recipe_and_a_later_worker_goes_on(on_ray: RayCluster) -> None:
-    run = started(steps=60)
-    recipe = recipe_of_killed_worker(run)
-    until(lambda: not alive(recipe), 4 * LEASE_SECONDS + 5, "the orphan ends by itself")
-    with Working("second"):
-        until(lambda: is_finished(run), 180)
-    assert_each_step_once_and_no_two_at_once(run, 60)
-    assert run.attempts.filter(resumed_from_step__gte=4).exists()
-
-
-def test_kill_9_of_the_recipe_and_then_of_the_raylet_that_carries_it(on_ray: RayCluster) -> None:
-    run = started(steps=40)
-    with Working():
-        until(lambda: has_steps(run), 90)
-        os.kill(pid_of(run), signal.SIGKILL)
-        until(lambda: has_steps(run, 8) and len(lines_of(run.path / "starts.txt")) == 2, 90, "the next attempt")
-        recipe = pid_of(run)
-        on_ray.kill_raylet()
-        until(lambda: not alive(recipe), 60, "the orphan ends")
-        on_ray.start_node()
-        until(lambda: is_finished(run), 180)
-    assert_each_step_once_and_no_two_at_once(run, 40)
-    assert [attempt.state for attempt in run.attempts.all()] == ["lost", "lost", "succeeded"]
-    assert run.attempts.last().resumed_from_step >= 8
-
-
-def test_kill_9_of_the_head(on_ray: RayCluster) -> None:
-    run = started(steps=60)
-    with Working():
-        until(lambda: has_steps(run), 90)
-        on_ray.kill_head()
-        before = len(lines_of(run.path / "steps.txt"))
-        until(lambda: len(lines_of(run.path / "steps.txt")) > before + 3, 30, "its node works on meanwhile")
-        on_ray.end()
-        on_ray.start_head()
-        on_ray.start_node()
-        until(lambda: is_finished(run), 240)
-    assert_each_step_once_and_no_two_at_once(run, 60)
 
 
 def test_a_run_by_ray_leaves_what_local_leaves_with_a_shared_folder_and_without(
