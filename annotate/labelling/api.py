@@ -84,7 +84,7 @@ class Assignments(DeclaredViewSet):
         ],
     )
     @action(detail=True, methods=["post"])
-    @idempotent(checks_first=True)
+    @idempotent(checks_first=True, looks_first=False)
     def submit(self, request: Request, pk: str) -> Work:
         """Send the annotation. Sent again with the same Idempotency-Key, it is stored once."""
         slots = {"user": request.user.pk, "key": feedback_key(request) or ""}

@@ -35,6 +35,7 @@ def idempotent(
     *,
     atomic: bool = True,
     checks_first: bool = False,
+    looks_first: bool = True,
     whole_body: bool = True,
     sender_of: Callable[[Request], str] | None = None,
     secrets: Secrets | None = None,
@@ -46,9 +47,11 @@ def idempotent(
     a twin that arrives at the same moment waits. It is off where the work waits for a model server or computes: SQLite
     has one writer. Then the work itself must refuse a second time what was done. With `checks_first` the view checks
     what was sent and returns a function, and only this function runs in the transaction: it must itself notice what
-    another request has changed since. `whole_body` is off for uploads that are too large to hold. `sender_of` tells
-    senders without an account apart. `secrets` names the fields of the answer that must not lie in the database, each
-    with what gives it again from the request and from what was kept of the answer.
+    another request has changed since. `looks_first` is off where a repetition may do the work until the key stops it
+    and undoes it: hardly anything is sent twice, and what is sent once is spared a query. `whole_body` is off for
+    uploads that are too large to hold. `sender_of` tells senders without an account apart. `secrets` names the fields
+    of the answer that must not lie in the database, each with what gives it again from the request and from what was
+    kept of the answer.
     """
     hidden = secrets or {}
 
@@ -65,7 +68,7 @@ def idempotent(
                     return work()
             sender = sender_of(request) if sender_of else f"user:{request.user.pk}"
             request_hash = _hash(request, whole_body)
-            if first := _firsts.first(who=sender, key=key):
+            if looks_first and (first := _firsts.first(who=sender, key=key)):
                 return _repeated_response(first, request_hash, request, hidden)
             if not atomic:
                 try:

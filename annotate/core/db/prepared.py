@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Expression, QuerySet
 
+from annotate.core.db.postgres.locking_statements import waits_for_locks
+
 
 class Slot(Expression):
     """A place in a query for a value that each call gives."""
@@ -65,12 +67,16 @@ def ask(*statements: Asked) -> list[list[Any]]:
     Each sees what the ones before it have done. What one of them raises ends the transaction.
     """
     database = connections[DEFAULT_DB_ALIAS]  # of this thread; the proxy would look it up at each access
-    if len(statements) < 2 or database.vendor != "postgresql":
-        return [_read(database, _run(database, statement), statement) for statement in statements]
+    if database.vendor != "postgresql":
+        return [_read(_executed(database.cursor(), statement), statement) for statement in statements]
     database.ensure_connection()
-    with database.wrap_database_errors, database.connection.pipeline():
-        cursors = [_run(database, statement) for statement in statements]
-        return [_read(database, *pair) for pair in zip(cursors, statements, strict=True)]
+    database.validate_no_broken_transaction()
+    with database.wrap_database_errors:
+        if len(statements) < 2:
+            return [_read(_run(database, statement), statement) for statement in statements]
+        with database.connection.pipeline():
+            cursors = [_run(database, statement) for statement in statements]
+            return [_read(cursor, statement) for cursor, statement in zip(cursors, statements, strict=True)]
 
 
 class Prepared:
@@ -120,24 +126,29 @@ def _run(database: Any, statement: Asked) -> Any:
     statement each time.
 
     Sent apart and numbered, psycopg has the server keep the plan from `prepare_threshold` uses on, and reads no text.
+    Django's layers around a cursor cost as much as sending does: they are there when somebody counts statements, or
+    measures how long one waits for a lock.
     """
-    if database.vendor != "postgresql":
-        cursor = database.cursor()
-        cursor.execute(statement.sql, statement.parameters)
-        return cursor
     import psycopg
 
-    database.ensure_connection()
-    cursor = database._prepare_cursor(psycopg.RawCursor(database.connection))
-    sql, names = _numbered(statement.sql)
+    sql, names, is_locking = _numbered(statement.sql)
     parameters = statement.parameters
-    cursor.execute(sql, [parameters[name] for name in names] if isinstance(parameters, Mapping) else parameters)
+    values = [parameters[name] for name in names] if isinstance(parameters, Mapping) else parameters
+    cursor = psycopg.RawCursor(database.connection)
+    is_watched = is_locking or database.queries_logged or len(database.execute_wrappers) > 1
+    (database._prepare_cursor(cursor) if is_watched else cursor).execute(sql, values)
+    return cursor
+
+
+def _executed(cursor: Any, statement: Asked) -> Any:
+    cursor.execute(statement.sql, statement.parameters)
     return cursor
 
 
 @cache
-def _numbered(sql: str) -> tuple[str, list[str]]:
-    """Return a statement with $1, $2, … in the places of %s or %(name)s, and the names in this order."""
+def _numbered(sql: str) -> tuple[str, list[str], bool]:
+    """Return a statement with $1, $2, … in the places of %s or %(name)s, the names in this order, and whether it may
+    wait for a lock."""
     names: list[str] = []
     n_places = 0
 
@@ -152,10 +163,10 @@ def _numbered(sql: str) -> tuple[str, list[str]]:
             names.append(name)
         return f"${names.index(name) + 1}"
 
-    return re.sub(r"%%|%s|%\((\w+)\)s", number, sql), names
+    return re.sub(r"%%|%s|%\((\w+)\)s", number, sql), names, waits_for_locks(sql)
 
 
-def _read(database: Any, cursor: Any, statement: Asked) -> list[Any]:
+def _read(cursor: Any, statement: Asked) -> list[Any]:
     if statement.read is None:
         cursor.close()
         return []

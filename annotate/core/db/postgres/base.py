@@ -7,9 +7,8 @@ from typing import Any
 
 from django.db.backends.postgresql import base
 
+from annotate.core.db.postgres.locking_statements import waits_for_locks
 from annotate.core.metrics.counters import timed_wait
-
-_LOCKING = ("FOR UPDATE", "FOR NO KEY UPDATE", "pg_advisory_xact_lock")
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -25,7 +24,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 def _timed_locks(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
     """Run a statement; measure it where it locks rows and waits for whoever has them."""
-    if not isinstance(sql, str) or "SKIP LOCKED" in sql or not any(word in sql for word in _LOCKING):
+    if not isinstance(sql, str) or not waits_for_locks(sql):
         return execute(sql, params, many, context)
     with timed_wait("row_lock"):
         return execute(sql, params, many, context)

@@ -106,5 +106,5 @@ def test_a_row_is_inserted_only_where_the_update_changes_something(changes):
 
 
 def test_places_of_values_are_numbered_for_postgres():
-    assert _numbered("SELECT '%%', %s, %s") == ("SELECT '%', $1, $2", [])
-    assert _numbered("%(b)s %(a)s %(b)s 100%%") == ("$1 $2 $1 100%", ["b", "a"])
+    assert _numbered("SELECT '%%', %s, %s") == ("SELECT '%', $1, $2", [], False)
+    assert _numbered("%(b)s %(a)s %(b)s 100%%") == ("$1 $2 $1 100%", ["b", "a"], False)
