@@ -1,10 +1,11 @@
 """The work of load.py on Label Studio and on Potato, each as its PyPI package ships it.
 
-Measured with Label Studio 1.23.2 and Potato 2.12.1 (the figures name the versions found). Both run on this machine
-beside the client, with analytics, error reports and version checks off. Comparisons (a prompt, answer A, answer B;
-texts as long as load.py's), three judgements wanted for each, everybody on one project, each with an account.
-Accounts, import and sign-in are not timed. Everybody takes the next item and judges it, without a pause, until the time
-is over; what was acknowledged is looked up afterwards where the product keeps it, once it has stopped.
+Measured with Label Studio 1.23.2 and Potato 2.12.1 (the figures name the versions found), each in an environment of its
+own on Python 3.11 and without any pin: `pip install "label-studio[uwsgi]"`, `pip install potato-annotation`. Both run
+on this machine beside the client, with analytics, error reports and version checks off. Comparisons (a prompt, answer
+A, answer B; texts as long as load.py's), three judgements wanted for each, everybody on one project, each with an
+account. Accounts, import and sign-in are not timed. Everybody takes the next item and judges it, without a pause, until
+the time is over; what was acknowledged is looked up afterwards where the product keeps it, once it has stopped.
 
 Label Studio, 4,000 comparisons. An item is `GET /api/projects/1/next`, a judgement `POST /api/tasks/…/annotations/`,
 with legacy tokens. Its `Pairwise` control knows left and right, so no ties. Overlap is a setting of its API
