@@ -176,7 +176,7 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
 # Written by our own processes for those that they start, or by `accelerate launch`: nothing for operators to set.
 INTERNAL = frozenset(
     {"ASSAY_TETHER_FD", "ASSAY_TETHER_PARENT", "ASSAY_SECRETS_DESCRIPTOR", "ASSAY_STEP_LEDGER", "ASSAY_RUN_DIRECTORY"}
-    | {"RANK", "WORLD_SIZE", "LOCAL_RANK"}
+    | {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "ASSAY_DISK_PER_NODE"}
     | {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "PYTORCH_ENABLE_MPS_FALLBACK"}
     | {"DJANGO_SETTINGS_MODULE", "DISABLE_MULTIPROC", "PYTHONUNBUFFERED", "PATH"}
 )

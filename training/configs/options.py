@@ -66,7 +66,7 @@ def nodes_option() -> Any:
     """Declare over how many nodes of a cluster the processes of a run are spread."""
     return option(
         1,
-        "nodes of a Ray cluster over which the processes are spread, as many on each; they share one data folder",
+        "nodes of a Ray cluster over which the processes are spread, as many on each",
         low=1,
         high=64,
         advanced=True,

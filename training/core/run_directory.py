@@ -39,6 +39,7 @@ from common import atomic_files
 from training.core import step_ledger
 
 Row = dict[str, Any]
+DISK_PER_NODE = "ASSAY_DISK_PER_NODE"  # says to a recipe over several nodes that each has a run directory of its own
 NEEDED_ON_THE_WAY = ("tokens", "best")  # token tables, and the weights of the best step so far
 _IN_LINE = 8  # figures of a step that the log names
 _STEP_LINE = re.compile(r"\d\d:\d\d:\d\d step \d+: ")

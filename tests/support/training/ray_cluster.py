@@ -53,10 +53,10 @@ class RayCluster:
         )
         until(lambda: len(self.alive_nodes()) == 2, 120, "two nodes are alive")
 
-    def add_node(self, cpus: int) -> set[int]:
-        """Start one more node; return its processes, for `kill`."""
+    def add_node(self, cpus: int, **variables: str) -> set[int]:
+        """Start one more node, with such variables of its own; return its processes, for `kill`."""
         count = len(self.alive_nodes()) + 1
-        added = self._started(f"--address=127.0.0.1:{self.gcs_port}", f"--num-cpus={cpus}", *self._agent())
+        added = self._started(f"--address=127.0.0.1:{self.gcs_port}", f"--num-cpus={cpus}", *self._agent(), **variables)
         until(lambda: len(self.alive_nodes()) == count, 120, "one more node is alive")
         return added
 

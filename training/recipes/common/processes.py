@@ -2,27 +2,33 @@
 
 Each computes its share of a step's rows and holds all weights (data parallelism), or its share of them (`sharding`);
 gradients are added up once a step, so that a step is the same whatever their number. Process 0 alone writes the run
-directory, but for the shares of a checkpoint. A run of one process starts no group and pays nothing.
+directory, but for the shares of a checkpoint. Where nodes share no folder, each has its own, and `collect_files` and
+`spread_files` pass on what others need. A run of one process starts no group and pays nothing.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from training.core.run_directory import RecipeFailure, RunDirectory
+from common import atomic_files
+from training.core.run_directory import DISK_PER_NODE, RecipeFailure, RunDirectory
 
 T = TypeVar("T")
 Rows = list[int]
 _BUCKET = 2**24  # numbers added up in one message
+_BLOCK = 2**24  # bytes of a file in one message
 _PATIENCE = timedelta(minutes=60)  # the others wait while the first one tokenises a corpus
 
 
@@ -47,6 +53,7 @@ class Processes:
     rank: int = 0
     count: int = 1
     is_sharded: bool = False  # each holds its share of the weights: every forward is one of all processes
+    per_disk: int = 0  # processes, in the order of their ranks, that share a run directory; 0 for all of them
 
     @property
     def shares(self) -> int:
@@ -56,6 +63,15 @@ class Processes:
     @property
     def is_first(self) -> bool:
         return self.rank == 0
+
+    @property
+    def has_disks_apart(self) -> bool:
+        return 0 < self.per_disk < self.count
+
+    @property
+    def leads_disk(self) -> bool:
+        """Return whether this is the first of those that share its run directory."""
+        return self.rank % (self.per_disk or self.count) == 0
 
     def share(self, items: Sequence[Any]) -> list[Any]:
         """Return this process's part of what all do together."""
@@ -72,7 +88,7 @@ class Processes:
         if self.count == 1:
             return values
         dtype = torch.uint8 if values.dtype == torch.bool else values.dtype
-        whole = torch.zeros(count, *values.shape[1:], dtype=dtype, device=_device())
+        whole = torch.zeros(count, *values.shape[1:], dtype=dtype, device=device())
         whole[own.places] = values[: own.counting].to(whole.device, dtype)
         dist.all_reduce(whole)  # 0 from all processes but one
         return whole.to(values.device, values.dtype)
@@ -82,7 +98,7 @@ class Processes:
         """Give all processes what the first one holds, in place."""
         if self.count > 1:
             for value in values:
-                whole = value.to(_device())
+                whole = value.to(device())
                 dist.broadcast(whole, 0)
                 value.copy_(whole)
 
@@ -98,7 +114,7 @@ class Processes:
         """Return the largest of the processes' values."""
         if self.count == 1:
             return value
-        number = torch.tensor(value, dtype=torch.float64, device=_device())
+        number = torch.tensor(value, dtype=torch.float64, device=device())
         dist.all_reduce(number, dist.ReduceOp.MAX)
         return float(number)
 
@@ -106,7 +122,7 @@ class Processes:
         """Return each value summed over the processes."""
         if self.count == 1:
             return list(values)
-        numbers = torch.tensor(values, dtype=torch.float64, device=_device())
+        numbers = torch.tensor(values, dtype=torch.float64, device=device())
         dist.all_reduce(numbers)
         return numbers.tolist()
 
@@ -143,11 +159,18 @@ class Processes:
         dist.broadcast_object_list(values, 0)
         return cast(T, values[0])
 
+    def from_leader(self, make: Callable[[], T]) -> T:
+        """Return to all of a disk what `make` gives the first of them, which alone calls it."""
+        if not self.has_disks_apart:
+            return self.from_first(make)
+        values = self.gathered([make() if self.leads_disk else None])
+        return cast(T, values[self.rank - self.rank % self.per_disk])
+
     def _most(self, number: int) -> int:
         """Return the largest of the processes' numbers; this one's own where none waits for another."""
         if not self.is_sharded:
             return number
-        most = torch.tensor(number, device=_device())
+        most = torch.tensor(number, device=device())
         dist.all_reduce(most, dist.ReduceOp.MAX)
         return int(most)
 
@@ -157,8 +180,9 @@ class Processes:
             dist.barrier()
 
     def first_then_all(self, make: Callable[[], T]) -> T:
-        """Return what `make` gives, called by the first process before the others: they find what it has written."""
-        if self.is_first:
+        """Return what `make` gives, called by the first process of each disk before the others: they find what it has
+        written."""
+        if self.leads_disk:
             result = make()
             self.wait()
             return result
@@ -191,7 +215,8 @@ def join(*, sharding: str, batch_size: int, limit: str = "batch_size") -> Proces
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
-    return Processes(dist.get_rank(), count, sharding == "full")
+    per_disk = int(os.environ["LOCAL_WORLD_SIZE"]) if os.environ.get(DISK_PER_NODE) else 0
+    return Processes(dist.get_rank(), count, sharding == "full", per_disk)
 
 
 class Onlooker(RunDirectory):
@@ -219,7 +244,7 @@ def directory_of(run: RunDirectory, together: Processes) -> RunDirectory:
 
 
 def _add_up(bucket: list[Tensor]) -> None:
-    flat = torch.cat([gradient.reshape(-1).to(_device()) for gradient in bucket])
+    flat = torch.cat([gradient.reshape(-1).to(device()) for gradient in bucket])
     dist.all_reduce(flat)
     at = 0
     for gradient in bucket:
@@ -227,5 +252,88 @@ def _add_up(bucket: list[Tensor]) -> None:
         at += gradient.numel()
 
 
-def _device() -> torch.device:
+def device() -> torch.device:
+    """Return where this process's messages to the others must lie."""
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def collect_files(together: Processes, folder: Path) -> None:
+    """Bring what the other disks hold in their `folder` into that of the first process, and delete it there. All take
+    part. Through the group, in blocks, so that no file is in memory as a whole."""
+    if not together.has_disks_apart:
+        return
+    sends = together.leads_disk and not together.is_first
+    for rank, name, size in together.gathered([(together.rank, *file) for file in _files(folder)] if sends else []):
+        if together.rank == rank:
+            with (folder / name).open("rb") as file:
+                for length in _lengths(size):
+                    dist.send(_read(file, length), 0)
+        elif together.is_first:
+            with (folder / name).open("wb") as file:
+                for length in _lengths(size):
+                    block = torch.empty(length, dtype=torch.uint8, device=device())
+                    dist.recv(block, rank)
+                    file.write(_bytes(block))
+    together.wait()
+    if sends:
+        shutil.rmtree(folder)
+
+
+def spread_files(together: Processes, path: Path) -> None:
+    """Lay the first process's folder or file `path` on the other disks, in place of what is there. All take part."""
+    if not together.has_disks_apart:
+        return
+    writes = together.leads_disk and not together.is_first
+    is_folder, files = together.from_first(
+        lambda: (path.is_dir(), _files(path) if path.is_dir() else [("", path.stat().st_size)])
+    )
+    if writes:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    coming = atomic_files.begin_folder(path) if writes else path
+    for name, size in files:
+        target = coming / (name or path.name)
+        if writes:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        _spread_file(together, path / name, size, target if writes else None)
+    if writes and is_folder:
+        atomic_files.commit_folder(path)
+    elif writes:
+        (coming / path.name).replace(path)
+        coming.rmdir()
+    together.wait()
+
+
+def _spread_file(together: Processes, source: Path, size: int, target: Path | None) -> None:
+    reader = source.open("rb") if together.is_first else None
+    writer = target.open("wb") if target else None
+    try:
+        for length in _lengths(size):
+            block = _read(reader, length) if reader else torch.empty(length, dtype=torch.uint8, device=device())
+            dist.broadcast(block, 0)
+            if writer:
+                writer.write(_bytes(block))
+    finally:
+        for file in (reader, writer):
+            if file:
+                file.close()
+
+
+def _files(folder: Path) -> list[tuple[str, int]]:
+    """List the files below a folder, and their sizes."""
+    return [
+        (path.relative_to(folder).as_posix(), path.stat().st_size)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+
+
+def _lengths(size: int) -> list[int]:
+    return [min(_BLOCK, size - at) for at in range(0, size, _BLOCK)]
+
+
+def _read(file: BinaryIO, length: int) -> torch.Tensor:
+    return torch.from_numpy(np.frombuffer(file.read(length), dtype=np.uint8).copy()).to(device())
+
+
+def _bytes(block: torch.Tensor) -> bytes:
+    return block.cpu().numpy().tobytes()

@@ -23,7 +23,7 @@ from torch.distributed.tensor import DTensor
 
 from common.texts import first_line
 from training.core.run_directory import RecipeFailure, RunDirectory
-from training.recipes.common import sharded_checkpoints, sharding
+from training.recipes.common import processes, sharded_checkpoints, sharding
 from training.recipes.common.processes import Processes
 
 _WEIGHTS = "weights.safetensors"
@@ -123,12 +123,27 @@ def save_checkpoint(
             save_state(folder, parameters=parameters, optimiser=optimiser, extra=extra)
             _commit(run, step, folder, texts)
         return
-    folder = together.from_first(lambda: run.begin_checkpoint(step))
+    folder = together.from_leader(lambda: run.begin_checkpoint(step))
     sharded_checkpoints.save(folder, parameters, optimiser)
     together.wait()
+    processes.collect_files(together, folder)
     if together.is_first:
         _save_rest(folder, None, extra)
         _commit(run, step, folder, texts)
+
+
+def checkpoint_to_resume(run: RunDirectory, together: Processes) -> Path | None:
+    """Return the latest checkpoint, once all processes have looked for it: nobody writes one before. Raises
+    RecipeFailure where they found different ones."""
+    latest = run.latest_checkpoint()
+    found = together.gathered([latest.name if latest else "none"])
+    if len(set(found)) > 1:
+        raise RecipeFailure(
+            "checkpoints_differ",
+            f"The nodes of this run have different checkpoints: {', '.join(sorted(set(found)))}.",
+            "Resume it: each node then brings the stored one again.",
+        )
+    return latest
 
 
 def _commit(run: RunDirectory, step: int, folder: Path, texts: Mapping[str, str]) -> None:

@@ -66,7 +66,7 @@ def prepare(run: RunDirectory, spec: RunSpec, config: PretrainConfig, together: 
     )  # fmt: skip
     token_files.check_tokenizer(corpus.train, len(tokenizer))
     dtype = compute_dtype(config.dtype)
-    plan = together.first_then_all(
+    plan = together.from_first(
         lambda: batch_planner.remembered(
             run.path, "rows", lambda: plan_of(run, config, len(tokenizer), dtype, together)
         )

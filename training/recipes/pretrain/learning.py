@@ -178,8 +178,7 @@ def checkpoint(learner: Learner, masters: Masters, optimiser: torch.optim.Optimi
 
 
 def resume(learner: Learner, masters: Masters, optimiser: torch.optim.Optimizer) -> Standing:
-    latest = learner.run.latest_checkpoint()
-    learner.together.wait()  # nobody writes a checkpoint before everybody has looked for one
+    latest = steps.checkpoint_to_resume(learner.run, learner.together)
     if latest is None:
         learner.run.truncate_logs(-1)
         return Standing()

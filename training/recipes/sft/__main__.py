@@ -33,7 +33,7 @@ from training.recipes.common import chat_samples, children, loading, sharding, s
 from training.recipes.common.children import KeptSteps
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.memory import available_memory
-from training.recipes.common.processes import Processes, directory_of, join
+from training.recipes.common.processes import Processes, directory_of, join, spread_files
 from training.recipes.sft import best_weights as sft_best
 from training.recipes.sft import perplexity as sft_measures
 from training.recipes.sft import trained_model as sft_student
@@ -132,7 +132,7 @@ def prepare(run: RunDirectory, spec: RunSpec, together: Processes) -> Work:
     def chosen(name: str, make: Callable[[], Any]) -> Any:
         """Choose once, by the first process for all, and for every attempt: each might find another amount of memory
         free."""
-        return together.first_then_all(lambda: batch_planner.remembered(run.path, name, make))
+        return together.from_first(lambda: batch_planner.remembered(run.path, name, make))
 
     dtype = getattr(torch, chosen("dtype", lambda: str(loading.compute_dtype()).split(".")[-1]))
     model, tokenizer = sft_student.load(spec.parent, config.adapters, dtype, to_split=together.is_sharded)
@@ -285,8 +285,7 @@ def checkpoint(work: Work, optimiser: torch.optim.Optimizer, standing: Standing)
 
 
 def resume(work: Work, optimiser: torch.optim.Optimizer) -> Standing:
-    latest = work.run.latest_checkpoint()
-    work.together.wait()  # nobody writes a checkpoint before everybody has looked for one
+    latest = steps.checkpoint_to_resume(work.run, work.together)
     if latest is None:
         work.run.truncate_logs(-1)
         return Standing()
@@ -300,6 +299,7 @@ def resume(work: Work, optimiser: torch.optim.Optimizer) -> Standing:
 def take_best(work: Work, standing: Standing) -> int:
     """Bring back the weights of the step with the lowest held-out loss; return that step."""
     if standing.best_step != standing.step:
+        spread_files(work.together, sft_best.file_of(work.run, standing.best_step))
         sft_best.load(work.run, standing.best_step, work.student.masters.masters)
         work.student.masters.publish()
     return standing.best_step
@@ -315,12 +315,12 @@ def finish(work: Work, standing: Standing) -> None:
     trained = student.trained(work.parent, is_first=work.together.is_first)
     if work.together.is_first:
         shown = (example.tokens for example in (work.held_out or work.learn))
-        saved = children.save_child(
-            work.parent, trained.model, work.tokenizer, run.begin_model(), shown, trained.weights
-        )
+        folder = run.begin_model()
+        saved = children.save_child(work.parent, trained.model, work.tokenizer, folder, shown, trained.weights)
         run.commit_model()
         facts = saved.facts()
     work.together.wait()
+    spread_files(work.together, run.model)
     run.progress("Measuring what was saved", 0, 1)
     student.measure_with(
         saved.model if facts else loading.load_policy(run.model, student.dtype, to_split=is_sharded)[0]

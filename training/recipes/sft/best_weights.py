@@ -18,7 +18,7 @@ from training.recipes.common import sharded_checkpoints
 
 def save(run: RunDirectory, step: int, masters: dict[str, torch.Tensor]) -> None:
     """Write the masters of this step under a temporary name, then rename."""
-    final = _file(run, step)
+    final = file_of(run, step)
     final.parent.mkdir(exist_ok=True)
     with atomic_files.replacing(final, is_synced=False) as partial:
         save_file({name: master.detach().contiguous() for name, master in masters.items()}, partial)
@@ -28,11 +28,11 @@ def save(run: RunDirectory, step: int, masters: dict[str, torch.Tensor]) -> None
 def load(run: RunDirectory, step: int, masters: dict[str, torch.Tensor]) -> None:
     """Fill the masters with those of this step. Raises RecipeFailure where they are gone."""
     try:
-        stored = load_file(_file(run, step))
+        stored = load_file(file_of(run, step))
     except OSError as error:
         raise RecipeFailure(
             "best_weights_gone",
-            f"The weights of step {step}, which had the lowest held-out loss, are not in {_file(run, step)}.",
+            f"The weights of step {step}, which had the lowest held-out loss, are not in {file_of(run, step)}.",
             "Start a new run, with keep=last if disk space is short.",
         ) from error
     for name, master in masters.items():
@@ -41,10 +41,10 @@ def load(run: RunDirectory, step: int, masters: dict[str, torch.Tensor]) -> None
 
 def forget_others(run: RunDirectory, step: int) -> None:
     """Remove what no checkpoint points at any more: every file but that of this step."""
-    for path in _file(run, step).parent.glob("*"):
-        if path != _file(run, step):
+    for path in file_of(run, step).parent.glob("*"):
+        if path != file_of(run, step):
             path.unlink()
 
 
-def _file(run: RunDirectory, step: int) -> Path:
+def file_of(run: RunDirectory, step: int) -> Path:
     return run.path / "best" / f"step-{step:06d}.safetensors"

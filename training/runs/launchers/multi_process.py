@@ -15,6 +15,7 @@ from training.core.processor_share import usable_cores
 from training.core.run_directory import RecipeFailure, RunDirectory
 
 CONFIG_NAME = "accelerate.yaml"
+KINDS_WITHOUT_SHARING = ("pretrain", "sft")  # that can be over such nodes
 
 
 def processes_of(directory: Path) -> int:

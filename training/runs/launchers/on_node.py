@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -40,6 +40,7 @@ from training.runs.launchers.node_transport import NodeTransport, SharedFolder
 from training.runs.launchers.recipe_process import NO_SECRETS, Recipe, Secrets
 from training.runs.launchers.storage_relay.node_relay import NodeRelay
 
+Relay = TypeVar("Relay", bound=NodeRelay)
 # Exit statuses, as sysexits.h has them: no input; a service does not answer; try again.
 NO_DIRECTORY, NO_STORAGE, NOT_WANTED = 66, 69, 75
 _ORDER_SECONDS = 60.0  # to read the order from a storage
@@ -67,7 +68,8 @@ class NodeAttempt:
     """One attempt, as this node carries it out."""
 
     def __init__(self, directory: Path, order: Order, transport: NodeTransport | None = None) -> None:
-        self.directory, self.order = directory, order
+        self.directory = self.run_directory = directory
+        self.order = order
         self.transport = transport or SharedFolder()
         self.files = NodeFiles(directory, order.attempt)
         self.watch = HeartbeatWatch(order.attempt, order.patience_seconds, order.orphan_grace_seconds)
@@ -106,7 +108,7 @@ class NodeAttempt:
             is_needed = outcome.exit_code == 0
             return replace(outcome, model_hash=self.transport.keep(self.watch, is_needed=is_needed))
         except RecipeFailure as failure:
-            RunDirectory(self.directory).fail(failure)
+            RunDirectory(self.run_directory).fail(failure)
             return Outcome(1, failure.message)
 
     def run(self, lock: IO[str]) -> Outcome:
@@ -259,20 +261,26 @@ def carry_out_in(directory: Path, attempt: int, attempt_of: Callable[[Path, Orde
 
 
 def _by_storage(arguments: list[str]) -> int:
+    _, address, _, box, number = arguments
+    return carry_out_by_storage(lambda root: NodeRelay(address, box, root, int(number)), NodeAttempt)
+
+
+def carry_out_by_storage(
+    relay_in: Callable[[Path], Relay], attempt_of: Callable[[Path, Order, Relay], NodeAttempt]
+) -> int:
     """Carry out an attempt in a directory of this node's own, below its ASSAY_DATA: never in that of a worker that may
     be on the same machine."""
-    _, address, _, box, number = arguments
     root = Path(os.environ.get("ASSAY_DATA") or "data").resolve() / "node"
     try:
-        relay = NodeRelay(address, box, root, int(number))
+        relay = relay_in(root)
         order = relay.order(_ORDER_SECONDS)
     except StorageProblem as problem:
         print(f"{os.uname().nodename} does not reach the storage. {problem}")
         return NO_STORAGE
     if order is None:
-        print(f"Attempt {number} of {relay.directory} is not wanted any more.")
+        print(f"Attempt {relay.attempt} of {relay.directory} is not wanted any more.")
         return NOT_WANTED
-    return NodeAttempt(relay.directory, order, relay).carry_out()
+    return attempt_of(relay.directory, order, relay).carry_out()
 
 
 def leave(code: int) -> NoReturn:

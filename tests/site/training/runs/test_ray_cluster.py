@@ -113,29 +113,43 @@ def kept(run: Run) -> dict[str, Any]:
 
 
 def test_a_run_over_two_nodes_survives_one_of_them_and_learns_what_one_process_learns(
-    on_ray: RayCluster, settings: Any
+    on_ray: RayCluster, settings: Any, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {"epochs": 6.0, "checkpoint_every": 2}
-    over_nodes = sft_run("over-nodes", processes=2, nodes=2, **options)
-    node = on_ray.add_node(cpus=1)
-    try:
-        with Working():
-            until(lambda: has_steps(over_nodes), 240, "both nodes take steps")
+    """They share no folder, and each holds a share of the weights; the new node has nothing."""
+    settings.RUN_LEASE_SECONDS = 10.0
+    monkeypatch.setenv("ASSAY_DTYPE", "float32")
+    options = {"epochs": 6.0, "checkpoint_every": 2, "held_out": 0.2, "evaluate_every": 2, "keep": "best"}
+    with s3_server() as server, monkeypatch.context() as environment:
+        for name, value in server.variables.items():
+            environment.setenv(name, value)
+        settings.STORAGE = f"s3://{BUCKET}/assay"
+        over_nodes = sft_run("over-nodes", processes=2, nodes=2, sharding="full", **options)
+        on_ray.kill_node()
+        on_ray.start_node(cpus=1, ASSAY_DATA=str(tmp_path / "first"), **server.variables)
+        node = on_ray.add_node(cpus=1, ASSAY_DATA=str(tmp_path / "second"), **server.variables)
+        try:
+            with Working():
+                until(lambda: is_stored(over_nodes), 240, "both nodes take steps")
+                on_ray.kill(node)
+                node = on_ray.add_node(cpus=1, ASSAY_DATA=str(tmp_path / "third"), **server.variables)
+                until(lambda: is_finished(over_nodes), 400, "the run ends on a new node")
+        finally:
             on_ray.kill(node)
-            node = on_ray.add_node(cpus=1)
-            until(lambda: is_finished(over_nodes), 300, "the run ends on a new node")
-    finally:
-        on_ray.kill(node)
+            on_ray.kill_node()
+            on_ray.start_node()
+        local_copies.bring(Run.objects.get(pk=over_nodes.pk).output_model.path)
     lost, last = over_nodes.attempts.order_by("number")
     assert (lost.state, last.state) == ("lost", "succeeded") and "Ray nodes" in last.node
-    assert last.resumed_from_step is not None and last.resumed_from_step >= 4
-    settings.RUN_LAUNCHER = "local"
+    assert last.resumed_from_step is not None and last.resumed_from_step >= 2
+    settings.STORAGE, settings.RUN_LAUNCHER = "", "local"
     by_one = sft_run("by-one", **options)
     Worker(name="test", tick_seconds=0.1).work(once=True)
-    found, expected = ({row.step: row.values["loss"] for row in run.metrics.all()} for run in (over_nodes, by_one))
-    assert len(found) == over_nodes.metrics.count() and list(found) == list(expected), "each step once"
-    assert found[1] == pytest.approx(expected[1], rel=1e-6)
-    assert found == pytest.approx(expected, abs=0.02)  # weights are bfloat16: docs/experiments/sharding.md
+    found, expected = (
+        {row.step: row.values["loss"] for row in run.metrics.all() if "loss" in row.values}
+        for run in (over_nodes, by_one)
+    )
+    assert list(found) == list(expected), "each step once"
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_cancelling_ends_the_recipe_on_its_node(on_ray: RayCluster) -> None:

@@ -13,7 +13,9 @@ from common.artefacts.file_systems import FileSystem
 from tests.support.processes import until
 from training.core import run_artefact
 from training.runs.launchers.heartbeat_watch import HeartbeatWatch
-from training.runs.launchers.node_files import End
+from training.runs.launchers.node_files import End, Heartbeat, NodeFiles, Report
+from training.runs.launchers.over_nodes.relays import MemberRelay, PlacedRelay, member_folder
+from training.runs.launchers.storage_relay.message_box import MessageBox
 from training.runs.launchers.storage_relay.node_inputs import INPUTS_RULES, Inputs
 from training.runs.launchers.storage_relay.node_relay import NodeRelay
 
@@ -45,6 +47,10 @@ def stored_step(store: ArtefactStore) -> int:
     return run_artefact.newest_step(store.manifest("runs/000001"))
 
 
+def box_of(tmp_path: Path) -> MessageBox:
+    return MessageBox(FileSystem(str(tmp_path / "storage")), BOX)
+
+
 def test_what_an_earlier_attempt_left_replaces_nothing_that_another_node_has_stored_since(tmp_path, store):
     relay = NodeRelay(store.address, BOX, tmp_path / "node", 3)
     checkpoint(relay.directory, 4)
@@ -56,3 +62,48 @@ def test_what_an_earlier_attempt_left_replaces_nothing_that_another_node_has_sto
     checkpoint(relay.directory, 12)
     until(lambda: stored_step(store) == 12, 10)
     relay.close(End(3, 0))
+
+
+def test_all_parts_of_a_run_begin_with_what_is_stored_and_the_first_alone_stores(tmp_path, store):
+    first, second = (MemberRelay(store.address, BOX, tmp_path / f"disk-{rank}", 3, rank) for rank in (0, 1))
+    checkpoint(second.directory, 14)  # of an attempt that was lost before this was stored
+    for relay in (first, second):
+        relay.start(0.02)
+        relay.bring(HeartbeatWatch(3, 60.0, 1.0))
+        assert relay.resumed_step() == 10
+    checkpoint(second.directory, 16)
+    checkpoint(first.directory, 12)
+    until(lambda: stored_step(store) == 12, 10)
+    time.sleep(0.2)
+    assert stored_step(store) == 12
+    for relay in (first, second):
+        relay.close(End(3, 0))
+
+
+def test_who_placed_the_parts_hears_of_each_tells_the_worker_and_ends_them(tmp_path, store):
+    parts = [MemberRelay(store.address, BOX, tmp_path / f"disk-{rank}", 3, rank) for rank in (0, 1)]
+    placed = PlacedRelay(store.address, BOX, tmp_path / "disk-2", 3, 2)
+    placed.bring(HeartbeatWatch(3, 60.0, 1.0))
+    NodeFiles(member_folder(placed.directory, 0), 2).beat(0, 5.0)  # the attempt before was ended from here
+    for rank, relay in enumerate(parts):
+        files = NodeFiles(member_folder(relay.directory, rank), 3)
+        files.folder.mkdir(parents=True)
+        files.write_report(Report(3, 1, host=f"host-{rank}", resumed_step=10))
+        relay.start(0.02)
+    (parts[0].directory / "metrics.jsonl").write_text("{}\n")
+    (parts[1].directory / "failure.json").write_text('{"code": "not_finite"}')
+    placed.start(0.02)
+    heard = [NodeFiles(member_folder(placed.directory, rank), 3) for rank in (0, 1)]
+    until(lambda: all(files.report() for files in heard), 10)
+    assert [files.report().host for files in heard] == ["host-0", "host-1"]
+    until(lambda: set((box_of(tmp_path).read("out-3.json") or {})["files"]) == {"metrics.jsonl", "failure.json"}, 10)
+    assert box_of(tmp_path).read("stop-3.json") is None
+    for files in heard:
+        files.beat(0, 5.0)
+    own = NodeFiles(member_folder(parts[1].directory, 1), 3)
+    until(lambda: own.heartbeat() == Heartbeat(3, 0, 5.0), 10, "the second part is asked to end")
+    for relay in parts:
+        relay.close(End(3, 0, model_hash="ab"))
+    until(lambda: all(files.end() for files in heard), 10)
+    assert placed.keep(HeartbeatWatch(3, 60.0, 1.0), is_needed=True) == "ab"
+    placed.close(End(3, 0))

@@ -18,7 +18,7 @@ from tests.support.factories import make_user, sign_in
 from tests.support.training.ray_stand_in import NODE, Dashboard, Trouble, dashboard
 from tests.support.training.runs import make_run
 from training.core.endings import Ending
-from training.core.run_directory import RecipeFailure
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.models import Attempt
 from training.runs.launchers import Busy, Lost, NotStarted, cluster_checks, ray
 from training.runs.launchers.node_files import RUNNING, End, Heartbeat, NodeFiles, Report
@@ -103,21 +103,24 @@ def test_gpus_are_asked_for_where_the_cluster_has_some(stand_in: Dashboard, dire
 @pytest.mark.parametrize(
     ("secrets", "storage", "lack"),
     [
-        ({}, "s3://bucket/site", "needs a folder that all nodes share, not ASSAY_STORAGE"),
+        ({}, "s3://bucket/site", "of kind dpo needs a folder that all nodes share, not ASSAY_STORAGE"),
         ({"parent": ("https://models.example/v1", KEY)}, "", "cannot ask endpoints with keys"),
     ],
 )
-def test_a_run_over_nodes_that_cannot_be_is_refused(settings, secrets, storage: str, lack: str) -> None:
+def test_a_run_over_nodes_that_cannot_be_is_refused(directory, settings, secrets, storage: str, lack: str) -> None:
     settings.STORAGE = storage
+    RunDirectory(directory).create(RunSpec("dpo", {}))
     with pytest.raises(RecipeFailure, match=f"^A run over several nodes {lack}") as refused:
-        ray._refuse_over_nodes(2, secrets)
+        ray._refuse_over_nodes(2, directory, secrets)
     assert refused.value.remedy == "Queue it again with nodes 1." and KEY not in refused.value.message
-    ray._refuse_over_nodes(1, secrets)
+    ray._refuse_over_nodes(1, directory, secrets)
 
 
-def test_a_run_over_nodes_of_one_folder_without_keys_is_not_refused(settings) -> None:
-    settings.STORAGE = ""
-    ray._refuse_over_nodes(2, {})
+@pytest.mark.parametrize(("kind", "storage"), [("dpo", ""), ("sft", "s3://bucket/site")])
+def test_a_run_over_nodes_that_can_be_is_not_refused(directory, settings, kind: str, storage: str) -> None:
+    settings.STORAGE = storage
+    RunDirectory(directory).create(RunSpec(kind, {}))
+    ray._refuse_over_nodes(2, directory, {})
 
 
 def test_code_of_a_runtime_environment_is_where_ray_puts_it(stand_in: Dashboard, directory: Path, settings) -> None:

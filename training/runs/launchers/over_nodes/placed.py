@@ -1,5 +1,6 @@
 """Carry out one attempt on several nodes: `python -m training.runs.launchers.over_nodes.placed RUN_DIR ATTEMPT PLACE`,
 the entrypoint of a job on a Ray cluster. PLACE is JSON: what each node gives, and with which Python in which folder.
+Where nodes share no folder, `--storage ADDRESS --box BOX` stands in place of RUN_DIR (`relays`).
 
 1. Ray finds the nodes: one bundle on each, all of them or none (a placement group, spread strictly).
 2. A member is started in each bundle. They meet at a free port of the first node, whose rank 0 alone writes.
@@ -27,13 +28,14 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from training.core.parent_watchdog import GRACE_SECONDS
 from training.runs.launchers import Usage
 from training.runs.launchers.node_files import PLACING, RUNNING, WAITING, End, NodeFiles, Order
-from training.runs.launchers.on_node import NodeAttempt, Outcome, carry_out_in, leave
-from training.runs.launchers.over_nodes.member import member_folder
+from training.runs.launchers.on_node import NodeAttempt, Outcome, carry_out_by_storage, carry_out_in, leave
 from training.runs.launchers.over_nodes.member_ends import outcome
+from training.runs.launchers.over_nodes.relays import PlacedRelay, member_folder
 
 _TICK = 0.3
 _LAST_SECONDS = 30.0  # after one has failed, until the others are asked to end: who is lost may be found out meanwhile
 _WORDS_SECONDS = 5.0  # beyond the grace, until no more words of an end are expected
+_LATE_SECONDS = 10.0  # that a part's words may come after its process is gone: by a storage they take their time
 NO_WORDS = 70  # the exit status of one that does not know whether all is over: an internal error, as sysexits.h has it
 
 
@@ -42,9 +44,13 @@ class Unsure(Exception):
 
 
 class PlacedAttempt(NodeAttempt):
-    def __init__(self, directory: Path, order: Order, place: dict[str, Any]) -> None:
-        super().__init__(directory, order)
-        self._place, self.host = place, ""
+    """`where` are the words that say where the run directory is."""
+
+    def __init__(
+        self, directory: Path, order: Order, place: dict[str, Any], where: Sequence[str], relay: PlacedRelay | None
+    ) -> None:
+        super().__init__(directory, order, relay)
+        self._place, self._where, self.host = place, where, ""
         self._members = [NodeFiles(member_folder(directory, rank), order.attempt) for rank in range(place["nodes"])]
 
     def run(self, lock: IO[str]) -> Outcome:
@@ -84,17 +90,24 @@ class PlacedAttempt(NodeAttempt):
         return Usage(sum(r.cpu_seconds for r in reports), sum(r.memory_bytes for r in reports))
 
     def _line(self, rank: int, addresses: list[str], port: int) -> list[str]:
-        words = (self.directory, self.order.attempt, rank, len(addresses), addresses[rank], addresses[0], port)
+        words = (*self._where, self.order.attempt, rank, len(addresses), addresses[rank], addresses[0], port)
         module = "training.runs.launchers.over_nodes.member"
         return [self._place["python"] or sys.executable, "-m", module, *map(str, words)]
 
     def _follow(self, tasks: list[Any]) -> Outcome:
         """Return how the attempt ended, when nothing of it is left. Raises Unsure."""
         failed_at: float | None = None
+        gone_at: dict[int, float] = {}
         while True:
             gone = ray.wait(tasks, num_returns=len(tasks), timeout=_TICK)[0]
+            if first := self._members[0].report():
+                self._resumed_step = first.resumed_step
             ends = [files.end() for files in self._members]
-            is_lost = any(task in gone and end is None for task, end in zip(tasks, ends, strict=True))
+            for rank, task in enumerate(tasks):
+                if task in gone and ends[rank] is None:
+                    gone_at.setdefault(rank, time.monotonic())
+            silent = (at for rank, at in gone_at.items() if ends[rank] is None)
+            is_lost = any(time.monotonic() - at > _LATE_SECONDS for at in silent)
             if all(ends):
                 return outcome([end for end in ends if end], is_lost=False)
             if failed_at is None and any(end and end.exit_code for end in ends):
@@ -109,14 +122,21 @@ class PlacedAttempt(NodeAttempt):
         """Have all members end, and return how each did."""
         for files in self._members:
             files.beat(0, grace_seconds)
-        until = time.monotonic() + grace_seconds + _WORDS_SECONDS
+        until, heard = time.monotonic() + grace_seconds + _WORDS_SECONDS, self._counters()
         while True:
             ends = [end for files in self._members if (end := files.end())]
             if len(ends) == len(self._members):
                 return ends
+            if (counters := self._counters()) != heard:  # one stores what is left, which takes as long as it takes
+                heard, until = counters, max(until, time.monotonic() + _WORDS_SECONDS)
             if time.monotonic() > until:
                 raise Unsure
             time.sleep(_TICK)
+
+    def _counters(self) -> list[int]:
+        """Return the counters of the reports of those that have not said how they ended."""
+        pending = (files.report() for files in self._members if files.end() is None)
+        return [report.counter for report in pending if report]
 
 
 def _look_around() -> tuple[str, int, str, str]:
@@ -142,9 +162,18 @@ def _named(nodes: Sequence[tuple[str, int, str, str]]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    directory, attempt, place = Path(arguments[0]), int(arguments[1]), json.loads(arguments[2])
+    *where, attempt, about = arguments
+    place = json.loads(about)
     try:
-        return carry_out_in(directory, attempt, lambda path, order: PlacedAttempt(path, order, place))
+        if where[0] != "--storage":
+            return carry_out_in(
+                Path(where[0]), int(attempt), lambda path, order: PlacedAttempt(path, order, place, where, None)
+            )
+        _, storage, _, box = where
+        return carry_out_by_storage(
+            lambda root: PlacedRelay(storage, box, root, int(attempt), place["nodes"]),
+            lambda path, order, relay: PlacedAttempt(path, order, place, where, relay),
+        )
     except Unsure:
         print("One of its nodes is lost: whether its part has ended is not known.", flush=True)
         return NO_WORDS

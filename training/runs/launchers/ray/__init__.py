@@ -25,7 +25,7 @@ from django.conf import settings
 from annotate.core.artefacts import local_copies
 from common.artefacts.file_systems import FileSystem
 from training.core import endings
-from training.core.run_directory import RecipeFailure
+from training.core.run_directory import RecipeFailure, RunDirectory
 from training.runs.launchers import Busy, Usage, confinement, multi_process, node_files
 from training.runs.launchers.node_files import End, NodeFiles, Order
 from training.runs.launchers.ray import jobs_api, room
@@ -70,7 +70,7 @@ def begin(directory: Path, attempt: int, memory_bytes: int = 0) -> None:
 def submit(directory: Path, module: str, secrets: Secrets = NO_SECRETS) -> str:
     beginning, site = _beginnings[directory], _site()
     processes, nodes = multi_process.processes_of(directory), multi_process.nodes_of(directory)
-    _refuse_over_nodes(nodes, secrets)
+    _refuse_over_nodes(nodes, directory, secrets)
     submission_id = submission_id_of(directory, beginning.attempt)
     try:
         wanted = _wanted(site.api, processes, beginning.memory_bytes, nodes)
@@ -212,10 +212,17 @@ def _is_over(site: Site, directory: Path, attempt: int, waited: float) -> bool:
     )
 
 
-def _refuse_over_nodes(nodes: int, secrets: Secrets) -> None:
-    """Refuse a run over several nodes that share no folder, or that needs keys. Raises RecipeFailure."""
-    if nodes > 1 and (secrets or local_copies.is_on()):
-        lack = "cannot ask endpoints with keys" if secrets else "needs a folder that all nodes share, not ASSAY_STORAGE"
+def _refuse_over_nodes(nodes: int, directory: Path, secrets: Secrets) -> None:
+    """Refuse a run over several nodes that needs keys, or whose kind needs a folder that they share. Raises
+    RecipeFailure."""
+    if nodes == 1:
+        return
+    kind, lack = RunDirectory(directory).spec().kind, ""
+    if secrets:
+        lack = "cannot ask endpoints with keys"
+    elif local_copies.is_on() and kind not in multi_process.KINDS_WITHOUT_SHARING:
+        lack = f"of kind {kind} needs a folder that all nodes share, not ASSAY_STORAGE"
+    if lack:
         remedy = "Queue it again with nodes 1."
         raise RecipeFailure("over_nodes", f"A run over several nodes {lack}.", remedy, {"nodes": 1})
 

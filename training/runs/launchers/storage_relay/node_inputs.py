@@ -61,12 +61,12 @@ def inputs_name(box_name: str) -> str:
 class NodeFolder:
     """The data folder of a node, and the directory of one run in it."""
 
-    def __init__(self, store: ArtefactStore, root: Path, box_name: str) -> None:
-        self._store, self.root = store, root
+    def __init__(self, store: ArtefactStore, root: Path, box_name: str, place: str = "") -> None:
+        self._store, self.root, self.is_of_several = store, root, bool(place)
         self._inputs_name = inputs_name(box_name)
         self.name = f"runs/{run_name(box_name)}"  # of the run's artefact
         # Not where that would be brought: a child's node has the model of this run there, and nothing else of it.
-        self.directory = root / "runs" / box_name.rpartition("/")[2]
+        self.directory = root / "runs" / f"{box_name.rpartition('/')[2]}{place}"
 
     def bring(self) -> None:
         """Lay the directory for the recipe. Raises StorageProblem; what was brought stays for the next try."""
@@ -80,9 +80,10 @@ class NodeFolder:
             shutil.rmtree(coming, ignore_errors=True)
 
     def _bring_run(self, identity: str) -> None:
-        """Fetch the run's directory as it is stored, where it went on for longer than what is here."""
+        """Fetch the run's directory as it is stored, where it went on for longer than what is here. All parts of a run
+        over several nodes begin with what is stored."""
         standing = self.directory / "identity"
-        is_here = standing.exists() and standing.read_text(encoding="utf-8") == identity
+        is_here = standing.exists() and standing.read_text(encoding="utf-8") == identity and not self.is_of_several
         if not is_here:
             self._empty()
         try:

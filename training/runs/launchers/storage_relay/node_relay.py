@@ -39,13 +39,14 @@ class NotWanted(Exception):
 class NodeRelay:
     """What passes between a node and the storage for one attempt. `start` begins it, `close` ends it."""
 
-    def __init__(self, address: str, box_name: str, root: Path, attempt: int) -> None:
+    def __init__(self, address: str, box_name: str, root: Path, attempt: int, *, place: str = "") -> None:
+        """`place` tells apart several parts of a run whose nodes may share a disk."""
         self._store = ArtefactStore(FileSystem(address, patience=_PATIENCE))
         self._box = MessageBox(FileSystem(address, patience=_MESSAGE_PATIENCE), box_name)
-        self._folder = NodeFolder(self._store, root, box_name)
+        self._folder = NodeFolder(self._store, root, box_name, place)
         self.directory, self.attempt = self._folder.directory, attempt
-        self._files = NodeFiles(self.directory, attempt)
-        self._is_laid = False
+        self._files = self._words = NodeFiles(self.directory, attempt)
+        self._out, self._is_laid = f"out-{attempt}.json", False
         self._sender = FileSender(self._box, self.directory, attempt)
         self._period, self._closes = 1.0, threading.Event()
         self._opinions, self._is_taken, self._stored_step = "", False, -1
@@ -79,10 +80,14 @@ class NodeRelay:
         self._period = period
         node_cache.note_use(self._folder.root, f"runs/{self.directory.name}")
         self._files.folder.mkdir(parents=True, exist_ok=True)
-        for body in (self._relay_messages, self._store_checkpoints):
+        for body in self._bodies():
             thread = threading.Thread(target=body, name=body.__name__, daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def _bodies(self) -> list[Callable[[], None]]:
+        """Return what the threads do."""
+        return [self._relay_messages, self._store_checkpoints]
 
     def bring(self, watch: HeartbeatWatch) -> None:
         """Lay the run directory. Returns early where the recipe is not to begin any more; raises RecipeFailure for what
@@ -177,9 +182,13 @@ class NodeRelay:
             self._files.note(heartbeat)
 
     def _send(self, end: End | None) -> None:
-        files, report = self._sender.send(), self._files.report()
+        files, report = self._sent_files(), self._words.report()
         row: Row = {"report": asdict(report) if report else None, "files": files, "end": asdict(end) if end else None}
-        self._box.write(f"out-{self.attempt}.json", row)
+        self._box.write(self._out, row)
+
+    def _sent_files(self) -> Row:
+        """Send what has grown; return how far each file is sent. Raises StorageProblem."""
+        return self._sender.send()
 
     def _put(self) -> None:
         """Store the run's directory, unless another attempt has begun. Raises NotWanted or StorageProblem."""
