@@ -175,10 +175,10 @@ def measure(folder: Path, database_url: str, people: int, seconds: float, worker
 
 
 def verify(environment: dict[str, str]) -> str:
-    """The last line of `manage.py verify`: that all agrees, or how many faults there are."""
+    """What `manage.py verify` says in the end: that all agrees, or each fault."""
     line = [sys.executable, "manage.py", "verify"]
-    said = subprocess.run(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return said.stdout.strip().splitlines()[-1]
+    said = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True)
+    return "; ".join(said.stderr.splitlines()[-5:]) if said.returncode else said.stdout.strip().splitlines()[-1]
 
 
 def require_peer(given: str) -> None:
