@@ -49,8 +49,9 @@ class ProgramServer(ForkServer):
 
 
 def _is_read_later(name: str) -> bool:
-    # A library of a test's own process sets those of hf_xet, which reads them when it downloads.
-    return fork_server.is_read_later(name) or name.startswith("HF_XET_")
+    # A library of a test's own process sets those of hf_xet, which reads them when it downloads. What recipes alone are
+    # told (the server loaded as one of them) is about a hub, and no test has one.
+    return fork_server.is_read_later(name) or name.startswith(("HF_XET_", "HF_HUB_DISABLE_IMPLICIT_TOKEN"))
 
 
 def main(arguments: list[str]) -> Request:

@@ -320,7 +320,7 @@ def test_a_dataset_of_verdicts_says_so_and_holds_the_train_split_alone(client, p
     assert "1 comparison, 0 ratings" in client.get(reverse("datasets", args=[project.slug])).content.decode()
     assert dataset not in client.get(reverse("new-experiment", args=[project.slug])).context["datasets"]
     with pytest.raises(Refused, match="A judge model labelled taught"):
-        check_data([], dataset, None, has_reward_model=True)
+        check_data([], dataset, has_examples=False, has_reward_model=True)
     page = client.get(sent.url).content.decode()
     assert "Labelled by a judge model" in page and "by a judge model</span>" in page
     assert "a judge model" in client.get(reverse("datasets", args=[project.slug])).content.decode()
