@@ -122,7 +122,7 @@ def test_a_run_over_two_nodes_survives_one_of_them_and_learns_what_one_process_l
     with s3_server() as server, monkeypatch.context() as environment:
         for name, value in server.variables.items():
             environment.setenv(name, value)
-        settings.STORAGE = f"s3://{BUCKET}/assay"
+        settings.STORAGE = f"s3://{BUCKET}/over-nodes"  # a storage is opened once by its address
         over_nodes = sft_run("over-nodes", processes=2, nodes=2, sharding="full", **options)
         on_ray.kill_node()
         on_ray.start_node(cpus=1, ASSAY_DATA=str(tmp_path / "first"), **server.variables)
