@@ -26,7 +26,7 @@ AXE_RULES: dict[str, dict] = {
         "runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]},
     },
 }
-PATIENCE_MS = 15_000  # two cores shared with a model server that loads
+PATIENCE_MS = 30_000  # two cores shared with three other processes of tests, and all that they start
 
 
 @pytest.fixture(scope="module", autouse=True)
