@@ -235,4 +235,4 @@ def test_the_measurement_is_made_and_read(tmp_path):
     found = machine.measured()
     assert found is not None and found.flops > 1e9 and found.available > 1e8
     assert [width for width, _ in found.reached] == [128, 320, 448]
-    assert all(0 < share < 1.5 for _, share in found.reached)
+    assert all(share > 0 for _, share in found.reached)  # of what a busier moment may have measured
