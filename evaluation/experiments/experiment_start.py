@@ -179,7 +179,7 @@ def cancel_freezing(experiment: Experiment, by: User) -> None:
     """Cancel the orders that the experiment waited for, but those that another one waits for."""
     others = Experiment.objects.filter(project=experiment.project, state=Experiment.State.FREEZING)
     needed = {name for other in others.exclude(pk=experiment.pk) for name in _awaited(other)}
-    cancel_freezes(experiment.project, _awaited(experiment) - needed, by=by)
+    cancel_freezes((order for order in freezes_of(experiment) if order.name not in needed), by=by)
 
 
 def _awaited(experiment: Experiment) -> set[str]:

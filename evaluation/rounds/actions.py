@@ -152,7 +152,7 @@ def cancel(*, series: RoundSeries, by: User) -> RoundSeries:
         for one in series.rounds.select_related("answers_run", "series__project"):
             close_round(one)
         audit.record(action="rounds.cancelled", about=series.name, by=by, project=series.project)
-        cancel_freezes(series.project, [order.name for order in prompt_freezes(series)], by=by)
+        cancel_freezes(prompt_freezes(series), by=by)
     for run in ordered_runs(series):
         if not run.is_finished:
             runs.cancel(run=run, by=by)

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from annotate.core.errors import Refused
 from annotate.data.datasets import sampled_prompts
-from annotate.data.datasets.freezing import cancel_freezes, freeze_once
+from annotate.data.datasets.freezing import cancel_freezes, freeze_once, give_up
 from annotate.models import Comparison, Completion, Dataset, DatasetFreeze, Split, Winner
 from evaluation.experiments.experiment_start import hash_of, named
 from evaluation.models import AskedAgain, Round, RoundSeries
@@ -76,7 +76,7 @@ def close_round(one: Round) -> None:
     """Ask no more about the answers of a round: they have no precedence over others; and freeze nothing more of it."""
     if one.answers_run is None:
         return
-    _freezes(one.series, one).update(state=DatasetFreeze.State.CANCELLED, finished_at=timezone.now())
+    give_up(_freezes(one.series, one))
     ids = one.answers_run.completions.values("pk")
     AskedAgain.objects.filter(project=one.series.project, completion_a__in=ids, is_open=True).update(is_open=False)
 
@@ -197,7 +197,7 @@ def _once(series: RoundSeries, number: int, what: str, **options: Any) -> Datase
     if isinstance(made, Dataset):
         return made
     if series.created_by and RoundSeries.objects.filter(pk=series.pk, state=RoundSeries.State.CANCELLED).exists():
-        cancel_freezes(series.project, [made.name], by=series.created_by)  # cancelled before it saw this order
+        cancel_freezes([made], by=series.created_by)  # cancelled before it saw this order
     return None
 
 

@@ -70,6 +70,7 @@ def describe_models(found: Row, ids: Ids) -> None:
         run = Run.objects.select_related("output_model").get(pk=run_id)
         for kept in LanguageModel.objects.filter(kept_checkpoint__run=run):
             _leave_out(kept)
+            kept.save(update_fields=["folder", "origin"])
         model, cut = run.output_model, found["adapters"].get(f"{old:06d}")
         if model is None:
             continue
@@ -85,7 +86,6 @@ def describe_models(found: Row, ids: Ids) -> None:
 
 def _leave_out(model: LanguageModel) -> None:
     model.folder, model.origin = "", LEFT_OUT.format(model.origin)
-    model.save(update_fields=["folder", "origin"])
 
 
 def _put_adapter(adapter: Path, model: Path, base: Path) -> None:

@@ -6,7 +6,7 @@ A small dataset is frozen at once. Of a large one the order is kept, and the bac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -93,17 +93,22 @@ def standing(project: Project, name: str, kind: str) -> Dataset | DatasetFreeze 
 def cancel_freeze(order: DatasetFreeze, *, by: User) -> DatasetFreeze:
     """Cancel an order: no dataset comes of it."""
     require(by, "research", order.project)
-    under_way = DatasetFreeze.objects.filter(pk=order.pk, state__in=DatasetFreeze.UNDER_WAY)
-    if not under_way.update(state=DatasetFreeze.State.CANCELLED, finished_at=timezone.now()):
+    if not give_up(DatasetFreeze.objects.filter(pk=order.pk)):
         raise Refused(409, freeze="It has already ended.")
     audit.record(action="dataset.freeze cancelled", about=order.name, by=by, project=order.project)
     order.refresh_from_db()
     return order
 
 
-def cancel_freezes(project: Project, names: Collection[str], *, by: User) -> None:
-    """Cancel the orders of these names that are under way: nobody waits for their datasets any more."""
-    for order in DatasetFreeze.objects.filter(project=project, name__in=names, state__in=DatasetFreeze.UNDER_WAY):
+def give_up(orders: QuerySet[DatasetFreeze]) -> int:
+    """End those orders that are under way; return how many. No dataset comes of them."""
+    under_way = orders.filter(state__in=DatasetFreeze.UNDER_WAY)
+    return under_way.update(state=DatasetFreeze.State.CANCELLED, finished_at=timezone.now())
+
+
+def cancel_freezes(orders: Iterable[DatasetFreeze], *, by: User) -> None:
+    """Cancel those orders that are under way: nobody waits for their datasets any more."""
+    for order in orders:
         with suppress(Refused):  # it has ended meanwhile
             cancel_freeze(order, by=by)
 
