@@ -87,8 +87,8 @@ class Feedback(models.Model):
 
     project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="%(class)ss")
     prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="%(class)ss")
-    assignment = models.ForeignKey(
-        "annotate.Assignment", models.PROTECT, null=True, blank=True, related_name="%(class)ss"
+    assignment = models.ForeignKey(  # none in an import: the index is of the rows that have one
+        "annotate.Assignment", models.PROTECT, null=True, blank=True, related_name="%(class)ss", db_index=False
     )
     author = models.ForeignKey("annotate.User", models.PROTECT, null=True, blank=True, related_name="%(class)ss")
     visitor = models.CharField(
@@ -113,6 +113,9 @@ class Feedback(models.Model):
     class Meta:
         abstract = True
         ordering = ["id"]
+        indexes = [
+            models.Index(fields=["assignment"], condition=Q(assignment__isnull=False), name="%(class)s_by_assignment")
+        ]
 
 
 class Rating(Feedback):
@@ -145,9 +148,15 @@ class Comparison(Feedback):
         null=True, blank=True, help_text="1 slightly, 2 clearly, 3 much better."
     )
     battle = models.OneToOneField("annotate.Battle", models.PROTECT, null=True, blank=True, related_name="comparison")
-    ranking = models.ForeignKey("annotate.Ranking", models.PROTECT, null=True, blank=True, related_name="pairs")
+    ranking = models.ForeignKey(
+        "annotate.Ranking", models.PROTECT, null=True, blank=True, related_name="pairs", db_index=False
+    )
 
     class Meta(Feedback.Meta):
+        indexes = [
+            *Feedback.Meta.indexes,
+            models.Index(fields=["ranking"], condition=Q(ranking__isnull=False), name="comparison_by_ranking"),
+        ]
         constraints = [
             models.CheckConstraint(condition=models.Q(winner__in=Winner.values), name="the_winner_is_known"),
             models.CheckConstraint(
@@ -188,7 +197,17 @@ class Demonstration(Feedback):
     """An answer that a person wrote, or made out of a completion."""
 
     text = models.TextField()
-    edited_from = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="edits")
+    edited_from = models.ForeignKey(
+        "annotate.Completion", models.PROTECT, null=True, blank=True, related_name="edits", db_index=False
+    )
+
+    class Meta(Feedback.Meta):
+        indexes = [
+            *Feedback.Meta.indexes,
+            models.Index(
+                fields=["edited_from"], condition=Q(edited_from__isnull=False), name="demonstration_by_original"
+            ),
+        ]
 
 
 class Flag(Feedback):

@@ -42,8 +42,15 @@ class Prompt(models.Model):
     )
     answer = models.TextField(blank=True, default="", help_text="The right one, which rewards compare with.")
     harm = models.CharField(max_length=250, blank=True, help_text="Kinds of harm in it, by name, a space between them.")
+    # Three keys that hardly any prompt has: their indexes are of those that have one.
     root = models.ForeignKey(
-        "self", models.PROTECT, null=True, blank=True, related_name="later", help_text="First turn of a conversation."
+        "self",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="later",
+        db_index=False,
+        help_text="First turn of a conversation.",
     )
     side = models.CharField(max_length=5, choices=Split.choices)
     source = models.CharField(max_length=200, blank=True, help_text="Where it came from: demo, arena, an import.")
@@ -52,10 +59,18 @@ class Prompt(models.Model):
     out_since = models.DateTimeField(null=True, blank=True, help_text="Nobody is asked about it any more.")
     out_reason = models.CharField(max_length=200, blank=True)
     replaced_by = models.ForeignKey(
-        "self", models.PROTECT, null=True, blank=True, related_name="replaces", help_text="Its newer version."
+        "self",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="replaces",
+        db_index=False,
+        help_text="Its newer version.",
     )
     reviewed_at = models.DateTimeField(null=True, blank=True, help_text="When a reviewer last took it out or kept it.")
-    reviewed_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
+    reviewed_by = models.ForeignKey(
+        "annotate.User", models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
 
     objects = Queued.as_manager()
 
@@ -68,6 +83,13 @@ class Prompt(models.Model):
             models.Index(fields=["project", "side"]),
             # Most projects have none: who hands out asks that each time.
             models.Index(fields=["project"], condition=models.Q(harm__gt=""), name="prompts_of_harm"),
+            models.Index(fields=["root"], condition=models.Q(root__isnull=False), name="prompts_by_root"),
+            models.Index(
+                fields=["replaced_by"], condition=models.Q(replaced_by__isnull=False), name="prompts_by_newer_version"
+            ),
+            models.Index(
+                fields=["reviewed_by"], condition=models.Q(reviewed_by__isnull=False), name="prompts_by_reviewer"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -109,7 +131,7 @@ class Completion(models.Model):
     # The index below begins with it.
     prompt = models.ForeignKey(Prompt, models.PROTECT, related_name="completions", db_index=False)
     model = models.ForeignKey(
-        "annotate.LanguageModel", models.PROTECT, null=True, blank=True, related_name="completions"
+        "annotate.LanguageModel", models.PROTECT, null=True, blank=True, related_name="completions", db_index=False
     )
     text = models.TextField()
     reasoning = models.TextField(
@@ -132,7 +154,10 @@ class Completion(models.Model):
 
     class Meta:
         ordering = ["id"]
-        indexes = [models.Index(fields=["prompt", "text_hash"], name="completions_by_text")]
+        indexes = [
+            models.Index(fields=["prompt", "text_hash"], name="completions_by_text"),
+            models.Index(fields=["model"], condition=models.Q(model__isnull=False), name="completions_by_model"),
+        ]
 
     def __str__(self) -> str:
         return self.text[:80]
