@@ -7,9 +7,10 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 
@@ -19,40 +20,47 @@ from common import atomic_files
 Row = dict[str, Any]
 
 
-def content_hash(files: dict[str, list[Row]], *, kind: str, side: str) -> str:
+class Rows(Protocol):
+    """Rows that can be counted before anybody goes through them, and gone through as often as one likes."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Row]: ...
+
+
+def content_hash(files: Mapping[str, Rows], *, kind: str, side: str) -> str:
     """Return the sha256 of the rows in canonical form: keys sorted, no spaces, UTF-8."""
+    return _go_through(files, kind, side, lambda name, rows: deque(rows, maxlen=0))
+
+
+def _go_through(files: Mapping[str, Rows], kind: str, side: str, take: Callable[[str, Iterator[Row]], object]) -> str:
+    """Have each file's rows taken, once, and return their hash."""
     digest = hashlib.sha256(f"assay dataset 1 {kind} {side}\n".encode())
+
+    def hashed(rows: Rows) -> Iterator[Row]:
+        for row in rows:
+            digest.update(_canonical(row).encode() + b"\n")
+            yield row
+
     for name in sorted(files):
         digest.update(f"{name} {len(files[name])}\n".encode())
-        for row in files[name]:
-            digest.update(_canonical(row).encode() + b"\n")
+        take(name, hashed(files[name]))
     return digest.hexdigest()
 
 
-def write(
-    files: dict[str, list[Row]], *, kind: str, side: str, before_storing: Callable[[], None] = lambda: None
-) -> str:
-    """Write a folder with one `<name>.jsonl` for each file, or find an existing one; return its hash.
+def write(files: Mapping[str, Rows], *, kind: str, side: str, before_storing: Callable[[], None] = lambda: None) -> str:
+    """Write a folder with one `<name>.jsonl` for each file, or find an existing one; return its hash. The rows are gone
+    through once, one of them in memory at a time.
 
     `before_storing` is called when all lines are written, and again before the folder is kept in the storage. Where it
     raises the first time, nothing is left behind. A folder that has its name stays, as somebody else may have found it.
     """
-    name = content_hash(files, kind=kind, side=side)
-    final = settings.DATASETS_DIR / name
-    if final.exists():
-        before_storing()
-        local_copies.keep(final)
-        return name
-    partial = settings.DATASETS_DIR / f".{name}.{uuid.uuid4().hex}.partial"
+    partial = settings.DATASETS_DIR / f".{uuid.uuid4().hex}.partial"
     partial.mkdir(parents=True)
     try:
-        for file, rows in files.items():
-            _write_lines(partial / f"{file}.jsonl", rows)
+        name = _go_through(files, kind, side, lambda file, rows: _write_lines(partial / f"{file}.jsonl", rows))
         before_storing()
-        partial.rename(final)
-    except OSError:
-        if not final.exists():  # else someone froze the same rows at the same moment: theirs are as good
-            raise
+        _name_folder(partial, name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     atomic_files.sync_folder(settings.DATASETS_DIR)
@@ -61,21 +69,26 @@ def write(
     return name
 
 
+def _name_folder(partial: Path, name: str) -> None:
+    """Give a complete folder its name, unless there is one: its rows are the same."""
+    final = settings.DATASETS_DIR / name
+    try:
+        if not final.exists():
+            partial.rename(final)
+    except OSError:
+        if not final.exists():  # else its twin was faster
+            raise
+
+
 def write_streamed(files: dict[str, Iterable[Row]], *, kind: str, side: str) -> str:
-    """Write as `write` does, with the same hash for the same rows, for more of them than fit in memory."""
+    """Write as `write` does, with the same hash for the same rows, where nobody knows how many they are."""
     partial = settings.DATASETS_DIR / f".{uuid.uuid4().hex}.partial"
     partial.mkdir(parents=True)
     try:
         for file, rows in files.items():
             _write_lines(partial / f"{file}.jsonl", rows)
         name = hash_of_files(partial, sorted(files), kind=kind, side=side)
-        final = settings.DATASETS_DIR / name
-        try:
-            if not final.exists():
-                partial.rename(final)
-        except OSError:
-            if not final.exists():  # else its twin was faster
-                raise
+        _name_folder(partial, name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     atomic_files.sync_folder(settings.DATASETS_DIR)

@@ -100,12 +100,11 @@ def freeze_verdicts(
         }
         for pair in pairs
     ]
-    tell("reading answers", 0.3)
-    completions = completion_rows({pk for pair in pairs for pk in pair.key})
-    files = {"completions": completions, "comparisons": rows, "ratings": []}
-    tell("writing files", 0.6)
+    tell("writing files", 0.5)
+    completions = completion_rows({pk for pair in pairs for pk in pair.key}, tell=tell)
+    files: dict[str, frozen_rows.Rows] = {"completions": completions, "comparisons": rows, "ratings": []}
     content_hash = frozen_rows.write(
-        files, kind=Dataset.Kind.PREFERENCES, side=Split.TRAIN, before_storing=lambda: tell("storing files", 0.8)
+        files, kind=Dataset.Kind.PREFERENCES, side=Split.TRAIN, before_storing=lambda: tell("storing files", 0.9)
     )
     tell("noting what it was made of", 0.95)
     told = preferences.informativeness(preferences.comparisons_from(rows), [], prompt_of={})

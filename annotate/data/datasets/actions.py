@@ -46,7 +46,7 @@ def freeze(
     selection = select(project=project, kind=kind, side=side, judge=judge, tell=tell, **options)
     if not any(selection.sources.values()):
         raise Refused(400, feedback=selection.counts["empty"])
-    tell("writing files", 0.75)
+    tell("writing files", 0.5)
     content_hash = frozen_rows.write(
         selection.files, kind=kind, side=side, before_storing=lambda: tell("storing files", 0.9)
     )

@@ -1,21 +1,26 @@
-"""The rows of a dataset from the feedback that was chosen for it: pairs, examples to imitate, prompts."""
+"""The rows of a dataset from the feedback that was chosen for it: pairs, examples to imitate."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from django.db.models import QuerySet
 
-from annotate.core.db.key_lists import among
 from annotate.data.datasets import best_answers, preferences
-from annotate.data.datasets.answer_texts import Answer, Tell, answers_by_id, silent
-from annotate.data.frozen_rows import Row
-from annotate.models import Project, Prompt
-from common.harm_kinds import UNRATED_TALK
+from annotate.data.datasets.answer_texts import (
+    Answer,
+    RowsInParts,
+    Tell,
+    answer_texts,
+    answers,
+    demonstrations,
+    silent,
+)
+from annotate.data.frozen_rows import Row, Rows
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,10 @@ class Options:
 
 @dataclass
 class Selection:
-    """Rows of the files that would be written, and the feedback that they come from."""
+    """Rows of the files that would be written, of which texts are read when they are, and the feedback that they come
+    from."""
 
-    files: dict[str, list[Row]]
+    files: dict[str, Rows]
     counts: dict[str, Any]
     sources: dict[str, list[int]] = field(default_factory=dict)
 
@@ -104,7 +110,7 @@ def preference_rows(feedback: Mapping[str, QuerySet], options: Options, tell: Te
     judges = [feedback["comparisons"], feedback["ratings"], feedback["spans"]]
     return Selection(
         files={
-            "completions": [*completion_rows(ids, tell), *(edit.completion for edit in edits)],
+            "completions": completion_rows(ids, [edit.demonstration for edit in edits], tell),
             "comparisons": pairs,
             "ratings": [_rating_row(row) for row in speaking],
             **({"spans": [_without(row, "id") for row in spans]} if spans else {}),
@@ -151,17 +157,16 @@ class Edit:
 
     demonstration: int
     original: int
-    completion: Row
     pair: Row
 
 
 def _edits(demonstrations: QuerySet) -> list[Edit]:
     edits = []
-    for d in demonstrations.exclude(edited_from=None).select_related("prompt"):
-        answer = {"id": -d.pk, "prompt_id": d.prompt_id, "prompt": d.prompt.messages, "text": d.text}
-        ends = {"prompt_id": d.prompt_id, "completion_a": d.edited_from_id, "completion_b": -d.pk}
-        pair = {**ends, "winner": "model_b", "strength": None, "author": d.author_id, "edit": True}
-        edits.append(Edit(d.pk, d.edited_from_id, answer, pair))
+    edited = demonstrations.exclude(edited_from=None)
+    for pk, prompt, original, author in edited.values_list("id", "prompt_id", "edited_from_id", "author_id"):
+        ends = {"prompt_id": prompt, "completion_a": original, "completion_b": -pk}
+        pair = {**ends, "winner": "model_b", "strength": None, "author": author, "edit": True}
+        edits.append(Edit(pk, original, pair))
     return edits
 
 
@@ -175,24 +180,28 @@ def example_rows(feedback: Mapping[str, QuerySet], options: Options, tell: Tell 
     comparisons = preferences.comparisons_from(_weighted_comparisons(feedback["comparisons"]))
     ratings = preferences.ratings_from(feedback["ratings"].values("completion", "thumbs", "stars", "author"))
     scores_by_answer = best_answers.answers_from(comparisons, ratings)
-    answers = answers_by_id(scores_by_answer, tell)
-    cut_off = {c.id for c in answers.values() if c.finish_reason == "length"} if options.whole_answers else set()
-    chosen = best_answers.best(
-        ((scores_by_answer[i], c.prompt_id, c.text) for i, c in answers.items() if i not in cut_off),
-        per_prompt=options.per_prompt,
-        minimum=options.minimum,
-    )
-    demonstrations = list(feedback["demonstrations"].select_related("prompt"))
-    rows = [_example(answers[i]) for i in chosen]
-    rows += [{"prompt": d.prompt.messages, "completion": d.text} for d in demonstrations]
+    prompt_of: dict[int, int] = {}
+    cut_off: set[int] = set()
+
+    def candidates() -> Iterator[tuple[best_answers.Answer, int, str]]:
+        for answer in answer_texts(sorted(scores_by_answer), tell):
+            if options.whole_answers and answer.finish_reason == "length":
+                cut_off.add(answer.id)
+                continue
+            prompt_of[answer.id] = answer.prompt_id
+            yield scores_by_answer[answer.id], answer.prompt_id, answer.text
+
+    chosen = best_answers.best(candidates(), per_prompt=options.per_prompt, minimum=options.minimum)
+    written = list(feedback["demonstrations"].values_list("id", "prompt_id"))
+    rows = RowsInParts((chosen, _examples), ([pk for pk, _ in written], _written_examples), tell=tell)
     informing = _informing(feedback, set(chosen))
     return Selection(
         files={"examples": rows},
         counts={
             "examples": len(rows),
             "best-rated answers": len(chosen),
-            "demonstrations": len(demonstrations),
-            "prompts": len({answers[i].prompt_id for i in chosen} | {d.prompt_id for d in demonstrations}),
+            "demonstrations": len(written),
+            "prompts": len({prompt_of[i] for i in chosen} | {prompt for _, prompt in written}),
             "judges": len({(row["author"], row["visitor"]) for table in informing.values() for row in table}),
             "left_out": {
                 "annotated answers that are not among the best": len(scores_by_answer) - len(chosen) - len(cut_off),
@@ -234,6 +243,14 @@ def _weighted_comparisons(comparisons: QuerySet) -> list[Row]:
     return [row | ({"weight": 1 / (len(ends[row["ranking"]]) - 1)} if row["ranking"] else {}) for row in rows]
 
 
+def _examples(ids: Sequence[int]) -> dict[int, Row]:
+    return {pk: _example(answer) for pk, answer in answers(ids).items()}
+
+
+def _written_examples(ids: Sequence[int]) -> dict[int, Row]:
+    return {pk: {"prompt": row["prompt"], "completion": row["text"]} for pk, row in demonstrations(ids).items()}
+
+
 def _example(answer: Answer) -> Row:
     """Return an example. `is_cut` stands where the length limit ended the answer: a model must not learn to end
     there."""
@@ -241,49 +258,21 @@ def _example(answer: Answer) -> Row:
     return {"prompt": answer.messages, "completion": answer.text, **cut}
 
 
-def select_prompts(project: Project, side: str, options: Options) -> Selection:
-    on_side = Prompt.objects.filter(project=project, side=side).exclude(out_reason=UNRATED_TALK)
-    prompts = on_side.filter(out_since=None)
-    retired = on_side.exclude(out_since=None).count()
-    if options.categories is not None:
-        prompts = prompts.filter(category__in=options.categories)
-    if options.sources is not None:
-        prompts = prompts.filter(source__in=options.sources)
-    if options.prompts is not None:
-        prompts = prompts.filter(pk__in=among(options.prompts))
-    rows = list(prompts.values("id", "messages", "category", "text_hash", "answer"))
-    if options.limit:
-        # By hash: the same prompts whenever it is asked, and no category or author first.
-        rows = sorted(sorted(rows, key=lambda row: row["text_hash"])[: options.limit], key=lambda row: row["id"])
-    other = Prompt.objects.filter(project=project).exclude(side=side).count()
-    return Selection(
-        files={"prompts": [_frozen_prompt(dict(row)) for row in rows]},
-        counts={
-            "prompts": len(rows),
-            **({"right_answers": answered} if (answered := sum(bool(row["answer"]) for row in rows)) else {}),
-            "categories": dict(Counter(row["category"] or "none" for row in rows)),
-            "left_out": {
-                "in the other split": other,
-                "not matching the filter": prompts.count() - len(rows),
-                "retired": retired,
-            },
-            "empty": f"No prompt in the {side} split matches; add prompts, or choose more categories.",
-        },
-        sources={"prompts": [row["id"] for row in rows]},
-    )
+def completion_rows(ids: set[int], edits: Sequence[int] = (), tell: Tell = silent) -> Rows:
+    """Return answers as a dataset of preferences holds them, with their prompts; behind them edits, by the ids of their
+    demonstrations."""
+    return RowsInParts((sorted(ids), _completions), (edits, _edited_completions), tell=tell)
 
 
-def _frozen_prompt(row: Row) -> Row:
-    answer = {"answer": row["answer"]} if row["answer"] else {}
-    return {"id": row["id"], "messages": row["messages"], **answer}
+def _completions(ids: Sequence[int]) -> dict[int, Row]:
+    return {
+        pk: {"id": pk, "prompt_id": answer.prompt_id, "prompt": answer.messages, "text": answer.text}
+        for pk, answer in answers(ids).items()
+    }
 
 
-def completion_rows(ids: set[int], tell: Tell = silent) -> list[Row]:
-    """Return answers as a dataset of preferences holds them, with their prompts."""
-    return [
-        {"id": answer.id, "prompt_id": answer.prompt_id, "prompt": answer.messages, "text": answer.text}
-        for answer in answers_by_id(ids, tell).values()
-    ]
+def _edited_completions(ids: Sequence[int]) -> dict[int, Row]:
+    return {pk: {"id": -pk, **row} for pk, row in demonstrations(ids).items()}
 
 
 def _judges(*tables: QuerySet) -> int:

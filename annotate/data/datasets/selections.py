@@ -15,13 +15,13 @@ from annotate.core.db.key_lists import among
 from annotate.core.errors import Refused
 from annotate.data.datasets.answer_texts import Tell, silent
 from annotate.data.datasets.preferences import Informativeness
+from annotate.data.datasets.selected_prompts import select_prompts
 from annotate.data.datasets.selected_rows import (
     Options,
     Selection,
     count_preferences,
     example_rows,
     preference_rows,
-    select_prompts,
 )
 from annotate.models import (
     AnnotatorKind,
@@ -58,7 +58,7 @@ def select(
     """Return what a dataset of this kind would hold now. Refused for a wrong kind, side, judge or option."""
     chosen = checked(kind=kind, side=side, judge=judge, **options)
     if kind == Dataset.Kind.PROMPTS:
-        return select_prompts(project, side, chosen)
+        return select_prompts(project, side, chosen, tell)
     feedback = _feedback(project, side, judge, chosen)
     selection = (preference_rows if kind == Dataset.Kind.PREFERENCES else example_rows)(feedback, chosen, tell)
     selection.counts["left_out"] |= _left_out(project, side, judge, kind, chosen)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections.abc import Iterator
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from annotate.core.errors import Refused
 from annotate.data import frozen_rows
+from annotate.data.datasets import answer_texts
 from annotate.data.datasets.actions import freeze
 from annotate.data.datasets.frozen_exports import export
 from annotate.data.datasets.selections import count_examples, select
@@ -393,3 +398,63 @@ def test_rows_are_named_by_as_many_ids_as_somebody_likes(project, researcher):
     assert refused.value.errors == {"comparisons": f"This project has no comparisons {first} and 299995 more."}
     made = freeze(project=project, kind="preferences", name="x", by=researcher, comparisons=[*named, *named])
     assert sorted(made.comparisons.values_list("pk", flat=True)) == named
+
+
+class ManyRows:
+    """Rows that are made one by one, and the most of them that somebody held at once."""
+
+    class Row(dict):
+        """A row, as a plain one cannot be seen to be let go."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.most = n, 0
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator[Row]:
+        alive: list[weakref.ref[ManyRows.Row]] = []
+        for number in range(self.n):
+            row = self.Row(id=number, text="ä")
+            alive = [ref for ref in alive if ref() is not None] + [weakref.ref(row)]
+            self.most = max(self.most, len(alive))
+            yield row
+
+
+def test_rows_are_written_one_by_one_under_the_hash_of_all_of_them(folder):
+    many = ManyRows(50)
+    name = frozen_rows.write({"rows": many, "empty": []}, kind="labelled", side="train")
+    assert many.most <= 2, "one is being made while the one before it is written"
+    assert name == frozen_rows.content_hash({"empty": [], "rows": list(many)}, kind="labelled", side="train")
+    assert [row["id"] for row in frozen_rows.read(folder / name, "rows")] == list(range(50))
+    assert (folder / name / "empty.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize("kind", ["preferences", "sft", "prompts"])
+def test_texts_are_read_in_parts_and_give_the_same_dataset(project, researcher, monkeypatch, kind):
+    for _ in range(4):
+        a, b = make_pair(project)
+        make_comparison(a, b)
+        demonstrate(a.prompt, f"Words of {a.pk}.")
+        edited(b, f"Better words than {b.pk}.")
+    at_once = freeze(project=project, kind=kind, name="at once", by=researcher)
+    monkeypatch.setattr(answer_texts, "_PART", 3)
+    in_parts = freeze(project=project, kind=kind, name="in parts", by=researcher)
+    assert in_parts.content_hash == at_once.content_hash and in_parts.counts == at_once.counts
+    texts = next(rows for rows in select(project=project, kind=kind).files.values() if not isinstance(rows, list))
+    with CaptureQueriesContext(connection) as asked:
+        next(iter(texts))
+    assert len(texts) > 3 and len(asked) <= 2, "one part of the answers and their prompts"
+
+
+def test_a_prompt_that_is_deleted_while_it_is_frozen_is_told(project, researcher, monkeypatch):
+    prompt, write = make_prompt(project), frozen_rows.write
+
+    def overtaken(files, **about):
+        prompt.delete()
+        return write(files, **about)
+
+    monkeypatch.setattr(frozen_rows, "write", overtaken)
+    with pytest.raises(Refused) as refused:
+        freeze(project=project, kind="prompts", name="x", by=researcher)
+    assert "1 of its rows were deleted" in refused.value.errors["feedback"] and not Dataset.objects.exists()

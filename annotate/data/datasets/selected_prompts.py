@@ -1,0 +1,55 @@
+"""The rows of a dataset of prompts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from annotate.core.db.key_lists import among
+from annotate.data.datasets.answer_texts import RowsInParts, Tell, messages_of, silent
+from annotate.data.datasets.selected_rows import Options, Selection
+from annotate.data.frozen_rows import Row, Rows
+from annotate.models import Project, Prompt
+from common.harm_kinds import UNRATED_TALK
+
+
+def select_prompts(project: Project, side: str, options: Options, tell: Tell = silent) -> Selection:
+    on_side = Prompt.objects.filter(project=project, side=side).exclude(out_reason=UNRATED_TALK)
+    prompts = on_side.filter(out_since=None)
+    retired = on_side.exclude(out_since=None).count()
+    if options.categories is not None:
+        prompts = prompts.filter(category__in=options.categories)
+    if options.sources is not None:
+        prompts = prompts.filter(source__in=options.sources)
+    if options.prompts is not None:
+        prompts = prompts.filter(pk__in=among(options.prompts))
+    rows = list(prompts.values("id", "category", "text_hash", "answer"))
+    if options.limit:
+        # By hash: the same prompts whenever it is asked, and no category or author first.
+        rows = sorted(sorted(rows, key=lambda row: row["text_hash"])[: options.limit], key=lambda row: row["id"])
+    other = Prompt.objects.filter(project=project).exclude(side=side).count()
+    return Selection(
+        files={"prompts": _prompt_rows({row["id"]: row["answer"] for row in rows}, tell)},
+        counts={
+            "prompts": len(rows),
+            **({"right_answers": answered} if (answered := sum(bool(row["answer"]) for row in rows)) else {}),
+            "categories": dict(Counter(row["category"] or "none" for row in rows)),
+            "left_out": {
+                "in the other split": other,
+                "not matching the filter": prompts.count() - len(rows),
+                "retired": retired,
+            },
+            "empty": f"No prompt in the {side} split matches; add prompts, or choose more categories.",
+        },
+        sources={"prompts": [row["id"] for row in rows]},
+    )
+
+
+def _prompt_rows(answer_of: Mapping[int, str], tell: Tell) -> Rows:
+    def read(ids: Sequence[int]) -> dict[int, Row]:
+        return {
+            pk: {"id": pk, "messages": messages, **({"answer": answer_of[pk]} if answer_of[pk] else {})}
+            for pk, messages in messages_of(ids).items()
+        }
+
+    return RowsInParts((list(answer_of), read), tell=tell)
