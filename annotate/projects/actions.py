@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
@@ -14,6 +15,7 @@ from annotate.core import audit, events
 from annotate.core.errors import Refused
 from annotate.core.permissions import Person, in_scope, require
 from annotate.models import Guideline, Membership, Project, QueueChange, Role, User
+from common.texts import is_storable
 
 SETTINGS = (
     "description",
@@ -58,13 +60,21 @@ def create_project(*, slug: str, name: str, by: User | None, guidelines: str = "
     with transaction.atomic():
         if by is not None:
             _refuse_one_too_many(by)
-        project.save()
+        _insert(project)
         if by is not None:
             Membership.objects.create(project=project, user=by, role=Role.MANAGER)
         audit.record(action="project.made", about=project.name, by=by, project=project)
         if guidelines.strip():
             _add_guideline(project, guidelines, by)
     return project
+
+
+def _insert(project: Project) -> None:
+    try:
+        with transaction.atomic():
+            project.save(force_insert=True)
+    except IntegrityError as error:  # a double click: its twin came first
+        raise Refused(409, slug=f"There is already a project {project.slug}; choose another address.") from error
 
 
 def address_of(name: str) -> str:
@@ -106,8 +116,9 @@ def change_settings(*, project: Project, by: User | None, name: str | None = Non
     if name is not None:
         project.name = name.strip()
     _apply(project, settings)
+    changed = [*settings, *(["name"] if name is not None else [])]
     with transaction.atomic():
-        project.save()
+        project.save(update_fields=changed)  # by name: what somebody else has changed meanwhile stays
         if changes := audit.differences(before, _as_told(project)):
             audit.record(action="project.settings", about=project.name, by=by, project=project, changes=changes)
     return project
@@ -137,9 +148,10 @@ def add_member(*, project: Project, user: User, role: str, by: User | None) -> M
         require(by, "manage", project)
     if role not in Role.values:
         raise Refused(role=f"{role!r} is unknown; use one of {', '.join(Role.values)}.")
-    if role != Role.MANAGER:
-        _keep_a_manager(project, user)
     with transaction.atomic():
+        project.lock()
+        if role != Role.MANAGER:
+            _keep_a_manager(project, user)
         before = project.memberships.filter(user=user).values_list("role", flat=True).first()
         membership, _ = Membership.objects.update_or_create(project=project, user=user, defaults={"role": role})
         _tell_of_member(project, user, before, role, by)
@@ -149,8 +161,9 @@ def add_member(*, project: Project, user: User, role: str, by: User | None) -> M
 def remove_member(*, project: Project, user: User, by: User) -> None:
     """Remove a member. What they said stays and counts; what they hold goes back to the others."""
     require(by, "manage", project)
-    _keep_a_manager(project, user)
     with transaction.atomic():
+        project.lock()
+        _keep_a_manager(project, user)
         before = project.memberships.filter(user=user).values_list("role", flat=True).first()
         Membership.objects.filter(project=project, user=user).delete()
         _tell_of_member(project, user, before, None, by)
@@ -168,6 +181,7 @@ def _tell_of_member(project: Project, user: User, before: str | None, after: str
 
 
 def _keep_a_manager(project: Project, user: User) -> None:
+    """Refuse to let the only manager go. Under the project's lock: two managers may remove each other."""
     managers = set(project.memberships.filter(role=Role.MANAGER).values_list("user_id", flat=True))
     if managers == {user.pk}:
         raise Refused(409, role=f"{user} is the only manager of {project.name}; make someone else a manager first.")
@@ -183,6 +197,12 @@ def _apply(project: Project, settings: dict[str, Any]) -> None:
         project.full_clean(exclude=["created_by"])  # empty for what a command on this machine makes
     except ValidationError as error:
         raise Refused(**{field: " ".join(messages) for field, messages in error.message_dict.items()}) from error
+    for field in ("name", *settings):
+        value = getattr(project, field)
+        if isinstance(value, float) and math.isnan(value):  # which is neither too small nor too large
+            raise Refused(**{field: "Enter a number."})
+        if isinstance(value, str) and not is_storable(value):
+            raise Refused(**{field: "It contains a null character, which cannot be stored; remove it."})
     if not any(getattr(project, name) for name in ASKS):
         raise Refused(asks_ratings="Turn on at least one task, such as ratings.")
 
@@ -195,7 +215,8 @@ def _add_guideline(project: Project, text: str, by: User | None) -> Guideline:
         raise Refused(413, text=f"They have {len(text):,} characters; shorten them to {MAX_GUIDELINE_CHARACTERS:,}.")
     if "\x00" in text:
         raise Refused(text="They contain a null character, which cannot be stored; remove it.")
-    latest = project.guidelines.select_for_update().order_by("-version").first()
+    project.lock()  # two at once would publish one version twice
+    latest = project.guidelines.order_by("-version").first()
     if latest is not None and latest.text == text:
         return latest
     version = latest.version + 1 if latest else 1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from django.db import connections
 
 from annotate.core.errors import Refused, TooMany
 from annotate.models import Invitation, Membership, Project
+from annotate.projects import actions as projects
 from annotate.projects.actions import create_project
 from annotate.projects.bulk_invitations import actions, address_lists
 from tests.support.factories import make_project, make_user
@@ -56,3 +58,29 @@ def test_nobody_invites_more_people_in_a_day_than_they_may(monkeypatch):
     raised = at_once(*(lambda p=p: actions.send(project=p, by=ada, right=lines) for p in projects))
     assert [type(error) for error in raised] == [TooMany] * 3
     assert Invitation.objects.filter(invited_by=ada).count() == 2
+
+
+def test_two_managers_who_remove_each_other_leave_one(monkeypatch):
+    project, check = make_project(), projects._keep_a_manager
+    ada, ben = (make_user(project, role="manager") for _ in range(2))
+    both_checked = threading.Barrier(2)
+
+    def check_and_wait(*args: object) -> None:
+        check(*args)
+        with suppress(threading.BrokenBarrierError):  # nobody else comes so far
+            both_checked.wait(0.5)
+
+    monkeypatch.setattr(projects, "_keep_a_manager", check_and_wait)
+    raised = at_once(
+        lambda: projects.remove_member(project=project, user=ben, by=ada),
+        lambda: projects.add_member(project=project, user=ada, role="annotator", by=ben),
+    )
+    assert [type(error) for error in raised] == [Refused]
+    assert project.memberships.filter(role="manager").count() == 1
+
+
+def test_guidelines_that_are_published_twice_at_once_are_two_versions():
+    project = make_project()
+    texts = [f"Prefer the {word} one." for word in ("true", "short", "kind")]
+    raised = at_once(*(lambda t=t: projects.revise_guidelines(project=project, text=t, by=None) for t in texts))
+    assert not raised and sorted(project.guidelines.values_list("version", flat=True)) == [1, 2, 3]

@@ -268,6 +268,34 @@ def test_a_manager_changes_the_settings(client):
     assert (project.name, project.daily_goal, project.overlap, project.is_public) == ("Everyday questions", 25, 2, True)
 
 
+@pytest.mark.parametrize(
+    ("field", "typed"), [("temperature", "nan"), ("top_p", "nan"), ("description", "a\x00b"), ("name", "a\x00b")]
+)
+def test_a_setting_that_no_database_keeps_is_refused_at_its_field(client, field, typed):
+    project = make_project()
+    client.force_login(make_user(project, role="manager"))
+    sent = {"name": "Tea", "asks_ratings": "on", "temperature": "0.7", "top_p": "0.9", field: typed}
+    answer = client.post(address(project, "project-settings"), sent)
+    assert answer.status_code == 400 and field in answer.context["errors"]
+
+
+def test_two_who_change_different_settings_undo_nothing_of_each_other():
+    project = make_project(proof_of_work=False)
+    seen = Project.objects.get(pk=project.pk)
+    projects.change_settings(project=project, by=None, proof_of_work=True)
+    projects.change_settings(project=seen, by=None, daily_goal=7)
+    project.refresh_from_db()
+    assert project.proof_of_work and project.daily_goal == 7
+
+
+def test_of_two_projects_with_one_address_the_second_is_refused(monkeypatch):
+    make_project(slug="tea")
+    monkeypatch.setattr(Project, "full_clean", lambda *args, **kwargs: None)  # as when both are checked at one moment
+    with pytest.raises(Refused) as refused:
+        projects.create_project(slug="tea", name="Tea", by=make_user(is_staff=True))
+    assert refused.value.status == 409 and "slug" in refused.value.errors
+
+
 def test_guidelines_are_revised_as_versions_and_earlier_ones_stay(client):
     project = make_project()
     client.force_login(make_user(project, role="manager"))
