@@ -76,7 +76,7 @@ def accept(*, token: str, by: User) -> Membership:
 def accept_one(invitation: Invitation, *, by: User) -> Membership:
     """Accept an invitation that is known to be this person's."""
     with transaction.atomic():
-        used = Invitation.objects.filter(pk=invitation.pk, accepted_at=None)
+        used = Invitation.objects.open().filter(pk=invitation.pk)  # nor taken back since it was looked for
         if not used.update(accepted_by=by, accepted_at=timezone.now()):
             raise Refused(410, invitation=_GONE)
         membership = _admit(

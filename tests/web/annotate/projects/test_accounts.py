@@ -145,6 +145,17 @@ def test_an_invitation_works_once_and_for_a_while(client):
     assert invitations.standing(token) is None and project.memberships.count() == 2
 
 
+def test_an_invitation_that_is_taken_back_in_the_last_moment_lets_nobody_in():
+    project = make_project()
+    manager = make_user(project, role="manager")
+    invitation, token = invitations.invite(project=project, role="manager", by=manager)
+    seen = invitations.standing(token)
+    invitations.revoke(invitation=invitation, by=manager)
+    with pytest.raises(Refused) as refused:
+        invitations.accept_one(seen, by=make_user())
+    assert refused.value.status == 410 and project.memberships.count() == 1
+
+
 def test_an_invitation_takes_no_role_away(client):
     project = make_project()
     manager, reviewer = make_user(project, role="manager"), make_user(project, role="reviewer")
