@@ -53,16 +53,20 @@ def change_webhook(
 ) -> Webhook:
     """Change a webhook; None leaves a field. Switched on again, it gets what has waited meanwhile."""
     require(by, "manage", webhook.project)
-    before = _state(webhook)
-    if url is not None and (url := _checked(url)) != webhook.url:
-        _refuse_twin(webhook.project, url)
-        webhook.url, webhook.failing_since = url, None  # another address has failed nobody yet
-    if events is not None:
-        webhook.events = _checked_events(events)
-    if is_active is not None and is_active != webhook.is_active:
-        webhook.is_active, webhook.failing_since = is_active, None
-        webhook.switched_off_reason = "" if is_active else f"{by} switched it off."
+    url = None if url is None else _checked(url)
+    chosen = None if events is None else _checked_events(events)
     with transaction.atomic():
+        # As it is now: a delivery may have switched it off since it was read.
+        webhook.refresh_from_db(from_queryset=Webhook.objects.select_for_update())
+        before = _state(webhook)
+        if url is not None and url != webhook.url:
+            _refuse_twin(webhook.project, url)
+            webhook.url, webhook.failing_since = url, None  # another address has failed nobody yet
+        if chosen is not None:
+            webhook.events = chosen
+        if is_active is not None and is_active != webhook.is_active:
+            webhook.is_active, webhook.failing_since = is_active, None
+            webhook.switched_off_reason = "" if is_active else f"{by} switched it off."
         webhook.save(update_fields=["url", "events", "is_active", "failing_since", "switched_off_reason"])
         if changes := audit.differences(before, _state(webhook)):
             audit.record(action="webhook.changed", about=webhook.url, by=by, project=webhook.project, changes=changes)

@@ -495,6 +495,15 @@ def test_another_address_starts_without_the_failures_of_the_old_one(project, hoo
     assert hook.is_active
 
 
+def test_who_changes_its_events_does_not_switch_it_on_again(hook, manager):
+    seen = Webhook.objects.get(pk=hook.pk)
+    Webhook.objects.update(is_active=False, switched_off_reason="410", failing_since=timezone.now())  # by a delivery
+    changed = webhooks.change_webhook(seen, by=manager, events=["run.finished"])
+    hook.refresh_from_db()
+    assert (hook.is_active, hook.switched_off_reason, hook.events) == (False, "410", ["run.finished"])
+    assert hook.failing_since and not changed.is_active
+
+
 def test_an_address_is_not_changed_into_one_that_stands_already(project, hook, receiver, manager):
     other = webhooks.add_webhook(project=project, url=f"{receiver.url}&two=2", by=manager)
     with pytest.raises(Refused, match="has a webhook already"):
