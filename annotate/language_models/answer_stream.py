@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from annotate.core.chat_api.asking import token_count
+from annotate.core.chat_api.asking import token_count, valid_text
 from annotate.core.network import outbound
 from annotate.language_models.model_server_errors import ModelServerError, broke_off, not_understood
 from common import reasoning
@@ -39,17 +39,21 @@ async def pieces(response: httpx.Response, *, until: float | None = None) -> Asy
             raise ModelServerError(
                 "The model server failed while it wrote this answer.", "Try again.", str(event["error"])
             )
-        tokens = token_count((event.get("usage") or {}).get("completion_tokens")) or tokens
-        for choice in (event.get("choices") or [])[:1]:
-            finish_reason = choice.get("finish_reason") or finish_reason
+        try:
+            tokens = token_count((event.get("usage") or {}).get("completion_tokens")) or tokens
+            choice = next(iter(event.get("choices") or []), None) or {}
+            finish_reason = valid_text(choice.get("finish_reason") or finish_reason)
             delta = choice.get("delta") or {}
-            thoughts += reasoning.of_message(delta)
-            if text := delta.get("content"):
-                raw += text
-                answer = reasoning.split_so_far(raw).answer
-                if answer != shown:
-                    yield _grown(shown, answer)
-                    shown = answer
+            thoughts += valid_text(reasoning.of_message(delta))
+            text = valid_text(delta.get("content") or "")
+        except (AttributeError, TypeError) as error:
+            raise not_understood(json.dumps(event)) from error
+        if text:
+            raw += text
+            answer = reasoning.split_so_far(raw).answer
+            if answer != shown:
+                yield _grown(shown, answer)
+                shown = answer
     if not finish_reason:
         raise broke_off("The stream ended without a finish_reason.")
     apart = reasoning.split(raw)
@@ -76,7 +80,7 @@ async def _events(response: httpx.Response, until: float | None) -> AsyncIterato
             continue
         try:
             event = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise not_understood(data.decode(errors="replace")) from error
         if not isinstance(event, dict):
             raise not_understood(data.decode(errors="replace"))

@@ -12,6 +12,7 @@ from annotate.arena.streaming import live_battles
 from annotate.core.errors import Refused
 from annotate.data.prompts.actions import NewCompletion, add_completions
 from annotate.language_models import model_server
+from annotate.language_models.model_server_errors import ModelServerError
 from annotate.models import Battle, Completion, LanguageModel, Project
 from tests.support import factories
 from tests.support.annotate.openai_server import FakeServer
@@ -60,6 +61,19 @@ async def streamed(fake: FakeServer, pieces: list) -> tuple[str, str]:
 )
 async def test_a_stream_keeps_reasoning_and_answer_apart(fake, pieces, told):
     assert await streamed(fake, pieces) == told
+
+
+@pytest.mark.parametrize(
+    "event",
+    ['{"choices": {"0": 1}}', '{"choices": [5]}', '{"choices": [{"delta": [1]}]}', '{"usage": [1]}', '{"a": ' * 3000],
+)
+async def test_a_stream_that_is_not_in_the_format_is_an_error_in_words(fake, event):
+    with pytest.raises(ModelServerError, match="not in OpenAI's format"):
+        await streamed(fake, [f"data: {event}\n\n".encode()])
+
+
+async def test_half_a_character_of_a_stream_becomes_a_question_mark(fake):
+    assert await streamed(fake, [delta(content="a \ud83d", reasoning="\ud83d")]) == ("a ?", "?")
 
 
 async def test_no_piece_of_a_stream_shows_what_is_between_the_marks(fake):
