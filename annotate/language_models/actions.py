@@ -16,6 +16,7 @@ from annotate.core.permissions import Person, can
 from annotate.language_models import model_keys, registration
 from annotate.language_models.model_settings import ModelSettings
 from annotate.models import Contestant, LanguageModel, Project, User
+from common.texts import is_storable
 
 MAX_REASON_CHARACTERS = 200
 NOT_HERE = (
@@ -206,7 +207,7 @@ def retire(*, model: LanguageModel, reason: str, by: User) -> LanguageModel:
     if model.retired_at is not None:
         raise Refused(409, model=f"{model.name} is already retired ({model.retired_reason}).")
     reason = reason.strip()
-    if not reason or len(reason) > MAX_REASON_CHARACTERS:
+    if not reason or len(reason) > MAX_REASON_CHARACTERS or not is_storable(reason):
         raise Refused(
             400, reason=f"Enter a reason of 1 to {MAX_REASON_CHARACTERS} characters; the model's page shows it."
         )

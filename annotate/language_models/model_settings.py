@@ -7,6 +7,7 @@ behind somebody's API costs money and takes only so many requests at a time.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from annotate.models import LanguageModel, Project
 from annotate.models.language_models import DEFAULT_CONCURRENCY
 from common.sampling import BOUNDS, LONGEST_SYSTEM_PROMPT, Sampling, sampling_of
+from common.texts import is_storable
 
 MOST_AT_ONCE = 256
 HIGHEST_PRICE = Decimal(100_000)  # dollars for a million tokens
@@ -53,6 +55,8 @@ class ModelSettings:
                 )
         if len(self.system_prompt) > LONGEST_SYSTEM_PROMPT:
             errors["system_prompt"] = f"At most {LONGEST_SYSTEM_PROMPT:,} characters."
+        elif not is_storable(self.system_prompt):
+            errors["system_prompt"] = "It contains a null character, which cannot be stored; remove it."
         if not 1 <= self.concurrency <= MOST_AT_ONCE:
             errors["concurrency"] = f"Enter a whole number from 1 to {MOST_AT_ONCE}."
         for name in _PRICES:
@@ -63,7 +67,7 @@ class ModelSettings:
 
 
 def _option_errors(options: dict[str, Any]) -> dict[str, str]:
-    is_flat = all(isinstance(value, bool | int | float | str) for value in options.values())
+    is_flat = all(map(_is_sendable, options.values()))
     if not is_flat or any(not name.isidentifier() for name in options):
         return {
             "template_options": "Each option needs a name and a number, a text, true or false, such as enable_thinking."
@@ -71,6 +75,13 @@ def _option_errors(options: dict[str, Any]) -> dict[str, str]:
     if len(json.dumps(options)) > LONGEST_OPTIONS:
         return {"template_options": f"At most {LONGEST_OPTIONS:,} characters in all."}
     return {}
+
+
+def _is_sendable(value: Any) -> bool:
+    """Return whether it is one value that JSON, a database and a server take."""
+    if isinstance(value, str):
+        return is_storable(value)
+    return isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def options_of_lines(text: str) -> dict[str, Any]:
@@ -86,7 +97,7 @@ def options_of_lines(text: str) -> dict[str, Any]:
             )
         try:
             options[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             options[name] = value
     return options
 

@@ -63,6 +63,8 @@ def endpoint_errors(endpoint: str, served_name: str, key: str) -> dict[str, str]
         errors["key"] = "A key needs an endpoint: enter its address too."
     if len(served_name) > LONGEST_ADDRESS:
         errors["served_name"] = f"At most {LONGEST_ADDRESS} characters."
+    elif not is_storable(served_name):
+        errors["served_name"] = "It contains a null character, which cannot be stored; remove it."
     if key and (len(key) > LONGEST_KEY or not key.strip().isascii() or not key.strip().isprintable()):
         errors["key"] = f"A key is at most {LONGEST_KEY} plain characters on one line."
     return errors

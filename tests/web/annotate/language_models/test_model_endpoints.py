@@ -190,6 +190,12 @@ def test_template_options_are_written_as_lines():
         options_of_lines("nonsense")
 
 
+@pytest.mark.parametrize("value", ["NaN", "1e999", '"\\u0000"', '"\\ud800"', "[" * 5000])
+def test_a_template_option_that_cannot_be_kept_is_refused(value):
+    assert "template_options" in ModelSettings(template_options=options_of_lines(f"x = {value}")).errors()
+    assert "system_prompt" in ModelSettings(system_prompt="a\x00b").errors()
+
+
 def test_a_program_registers_a_model_with_its_key_and_never_reads_it_again():
     project = make_project()
     researcher = program(project, "researcher")
