@@ -18,9 +18,11 @@ from annotate.language_models.model_settings import sampling_for, system_prompt_
 from annotate.models import LanguageModel, Project
 from common.sampling import BOUNDS as SAMPLING_BOUNDS
 from common.sampling import CUT, Sampling, cut_words, sampling_of
+from common.texts import is_storable
 
 MOST_TURNS = 40
 LONGEST = 100_000  # characters of a conversation
+_LOST = "The page has lost the conversation; start a new one."
 BOUNDS = {**SAMPLING_BOUNDS, "seed": (0, 2**31 - 1)}
 
 
@@ -86,6 +88,8 @@ def question_of(fields: Mapping[str, Any], project: Project, model: LanguageMode
         errors["text"] = (
             f"The limit is {settings.MAX_PROMPT_CHARACTERS:,} characters; this has {len(text) + len(system):,}."
         )
+    elif not is_storable(text + system):
+        errors["text"] = "It contains a null character or half of one; remove it."
     numbers = {name: _number(fields, name, errors) for name in BOUNDS}
     turns: tuple[Turn, ...] = ()
     try:
@@ -117,7 +121,7 @@ def _number(fields: Mapping[str, Any], name: str, errors: dict[str, str]) -> flo
         value = float(typed)
         if low <= value <= high and (not isinstance(low, int) or value == int(value)):
             return value
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     kind = "a whole number" if isinstance(low, int) else "a number"
     errors[name] = f"Enter {kind} from {low:g} to {high:,g}, not {str(typed)[:40]!r}."
@@ -133,8 +137,10 @@ def turns_of(text: str) -> tuple[Turn, ...]:
             Turn(number, str(row["prompt"]), tuple(Answer("AB"[i], str(a)) for i, a in enumerate(row["answers"][:2])))
             for number, row in enumerate(json.loads(text))
         )
-    except (ValueError, TypeError, KeyError) as error:
-        raise Refused(400, conversation="The page has lost the conversation; start a new one.") from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise Refused(400, conversation=_LOST) from error
+    if not all(is_storable(said) for turn in turns for said in (turn.prompt, *(one.text for one in turn.answers))):
+        raise Refused(400, conversation=_LOST)
     if len(turns) > MOST_TURNS:
         raise Refused(413, conversation=f"A conversation has at most {MOST_TURNS} questions; start a new one.")
     return turns

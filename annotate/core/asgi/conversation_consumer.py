@@ -54,7 +54,7 @@ class ConversationConsumer(DeclaredConsumer, is_base=True):
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         try:
             body = json.loads(text_data or "")
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(body, dict) or not self.is_admitted:
             return

@@ -44,6 +44,22 @@ def nothing_was_kept() -> bool:
     return not Prompt.objects.exists() and not Completion.objects.exists()
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"text": "\ud800"},
+        {"text": "Why?", "temperature": 10**400},
+        {"text": "Why?", "conversation": "[" * 90_000},
+        {"text": "Why?", "conversation": '[{"prompt": "\\ud800", "answers": []}]'},
+        {"text": "Why?", "conversation": '[{"prompt": "Why?", "answers": ["\\u0000"]}]'},
+    ],
+)
+def test_what_no_page_and_no_server_takes_is_refused_by_name(project, base, sent):
+    with pytest.raises(Refused) as refused:
+        playground.question_of(sent, project, base)
+    assert list(refused.value.errors) == [list(sent)[-1]]
+
+
 def test_another_model_comes_in_without_a_new_conversation(client, base, child, rita, fake):
     client.force_login(rita)
     told = json.dumps([{"prompt": "Why is the sky blue?", "answers": ["It scatters light.", "Nobody knows."]}])
