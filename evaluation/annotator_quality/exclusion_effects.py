@@ -110,21 +110,28 @@ def touched_by(project: Project, annotator: Who) -> Touched:
     changing = {
         kind: sum(n for status, n in by.items() if status in ("counted", "held")) for kind, by in judgements.items()
     }
-    datasets = _datasets(project, annotator)
-    runs = list(
-        Run.objects.filter(dataset__in=[t.dataset for t in datasets]).select_related("output_model").order_by("pk")
-    )
+    datasets, runs, models = held_by(project, annotator)
     votes, places = _places(project, annotator)
     return Touched(
         {kind: by for kind, by in judgements.items() if by},
         {kind: n for kind, n in changing.items() if n},
         datasets,
         runs,
-        _models(project, runs),
+        models,
         votes,
         places,
         in_hand(project, annotator).filter(expires_at__gt=timezone.now()).count(),
     )
+
+
+def held_by(project: Project, annotator: Who) -> tuple[list[TouchedDataset], list[Run], list[TouchedModel]]:
+    """Return the datasets that hold their annotations, the runs that took these, and the models that learned from
+    them."""
+    datasets = _datasets(project, annotator)
+    rows = [touched.dataset for touched in datasets]
+    taken = Run.objects.filter(Q(dataset__in=rows) | Q(other_dataset__in=rows))
+    runs = list(taken.select_related("output_model").order_by("pk"))
+    return datasets, runs, _models(project, runs)
 
 
 def in_hand(project: Project, annotator: Who) -> QuerySet[Assignment]:

@@ -106,6 +106,11 @@ def give_up(orders: QuerySet[DatasetFreeze]) -> int:
     return under_way.update(state=DatasetFreeze.State.CANCELLED, finished_at=timezone.now())
 
 
+def begin_anew(orders: QuerySet[DatasetFreeze]) -> None:
+    """Have those orders that are under way begun anew, by what stands now: whoever has one in hand loses it."""
+    orders.filter(state__in=DatasetFreeze.UNDER_WAY).update(claim=None, claimed_until=None)
+
+
 def cancel_freezes(orders: Iterable[DatasetFreeze], *, by: User) -> None:
     """Cancel those orders that are under way: nobody waits for their datasets any more."""
     for order in orders:

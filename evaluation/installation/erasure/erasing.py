@@ -6,7 +6,7 @@ point at its number, and frozen files have that number alone, so that no file an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,12 @@ from django.utils import timezone
 
 from annotate.core import audit
 from annotate.core.errors import Refused
+from annotate.data.datasets import freezing
 from annotate.labelling.bulk_status import KINDS, change_all, feedback_by, standing
 from annotate.models import (
     Assignment,
     Dataset,
+    DatasetFreeze,
     Invitation,
     LanguageModel,
     Project,
@@ -28,7 +30,7 @@ from annotate.models import (
     Status,
     User,
 )
-from evaluation.annotator_quality.exclusion_effects import Touched, in_hand, touched_by
+from evaluation.annotator_quality.exclusion_effects import Touched, held_by, in_hand, touched_by
 from evaluation.installation.erasure.personal_rows import (
     emptied_rows,
     going_rows,
@@ -99,12 +101,14 @@ def erase(planned: Plan, *, votes: str, reason: str) -> User:
         raise ValueError(f"{votes!r} is unknown; use {KEEP} or {EXCLUDE}.")
     with transaction.atomic():
         person = User.objects.select_for_update().get(pk=planned.person.pk)
-        _require_other_managers(person)
         name = name_after(person)
         names = names_of(person)
-        projects = list(Project.objects.filter(memberships__user=person)) + list(planned.touched)
-        for project in sorted(set(projects), key=lambda each: each.pk):
+        rows = {*Project.objects.filter(memberships__user=person), *planned.touched}
+        projects = sorted(rows, key=lambda each: each.pk)
+        for project in projects:
             project.lock()
+        _require_other_managers(person)
+        for project in projects:
             _free_hands(project, person)
             if votes == EXCLUDE:
                 change_all(
@@ -116,7 +120,9 @@ def erase(planned: Plan, *, votes: str, reason: str) -> User:
                 fields = {field: with_name(value, name) for field, value in changed.items()}
                 type(row)._default_manager.filter(pk=row.pk).update(**fields)
         _make_nameless(person, name)
-        _mark(planned)
+        # A dataset that is being frozen has read the votes before: it is frozen by what stands now.
+        freezing.begin_anew(DatasetFreeze.objects.filter(project__in=projects))
+        _mark(projects, person)
         _record(planned, name, votes, reason)
     return person
 
@@ -156,14 +162,14 @@ def _make_nameless(person: User, name: str) -> None:
     person.user_permissions.clear()
 
 
-def _mark(planned: Plan) -> None:
-    """Mark what holds their annotations for good, for whoever opens it."""
+def _mark(projects: Iterable[Project], person: User) -> None:
+    """Mark what holds their annotations for good, for whoever opens it; what came since the plan, too."""
     now = timezone.now()
-    for touched in planned.touched.values():
-        datasets = [each.dataset.pk for each in touched.datasets]
-        Dataset.objects.filter(pk__in=datasets, erased_person_at=None).update(erased_person_at=now)
-        models = [each.model.pk for each in touched.models]
-        LanguageModel.objects.filter(pk__in=models, erased_person_at=None).update(erased_person_at=now)
+    for project in projects:
+        datasets, _, models = held_by(project, person)
+        dataset_ids, model_ids = [each.dataset.pk for each in datasets], [each.model.pk for each in models]
+        Dataset.objects.filter(pk__in=dataset_ids, erased_person_at=None).update(erased_person_at=now)
+        LanguageModel.objects.filter(pk__in=model_ids, erased_person_at=None).update(erased_person_at=now)
 
 
 def _record(planned: Plan, name: str, votes: str, reason: str) -> None:

@@ -192,6 +192,7 @@ def _register(run: Run, outputs: Outputs) -> LanguageModel:
         card=_card(run),
         by=run.created_by,
     )
+    _mark(model, run)
     if model_kind == LanguageModel.Kind.POLICY and run.enters_arena:
         enter_arena(project=run.project, model=model)
     return model
@@ -212,6 +213,7 @@ def _register_kept(run: Run, folder: Path, row: Row) -> None:
         card=_card(run) | {"metrics": {"step": row["step"], "steps": row["steps"]}},
         by=run.created_by,
     )
+    _mark(model, run)
     KeptCheckpoint.objects.create(run=run, step=row["step"], model=model)
 
 
@@ -228,9 +230,17 @@ def _register_unweighted(run: Run) -> LanguageModel:
         card=_card(run),
         created_by=run.created_by,
     )
+    _mark(model, run)
     if run.enters_arena:
         enter_arena(project=run.project, model=model)
     return model
+
+
+def _mark(model: LanguageModel, run: Run) -> None:
+    """Mark a model that learned from annotations of somebody whose data is erased, as what it learned from says."""
+    sources = (run.dataset, run.other_dataset, run.parent, *run.reward_models)
+    if moments := [row.erased_person_at for row in sources if row is not None and row.erased_person_at]:
+        LanguageModel.objects.filter(pk=model.pk, erased_person_at=None).update(erased_person_at=min(moments))
 
 
 def _free_model_name(run: Run) -> str:

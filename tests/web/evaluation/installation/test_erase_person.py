@@ -11,12 +11,15 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.apps import apps
+from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate.core.db.long_work import claim
+from annotate.data.datasets.actions import freeze
 from annotate.labelling import actions as feedback
 from annotate.models import (
     ApiToken,
@@ -25,6 +28,7 @@ from annotate.models import (
     Battle,
     Comparison,
     Dataset,
+    DatasetFreeze,
     Delivery,
     FirstAnswer,
     Invitation,
@@ -37,10 +41,12 @@ from annotate.models import (
     Webhook,
 )
 from annotate.projects import actions as projects
+from evaluation.installation.erasure.erasing import erase as carry_out
+from evaluation.installation.erasure.erasing import plan
 from evaluation.leaderboard.votes.counts import catch_up
 from evaluation.models import Alert, Notice
 from tests.support.api_client import Program
-from tests.support.evaluation.chains import make_chain
+from tests.support.evaluation.chains import make_chain, make_run
 from tests.support.factories import (
     PASSWORD,
     make_assignment,
@@ -52,6 +58,8 @@ from tests.support.factories import (
     make_token,
     make_user,
 )
+from training.models import Run
+from training.runs.queue import outputs
 
 pytestmark = pytest.mark.django_db
 NAME, EMAIL, REAL = "ada.canary", "ada@canary.example", "Ada Canary-Lovelace"
@@ -193,6 +201,38 @@ def test_what_is_frozen_is_listed_and_marked_once(project, capsys):
     moment = Dataset.objects.get(pk=chain.votes.pk).erased_person_at
     erase(capsys, f"erased-{rita.pk}", "--do")
     assert Dataset.objects.get(pk=chain.votes.pk).erased_person_at == moment
+
+
+def test_what_is_frozen_while_a_person_is_erased_is_marked_or_begun_anew(project, monkeypatch, tmp_path):
+    monkeypatch.setattr(settings, "DATASETS_DIR", tmp_path)
+    researcher, bo = make_user(project, role="researcher"), make_user(project)
+    make_comparison(*make_pair(project), author=bo)
+    planned = plan(bo)
+    at_once = freeze(project=project, kind="preferences", name="after the plan", by=researcher)
+    order = DatasetFreeze.objects.create(
+        project=project, created_by=researcher, name="large", kind="preferences", side="train", judge="person"
+    )
+    hold = claim(DatasetFreeze.objects.filter(pk=order.pk))
+    carry_out(planned, votes="exclude", reason="")
+    at_once.refresh_from_db()
+    assert at_once.erased_person_at and hold is not None and not hold.held.exists()
+    order.refresh_from_db()
+    assert order.is_under_way and order.claimed_until is None, "it is begun anew, at once"
+
+
+def test_what_learns_later_from_what_is_marked_is_marked(project, capsys):
+    chain = make_chain(project)
+    erase(capsys, chain.votes.comparisons.first().author.username, "--do")
+    later = [
+        make_run("dpo", None, project, name="dpo", parent=chain.pretrained, dataset=chain.votes),
+        make_run("sft", None, project, name="sft", parent=chain.ppo),
+        make_run("sft", None, project, name="untouched", parent=chain.pretrained),
+    ]
+    models = [make_model(name=run.name) for run in later]
+    for run, model in zip(later, models, strict=True):
+        outputs._mark(model, Run.objects.get(pk=run.pk))
+        model.refresh_from_db()
+    assert [bool(model.erased_person_at) for model in models] == [True, True, False]
 
 
 def test_pages_and_the_api_show_the_mark(project, client, capsys):
