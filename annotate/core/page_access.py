@@ -139,4 +139,4 @@ def way_back(request: HttpRequest, name: str = "back") -> str:
     """Return the page of this site that a form, else a query, names as the one that somebody came from; "" for none."""
     address = request.POST.get(name) or request.GET.get(name, "")
     is_ours = url_has_allowed_host_and_scheme(address, {request.get_host()}, request.is_secure())
-    return address if is_ours else ""
+    return address if is_ours and "/" in address else ""  # a bare word would be taken for the name of a page

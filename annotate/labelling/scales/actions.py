@@ -12,6 +12,7 @@ from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.models import Comparison, Project, Ranking, Rating, Scale, Span, User
+from common.texts import is_storable
 
 Kind = Scale.Kind
 FIELDS = ("title", "definition", "low", "high", "is_required", "position")
@@ -24,7 +25,7 @@ def add(*, project: Project, by: User | None, kind: str, name: str, title: str =
     _require(by, project)
     if kind not in Kind.values:
         raise Refused(kind=f"{kind!r} is not a kind of scale; use one of {', '.join(Kind.values)}.")
-    if not name:
+    if not name or not is_storable(name):
         raise Refused(name="Enter a name such as helpful: letters, digits, hyphens and underscores.")
     if standing := project.scales.filter(kind=kind, name=name).first():
         remedy = "bring it back" if standing.retired_at else "change that scale"
@@ -48,7 +49,7 @@ def change(*, scale: Scale, by: User | None, name: str | None = None, **fields: 
     if name is not None and name != scale.name:
         if in_use(scale):
             raise Refused(409, name=f"Annotations use the name {scale.name!r}; retire the scale and add a new one.")
-        if scale.project.scales.filter(kind=scale.kind, name=name).exists():
+        if is_storable(name) and scale.project.scales.filter(kind=scale.kind, name=name).exists():
             raise Refused(409, name=f"There is already a scale {name!r} of the kind {scale.kind}; choose another name.")
         scale.name = name
     _apply(scale, fields)

@@ -105,7 +105,11 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
     for number, raw in enumerate(text.splitlines(), start=1):
         if raw.strip():
             separator = next((mark for mark in "\t;" if mark in raw), ",")
-            yield number, [cell.strip() for cell in next(csv.reader([raw], delimiter=separator, skipinitialspace=True))]
+            try:
+                cells = next(csv.reader([raw], delimiter=separator, skipinitialspace=True))
+            except csv.Error as error:  # a cell of more than 131,072 characters
+                raise Refused(people=f"Line {number} is not a line of a table ({error}); correct it.") from error
+            yield number, [cell.strip() for cell in cells]
 
 
 def _columns(rows: list[tuple[int, list[str]]]) -> tuple[list[str], list[tuple[int, list[str]]]]:

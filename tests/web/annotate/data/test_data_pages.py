@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from django.urls import reverse
 
 from annotate.core.db import kept_totals
 from annotate.data.datasets.actions import freeze
@@ -125,6 +126,15 @@ def test_prompts_are_frozen_from_the_page_by_side_and_category(client, project):
         f"/p/{project.slug}/data/datasets/", {"kind": "prompts", "name": "p", "side": "eval", "categories": ["science"]}
     )
     assert Dataset.objects.get().counts["prompts"] == 1
+
+
+@pytest.mark.parametrize("begun", ["nan", "//elsewhere.org/", "https://elsewhere.org/"])
+def test_a_form_that_is_none_of_ours_leads_to_the_dataset(client, project, begun):
+    make_prompt(project)
+    client.force_login(make_user(project, role="researcher"))
+    sent = {"kind": "prompts", "side": "train", "name": "all", "next": begun}
+    answer = client.post(reverse("datasets", args=[project.slug]), sent)
+    assert answer.status_code == 302 and answer.url == reverse("dataset", args=[Dataset.objects.get().pk])
 
 
 def test_an_annotator_may_not_freeze(client, project):

@@ -462,6 +462,7 @@ def test_the_way_back_to_where_one_came_from_stays_on_the_page(client, project, 
     sent = opened(client, project, stars="4")
     assert f'<a href="{came_from}">Back' in client.post(kept, sent, follow=True).content.decode()
     assert "Back to where" not in client.get(f"{address(project)}?back=//elsewhere.org/").content.decode()
+    assert client.post(reverse("shortcuts"), {"back": "a-word"}).url == reverse("shortcuts")
 
 
 def test_a_kind_can_be_kept_to(client, project, user):

@@ -145,6 +145,7 @@ def test_a_manager_adds_a_scale_and_the_trail_tells(project, manager):
         ({"name": "has space"}, "name"),
         ({"name": ""}, "name"),
         ({"name": "x" * 41}, "name"),
+        ({"name": "a\x00b"}, "name"),
         ({"title": "x" * 81}, "title"),
         ({"definition": "x" * 5001}, "definition"),
         ({"position": -1}, "position"),

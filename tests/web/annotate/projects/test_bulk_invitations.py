@@ -14,6 +14,7 @@ from django.core.mail.backends.locmem import EmailBackend
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate.core.errors import Refused
 from annotate.models import AuditEntry, Invitation, Membership
 from annotate.projects import invitations
 from annotate.projects.bulk_invitations import actions, address_lists, mailing
@@ -54,6 +55,11 @@ def invite(client, project, text: str, **fields):
 def send_all() -> None:
     while mailing.send_waiting():
         pass
+
+
+def test_a_line_that_is_too_long_for_a_table_is_refused_by_its_number():
+    with pytest.raises(Refused, match="Line 2"):
+        address_lists.read(f"a@example.org\n{'x' * 200_000}", address_lists.Defaults())
 
 
 def test_addresses_are_read_in_the_shapes_that_people_paste():
