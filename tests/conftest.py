@@ -44,6 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
     require_subject(config.getoption("quick") or "")
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # -n 2
         separate_process(worker)
+    if folder := config.getoption("--note-statements"):
+        from tests.support.statements import NotedStatements  # Django asks for settings
+
+        config.pluginmanager.register(NotedStatements(folder, worker or "alone"))
     use_servers_of_this_process()
     from tests.support.emptying import empty_without_flush  # Django's tests ask for settings
 
@@ -72,6 +76,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--quick", metavar="SUBJECT", help="pure tests, and those of a subject: see tests/support/quick.py"
     )
+    for name, does in (("note", "write there what each test executes"), ("new", "leave out who executes nothing new")):
+        parser.addoption(
+            f"--{name}-statements", metavar="FOLDER", type=Path, help=f"{does}: tests/support/statements.py"
+        )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -96,9 +104,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.database)
             require_a_run_of_all(item)
     if (subject := config.getoption("quick")) is not None:
-        chosen = [item for item in items if is_for_the_minute(item, subject)]
-        config.hook.pytest_deselected(items=[item for item in items if not is_for_the_minute(item, subject)])
-        items[:] = chosen
+        keep(config, items, {item for item in items if is_for_the_minute(item, subject)})
+
+
+@pytest.hookimpl(specname="pytest_collection_modifyitems", trylast=True)
+def pytest_repeat_new_statements(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose among the tests that `-m` has left."""
+    if folder := config.getoption("--new-statements"):
+        from tests.support.statements import noted_statements, repeated
+
+        keep(config, items, repeated(items, noted_statements(folder)))
+
+
+def keep(config: pytest.Config, items: list[pytest.Item], chosen: set[pytest.Item]) -> None:
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = [item for item in items if item in chosen]
 
 
 def require_a_run_of_all(item: pytest.Item) -> None:

@@ -1,0 +1,85 @@
+"""Which tests Postgres repeats: together they make every statement."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db.backends.utils import CursorWrapper
+
+from tests.support.statements import NotedStatements, executed_statements, noted_statements, repeated
+
+
+def item(nodeid: str, *fixtures: str, transaction: bool = False) -> Any:
+    marks = {"database": True, "django_db": SimpleNamespace(args=(), kwargs={"transaction": transaction})}
+    return SimpleNamespace(nodeid=nodeid, fixturenames=fixtures, get_closest_marker=marks.get)
+
+
+def executed(*statements: tuple[str, Any]) -> set[str]:
+    """Return what is noted of statements that a database would execute."""
+    cursor = SimpleNamespace(execute=lambda *_: None, executemany=lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CursorWrapper, "execute", lambda self, sql, params=None: None)
+        with executed_statements() as noted:
+            for sql, params in statements:
+                CursorWrapper(cursor, None).execute(sql, params)
+    return noted
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("SELECT 1 LIMIT 21", None), ("SELECT 1 LIMIT 5", None)),
+        (('SAVEPOINT "s140_x1"', None), ('SAVEPOINT "s977_x32"', None)),
+        (("SELECT a WHERE b IN (%s, %s)", (1, 2)), ("SELECT a WHERE b IN (%s, %s, %s)", [3, 4, 5])),
+        (("INSERT VALUES (%s, %s), (%s, %s)", (1, 2, 3, 4)), ("INSERT VALUES (%s, %s)", (1, 2))),
+    ],
+)
+def test_numbers_and_lengths_make_no_other_statement(one, other):
+    assert len(executed(one, other)) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("SELECT a WHERE b = %s", (1,)), ("SELECT a WHERE b = %s", ("1",))),  # Postgres may refuse the one
+        (("SELECT a", None), ("SELECT b", None)),
+        (("SELECT a FOR UPDATE", None), ("SELECT a", None)),
+    ],
+)
+def test_other_words_or_types_do(one, other):
+    assert len(executed(one, other)) == 2
+
+
+def test_who_makes_nothing_new_is_left_out():
+    noted = {"most": frozenset("abc"), "part": frozenset("ab"), "none": frozenset(), "other": frozenset("ad")}
+    items = [item(name) for name in ("part", "none", "most", "other")]
+    assert {one.nodeid for one in repeated(hashable(items), noted)} == {"most", "other"}
+
+
+def test_who_was_not_noted_or_has_transactions_is_always_repeated():
+    noted = {name: frozenset("a") for name in ("plain", "own", "live", "another")}
+    items = [
+        item("unknown"), item("plain"), item("own", transaction=True), item("live", "live_server"), item("another"),
+    ]  # fmt: skip
+    assert {one.nodeid for one in repeated(hashable(items), noted)} == {"unknown", "own", "live"}
+
+
+def hashable(items: list[Any]) -> list[Any]:
+    class Item(SimpleNamespace):
+        __hash__ = object.__hash__  # type: ignore[assignment]
+
+    return [Item(**vars(one)) for one in items]
+
+
+def test_what_processes_note_is_read_together(tmp_path: Path):
+    for process, test in (("gw0", "one"), ("gw1", "two")):
+        noting = NotedStatements(tmp_path, process).pytest_runtest_protocol(item(test))
+        next(noting)
+        with pytest.raises(StopIteration):
+            noting.send(None)
+    assert noted_statements(tmp_path) == {"one": frozenset(), "two": frozenset()}
+    assert [json.loads(line) for line in (tmp_path / "gw0.jsonl").read_text().splitlines()] == [["one", []]]
