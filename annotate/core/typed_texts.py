@@ -1,9 +1,17 @@
-"""Read what people type into one field: a name, or pairs such as `text=sentence, label=class`."""
+"""Read what people type into one field: a name, pairs such as `text=sentence, label=class`, or YAML."""
 
 from __future__ import annotations
 
+import yaml
+
 from annotate.core.errors import Refused
 from common.texts import is_storable
+
+_DEEPEST = 50  # levels of YAML: what is read here has five
+
+
+class NotPlain(ValueError):
+    """Raised for YAML with aliases, by which few lines become many, or that is nested too deep."""
 
 
 def checked_name(name: object, longest: int = 120, purpose: str = "") -> str:
@@ -26,3 +34,16 @@ def named_values(text: str, field: str) -> dict[str, str]:
             raise Refused(400, **{field: f"{name!r} is there twice; remove one."})
         pairs[name] = value
     return pairs
+
+
+def require_plain_yaml(text: str) -> None:
+    """Raise NotPlain, in words, at the first such place, and YAMLError where it is no YAML until there.
+
+    Looked at step by step: PyYAML takes minutes to read some ten thousand open brackets to their end."""
+    depth = 0
+    for event in yaml.parse(text):
+        if isinstance(event, yaml.AliasEvent):
+            raise NotPlain("Anchors (&) and aliases (*) are not allowed; write each value.")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise NotPlain(f"It is nested more than {_DEEPEST} levels deep, in line {event.start_mark.line + 1}.")

@@ -20,6 +20,8 @@ from typing import Any
 
 import yaml
 
+from annotate.core.typed_texts import NotPlain, require_plain_yaml
+
 _TOO_LONG = 1_000_000  # characters
 PROJECT = {
     "name": str, "slug": str, "description": str, "public": bool, "guidelines": str, "temperature": float,
@@ -98,11 +100,10 @@ def _parsed(text: str) -> Any:
     try:
         if text.lstrip().startswith("{"):
             return json.loads(text)  # tabs are allowed there, and not in YAML
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            raise ArenaFileError({"file": "Write each value out: the file has no anchors (&) and aliases (*)."})
+        require_plain_yaml(text)
         return yaml.load(text, Loader=_Loader)
-    except ArenaFileError:
-        raise
+    except NotPlain as error:
+        raise ArenaFileError({"file": str(error)}) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""

@@ -13,6 +13,7 @@ from functools import partial, wraps
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -114,7 +115,7 @@ def _work_and_keep(
             response = work()
             create(FirstAnswer(who=sender, key=key, request_hash=request_hash, **_storable(response, secrets)))
             return response
-    except (Refused, IntegrityError) as error:
+    except (Refused, APIException, IntegrityError) as error:
         # Perhaps a twin was first: what it has done is refused a second time, or its key stands. On Postgres one of
         # the two has waited here, or at a row that both change, until the other's transaction had ended.
         if twin := _firsts.first(who=sender, key=key):

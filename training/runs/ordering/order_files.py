@@ -24,6 +24,7 @@ import yaml
 from django.db.models import QuerySet
 
 from annotate.core.errors import Refused
+from annotate.core.typed_texts import NotPlain, require_plain_yaml
 from annotate.models import Dataset, LanguageModel, Project
 from common.texts import is_storable
 from training.configs import CONFIGS, current_names
@@ -73,9 +74,10 @@ def read(text: str) -> dict[str, Any]:
     if len(text) > _TOO_LONG:
         raise Refused(413, yaml=f"The file has more than {_TOO_LONG:,} characters; send the YAML of one run.")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            raise Refused(400, yaml="Anchors (&) and aliases (*) are not allowed; write each value.")
+        require_plain_yaml(text)
         order = yaml.load(text, Loader=_Loader)
+    except NotPlain as error:
+        raise Refused(400, yaml=str(error)) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Refused(400, yaml=f"This is not valid YAML: {_place(error)}") from error
     if not is_storable(json.dumps(order, ensure_ascii=False, default=str, skipkeys=True).replace("\\u0000", "\x00")):

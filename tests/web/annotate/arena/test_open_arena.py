@@ -241,7 +241,7 @@ def test_fastchats_file_of_endpoints_is_read(server, opened):
         ("models: [{name: a}]\nprojct: {}", "projct", "did you mean project?"),
         ("models: [", "file", "This is not YAML: line 1"),
         ("models:\n  - name: a\n    name: b", "file", "name is there twice"),
-        ("a: &x 1\nmodels: *x", "file", "no anchors"),
+        ("a: &x 1\nmodels: *x", "file", "Anchors"),
         ("", "file", "Give models"),
     ],
 )

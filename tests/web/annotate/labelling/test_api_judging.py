@@ -278,3 +278,13 @@ def test_a_task_looks_as_the_schema_says():
     for task in (assignment, make_rank_assignment(make_user(project), *pair, make_completion(pair[0].prompt))):
         out = AssignmentOut(task)
         assert out.data == serializers.Serializer.to_representation(out, task)
+
+
+@pytest.mark.parametrize("body", [{"winner": "model_a"}, {"winner": "nobody"}, {"winner": "tie", "seconds": "long"}])
+def test_a_key_that_was_used_is_refused_for_another_body_whatever_that_says(project, annotator, body):
+    task = to_compare(project, annotator)
+    address = f"assignments/{task.pk}/submit/"
+    assert annotator.post(address, {"winner": "tie"}, key="k").status_code == 201
+    assert annotator.post(address, {"winner": "tie"}, key="k").status_code == 201
+    assert "Idempotency-Key" in errors(annotator.post(address, body, key="k"), 409)
+    assert Comparison.objects.count() == 1

@@ -87,6 +87,7 @@ def test_a_learning_rate_is_a_number_as_people_write_it():
         ("a: &x [1]\nb: *x", "yaml", "Anchors"),
         ("!!python/object/apply:os.system ['true']", "yaml", "not valid YAML"),
         ("x" * 300_000, "yaml", "characters"),
+        ("[" * 90_000, "yaml", "levels deep"),  # minutes for PyYAML
         ('name: "a\\0b"', "yaml", "NUL"),
         ('parent: "\\ud800"', "yaml", "surrogate"),
     ],
