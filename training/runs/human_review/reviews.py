@@ -28,6 +28,7 @@ from training.models import Attempt, Review, Run
 from training.runs.ordering import pauses
 from training.runs.queue.ingest import storable
 from training.runs.queue.supervision import holding
+from training.runs.queue.worker_database import AWAY
 
 WAITING = "waiting_for_people"
 NOBODY = "nobody"  # the annotator of a pair that cannot be judged
@@ -100,11 +101,13 @@ def reviewed_pairs(run: Run) -> list[ReviewedPair]:
 def wake_waiting() -> None:
     """Queue again the runs that waited for annotators and now have what they waited for."""
     for run in Run.objects.filter(state=Run.State.PAUSED, reason_code=WAITING):
-        if is_judged(run):
-            try:
+        try:
+            if is_judged(run):
                 _wake(run)
-            except OSError as error:  # a full disk, a folder that is gone: no reason for a worker to stop
-                log.warning("What was said of %s cannot be handed over; trying again: %s", run, error)
+        except AWAY:
+            raise
+        except Exception as error:  # a full disk, a folder that is gone, a broken file: no reason for a worker to stop
+            log.warning("What was said of %s cannot be handed over; trying again: %s", run, error)
 
 
 def _wake(run: Run) -> None:

@@ -153,8 +153,9 @@ def cancel(*, run: Run, by: User) -> Run:
         now = timezone.now()
         run.cancel_requested_at = run.cancel_requested_at or now
         if run.state in (Run.State.QUEUED, Run.State.PAUSED):
+            where = "waited in the queue" if run.state == Run.State.QUEUED else "was paused"
             run.state, run.finished_at, run.pause = Run.State.CANCELLED, now, {}
-            run.reason_code, run.reason = "cancelled", "Cancelled while it was paused."
+            run.reason_code, run.reason = "cancelled", f"Cancelled while it {where}."
             run.remedy = "Resume it to queue it again."
             announce_end(run)
             transaction.on_commit(lambda: tell_finished(run))

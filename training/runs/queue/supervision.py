@@ -159,6 +159,9 @@ def _release(attempt: Attempt, reason: str) -> None:
 
 def _end(run: Run, attempt: Attempt, ending: Ending) -> Run:
     now = timezone.now()
+    # As it is now, and stays until the end of this transaction: somebody may have cancelled it since it was read.
+    row = Run.objects.select_for_update().filter(pk=run.pk)
+    run.cancel_requested_at = row.values_list("cancel_requested_at", flat=True).get()
     if ending.state == Attempt.State.LOST:
         ending = _after_a_loss(run, attempt, ending)
     if ending.state == Attempt.State.PAUSED and run.cancel_requested_at:

@@ -211,6 +211,17 @@ def test_a_run_whose_folder_is_gone_stops_no_worker_and_waits_on(project, run):
     assert run.state == "paused"
 
 
+def test_a_file_that_a_recipe_broke_stops_no_worker(project, run):
+    human_review.take_in(run, [row(make_prompt(project))])
+    vote_for_policy(run, make_user(project))
+    run.path.mkdir(parents=True)
+    (run.path / "opinions.jsonl").write_text("no JSON\n", encoding="utf-8")
+    Run.objects.filter(pk=run.pk).update(state="paused", reason_code="waiting_for_people")
+    human_review.wake_waiting()
+    run.refresh_from_db()
+    assert run.state == "paused"
+
+
 def test_a_run_that_paused_for_another_reason_is_not_woken(project, run):
     Run.objects.filter(pk=run.pk).update(state="paused", reason_code="people_disagree")
     human_review.wake_waiting()

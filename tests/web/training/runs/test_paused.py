@@ -74,6 +74,15 @@ def test_a_run_that_pauses_while_somebody_cancels_it_is_cancelled(project, resea
     assert (run.state, run.reason_code, run.pause) == ("cancelled", "cancelled", {})
 
 
+@pytest.mark.parametrize("ending", [endings.Ending.paused(PAUSE), endings.Ending.lost("gone")])
+def test_who_cancels_in_the_very_moment_of_its_end_is_heard(project, researcher, ending):
+    run = make_run(project)
+    attempt = supervision.claim(worker="w", launcher="l")
+    supervision.conclude(attempt, ending, lambda _: actions.cancel(run=run, by=researcher))  # after it was read
+    run.refresh_from_db()
+    assert (run.state, run.reason_code) == ("cancelled", "cancelled")
+
+
 def test_a_choice_is_recorded_and_given_to_the_next_attempt(project, researcher, settings):
     settings.REWARD_FUNCTIONS = {"a reward": "a.b"}
     run = paused_run(project)

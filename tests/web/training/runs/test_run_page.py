@@ -144,7 +144,7 @@ def test_a_queued_run_is_cancelled_at_once(client, project, researcher):
     assert "Next in the queue" in page(client, run)
     client.post(reverse("cancel-run", args=[run.pk]))
     assert Run.objects.get().state == "cancelled"
-    assert "Cancelled while it was paused" in page(client, run)
+    assert "Cancelled while it waited in the queue" in page(client, run)
 
 
 def test_a_finished_run_leads_along_the_chain(client, project, researcher):
