@@ -33,13 +33,13 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     if isinstance(error, Refused):
         if error.retry_after:
             headers["Retry-After"] = str(error.retry_after)
-        return Response({"errors": error.errors}, status=error.status, headers=headers)
+        return Response({"errors": _sayable(error.errors)}, status=error.status, headers=headers)
     if isinstance(error, exceptions.APIException):
         if getattr(error, "auth_header", None):
             headers["WWW-Authenticate"] = error.auth_header
         if getattr(error, "wait", None):
             headers["Retry-After"] = f"{error.wait:.0f}"
-        return Response({"errors": _named(error, context)}, status=error.status_code, headers=headers)
+        return Response({"errors": _sayable(_named(error, context))}, status=error.status_code, headers=headers)
     if isinstance(error, Http404):
         return Response({"errors": {"address": "There is nothing here, or you may not see it."}}, status=404)
     if isinstance(error, PermissionDenied):
@@ -89,6 +89,16 @@ def no_such_address(request: HttpRequest) -> JsonResponse:
 
 
 declare(no_such_address, dict.fromkeys(("get", "post", "put", "patch", "delete"), "anybody"))
+
+
+def _sayable(errors: Errors) -> Errors:
+    """Return the errors with a question mark for half a surrogate pair: some repeat what was sent, which may hold one
+    as the name of a field."""
+    return {_utf8(field): _utf8(text) for field, text in errors.items()}
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _named(error: exceptions.APIException, context: dict[str, Any]) -> Errors:

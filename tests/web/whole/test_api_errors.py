@@ -64,6 +64,16 @@ def test_a_body_beyond_the_limit_is_refused(settings):
         assert "parts" in told["body"]
 
 
+def test_a_body_that_no_answer_can_repeat_and_no_database_keep_is_refused():
+    project = make_project()
+    researcher, (a, _) = program(project, "researcher"), make_pair(project)
+    for address, body in {
+        "runs": '{"\\ud800": 1}',
+        "completions": f'{{"prompt": {a.prompt_id}, "text": "x", "sampling": {{"top_k": 1e999}}}}',
+    }.items():
+        errors(researcher.http.post(f"/api/v1/{address}/", data=body, content_type="application/json"), 400)
+
+
 def test_what_nobody_expected_is_reported_and_says_no_detail(monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("secret detail")
