@@ -99,6 +99,9 @@ def _record(
     for plural, ids in selection.sources.items():
         if ids:
             _link(dataset, plural, ids)
+    # From now on no prompt of it can be edited. An eval prompt must not train.
+    if dataset.prompts.exclude(side=side).exists():
+        raise Refused(409, feedback="Some of its prompts were edited into the other split meanwhile; freeze it again.")
     audit.record(action="dataset.frozen", about=f"{name} ({kind}, {side})", by=by, project=project)
     announce_dataset(dataset)
     return dataset

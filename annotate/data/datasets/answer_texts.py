@@ -40,7 +40,9 @@ class RowsInParts:
                 self._tell("writing files", _SELECTED + done / len(self) * (_WRITTEN - _SELECTED))
                 rows = read(part)
                 if gone := [pk for pk in part if pk not in rows]:
-                    raise Refused(409, feedback=f"{len(gone)} of its rows were deleted meanwhile; freeze it again.")
+                    raise Refused(
+                        409, feedback=f"{len(gone)} of its rows were deleted or moved meanwhile; freeze it again."
+                    )
                 yield from (rows[pk] for pk in part)
                 done += len(part)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from annotate.core.db.key_lists import among
-from annotate.data.datasets.answer_texts import RowsInParts, Tell, messages_of, silent
+from annotate.data.datasets.answer_texts import RowsInParts, Tell, silent
 from annotate.data.datasets.selected_rows import Options, Selection
 from annotate.data.frozen_rows import Row, Rows
 from annotate.models import Project, Prompt
@@ -29,7 +29,7 @@ def select_prompts(project: Project, side: str, options: Options, tell: Tell = s
         rows = sorted(sorted(rows, key=lambda row: row["text_hash"])[: options.limit], key=lambda row: row["id"])
     other = Prompt.objects.filter(project=project).exclude(side=side).count()
     return Selection(
-        files={"prompts": _prompt_rows({row["id"]: row["answer"] for row in rows}, tell)},
+        files={"prompts": _prompt_rows([row["id"] for row in rows], side, tell)},
         counts={
             "prompts": len(rows),
             **({"right_answers": answered} if (answered := sum(bool(row["answer"]) for row in rows)) else {}),
@@ -45,11 +45,13 @@ def select_prompts(project: Project, side: str, options: Options, tell: Tell = s
     )
 
 
-def _prompt_rows(answer_of: Mapping[int, str], tell: Tell) -> Rows:
-    def read(ids: Sequence[int]) -> dict[int, Row]:
+def _prompt_rows(ids: Sequence[int], side: str, tell: Tell) -> Rows:
+    def read(part: Sequence[int]) -> dict[int, Row]:
+        # Of this split now: another text, while nothing depends on the prompt, may have moved it to the other one.
+        prompts = Prompt.objects.filter(pk__in=part, side=side).order_by().values_list("id", "messages", "answer")
         return {
-            pk: {"id": pk, "messages": messages, **({"answer": answer_of[pk]} if answer_of[pk] else {})}
-            for pk, messages in messages_of(ids).items()
+            pk: {"id": pk, "messages": messages, **({"answer": answer} if answer else {})}
+            for pk, messages, answer in prompts
         }
 
-    return RowsInParts((list(answer_of), read), tell=tell)
+    return RowsInParts((ids, read), tell=tell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import weakref
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from annotate.data.datasets import answer_texts
 from annotate.data.datasets.actions import freeze
 from annotate.data.datasets.frozen_exports import export
 from annotate.data.datasets.selections import count_examples, select
-from annotate.models import Dataset, Demonstration, Status
+from annotate.data.prompts.editing import edit_prompt
+from annotate.models import Dataset, Demonstration, Project, Status
 from tests.support.factories import (
     make_comparison,
     make_completion,
@@ -458,3 +460,23 @@ def test_a_prompt_that_is_deleted_while_it_is_frozen_is_told(project, researcher
     with pytest.raises(Refused) as refused:
         freeze(project=project, kind="prompts", name="x", by=researcher)
     assert "1 of its rows were deleted" in refused.value.errors["feedback"] and not Dataset.objects.exists()
+
+
+@pytest.mark.parametrize("stage", ["writing files", "storing files"])
+def test_a_prompt_that_is_edited_into_the_other_split_while_it_is_frozen_is_in_no_dataset(project, researcher, stage):
+    make_prompt(project, "One")
+    prompt = make_prompt(project, "Two")
+
+    def edit(now: str, share: float) -> None:
+        if now == stage and prompt.side == "train":
+            Project.objects.update(eval_percent=90)
+            prompt.project.refresh_from_db()
+            for number in itertools.count():
+                edited = edit_prompt(prompt=prompt, by=researcher, messages=[{"role": "user", "content": str(number)}])
+                if edited.prompt.side == "eval":
+                    prompt.side = "eval"
+                    return
+
+    with pytest.raises(Refused) as refused:
+        freeze(project=project, kind="prompts", name="train", by=researcher, tell=edit)
+    assert refused.value.status == 409 and prompt.side == "eval" and not Dataset.objects.exists()
