@@ -46,4 +46,4 @@ def require_plain_yaml(text: str) -> None:
             raise NotPlain("Anchors (&) and aliases (*) are not allowed; write each value.")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
-            raise NotPlain(f"It is nested more than {_DEEPEST} levels deep, in line {event.start_mark.line + 1}.")
+            raise NotPlain(f"It is nested more than {_DEEPEST} levels deep; remove brackets that are not closed.")
