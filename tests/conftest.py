@@ -145,15 +145,18 @@ def is_for_the_minute(item: pytest.Item, subject: str) -> bool:
 @pytest.fixture(autouse=True)
 def data_folder(tmp_path: Path) -> Iterator[Path]:
     """ASSAY_DATA of this test alone."""
-    from django.test import override_settings
+    from django.conf import settings
 
     folder = tmp_path / "assay-data"
     places = {f"{name.upper()}_DIR": folder / name for name in ("runs", "models", "datasets")}
     for path in places.values():
         path.mkdir(parents=True)
     endpoints = ("127.0.0.1", "localhost")  # where the tests' own model servers are
-    # All at once: each override by itself is announced to all that keep something of the settings.
-    with override_settings(DATA_DIR=folder, STORAGE="", PRIVATE_ENDPOINTS=endpoints, RECIPE_NICE=0, **places):
+    values = {"DATA_DIR": folder, "STORAGE": "", "PRIVATE_ENDPOINTS": endpoints, "RECIPE_NICE": 0, **places}
+    # Django's override_settings tells seventy receivers of each, none of which keeps any of these.
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setattr(settings, name, value)
         yield folder
 
 
