@@ -21,6 +21,8 @@ _BY_NAME = {name.lower(): tag for tag, name in _NAMES.items()}
 
 def tag_of(text: str) -> str:
     """Return the tag that a file means, by its code or its English name; "" where it means none that we know."""
+    if not text:
+        return ""
     try:
         return _BY_NAME.get(text.strip().lower(), "") or parse_tag(text)
     except ValueError:

@@ -9,8 +9,8 @@ the reader of a plain table: {"prompt": "question", "chosen": "good", "rejected"
 
 Between an import and an export lies the database, which has columns for most of an item. What it has no column for,
 or has otherwise (a prompt that stands with other white space, the hour of judging), is remembered in the JSON column
-`extra` of the judgement's row: `items.kept(item, messages=prompt.messages, a=…, b=…, winner=…, judge=…, …)` says what
-that is, {} for nothing, and the export gives `items.restored(the item as the rows have it, row.extra)`. Where
+`extra` of the judgement's row: `items.kept(item, stored={"a", "b", "winner", "judge", …}, messages=prompt.messages)`
+says what that is, {} for nothing, and the export gives `items.restored(the item as the rows have it, row.extra)`. Where
 `is_ordered` is False, the import may show either answer first: it takes `item.swapped()` before anything else.
 """
 

@@ -37,6 +37,7 @@ _STARS = re.compile(r"(rating|stars|quality|score|overall)([\s_-].*)?", re.IGNOR
 _COMMENT = re.compile(r"comment|reason|\bwhy|feedback|\bnotes?\b|explanation|rationale", re.IGNORECASE)
 _FLAG = re.compile(r"flag|issue|report", re.IGNORECASE)
 _SYSTEM = ("system", "system_prompt")
+_NAMES_OF_SYSTEM = frozenset(_SYSTEM)
 _UP = {"up", "good", "yes", "positive", "acceptable", "correct", "helpful", "accept", "1"}
 _DOWN = {"down", "bad", "no", "negative", "unacceptable", "incorrect", "unhelpful", "reject", "0"}
 ASPECT = "aspect-"  # before an aspect's name that would else be read as something else
@@ -89,7 +90,7 @@ def task(data: Mapping[str, Any]) -> Task:
 
 def after_system(data: Mapping[str, Any], messages: Messages) -> Messages:
     """Return the conversation with the system message from a field of its own, unless it has one."""
-    if not any(name.lower() in _SYSTEM for name in data):  # nearly every row of every file
+    if _NAMES_OF_SYSTEM.isdisjoint(map(str.lower, data)):  # nearly every row of every file
         return messages
     systems = (value for want in _SYSTEM for name, value in data.items() if name.lower() == want)
     system = next((value for value in systems if isinstance(value, str) and value.strip()), "")

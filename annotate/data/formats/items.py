@@ -179,15 +179,17 @@ def changed(item: AnItem, **values: Any) -> AnItem:
     return copy
 
 
-def kept(item: Item, **standing: Any) -> Row:
+def kept(item: Item, stored: frozenset[str] = frozenset(), **standing: Any) -> Row:
     """Return the fields of an item that its rows do not have, as JSON; {} for nothing.
 
-    `standing` has what those rows say, by the item's field names: `kept(item, messages=prompt.messages, a=…, b=…,
-    winner=…)`. Every other field that has more than its default is kept, and every one that differs.
+    `stored` are fields that those rows have as the item says them, and `standing` is what they say of others:
+    `kept(item, stored=frozenset(["a", "b", "winner"]), messages=prompt.messages)`. Every other field that has more than
+    its default is kept, and every one that differs.
     """
     remembered = {}
     values = item.__dict__
-    for name, default in _defaults(type(item)):  # type: ignore[arg-type]  # a class is hashable, whatever its objects are
+    kind: Any = type(item)  # a class is hashable, whatever its objects are
+    for name, default in _defaults(kind, stored):
         value = values[name]
         if value != standing.get(name, default):
             remembered[name] = value.isoformat() if isinstance(value, datetime) else value
@@ -208,8 +210,9 @@ def restored(item: Item, remembered: Row) -> Item:
 
 
 @cache
-def _defaults(kind: type[Item]) -> tuple[tuple[str, Any], ...]:
-    return tuple((field.name, _default(field)) for field in dataclasses.fields(kind))
+def _defaults(kind: type[Item], stored: frozenset[str]) -> tuple[tuple[str, Any], ...]:
+    """Return the fields that are not `stored`, each with its default."""
+    return tuple((field.name, _default(field)) for field in dataclasses.fields(kind) if field.name not in stored)
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

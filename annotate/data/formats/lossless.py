@@ -27,6 +27,8 @@ def _with_told(item: Item, row: Row) -> Item:
     category = item.category or fields.optional(row, "category")
     language = item.language or fields.language(row)
     messages = item.messages if isinstance(item, NewAttack) else guessing.after_system(row, item.messages)
+    if category == item.category and language == item.language and messages is item.messages:
+        return item
     return items.changed(item, category=category, language=language, messages=messages)
 
 

@@ -98,7 +98,7 @@ def preference(*, conversational: bool, implicit: bool) -> Callable[[Item], Row 
         if conversational:
             conversation = common_prefix.rejoined(item.messages if implicit else [], *side)
             return conversation
-        text = side[0] + transcripts.join(side[1])
+        text = side[0] + (transcripts.join(side[1]) if side[1] else "")
         return (common_prefix.text_of(item.messages) if implicit else "") + text
 
     return write

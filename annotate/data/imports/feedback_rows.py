@@ -69,6 +69,15 @@ class ExistingPrompt(NamedTuple):
 
 _SHARED = ("prompt_id", "source_judge", "comment", "seconds", "extra")
 _SCORES = ("min_harmlessness_score", "task_description_harmlessness_score")
+# Fields of an item that its row has as they are.
+_SAID_OF_ALL = frozenset(["judge", "comment", "seconds"])
+_OF_COMPARISON = _SAID_OF_ALL | {"a", "b", "winner", "strength", "model_a", "model_b"}
+_OF_RATING = _SAID_OF_ALL | {"thumbs", "stars", "aspects", "text", "model"}
+_OF_RANKING = _SAID_OF_ALL | {"texts", "models", "order"}
+_OF_DEMONSTRATION = _SAID_OF_ALL | {"text", "edited_from"}
+_OF_SPAN = _SAID_OF_ALL | {"text", "model", "start", "end"}
+_OF_FLAG = _SAID_OF_ALL | {"text", "model"}
+_OF_ATTACK = _SAID_OF_ALL | {"messages", "rating", "tags", "task_description", *_SCORES}
 COMPARISON = ("completion_a_id", "completion_b_id", "winner", "strength", *_SHARED)
 
 
@@ -99,13 +108,11 @@ def _comparison(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequ
     # and by hash, so that the next import finds the same row.
     if not item.is_ordered and digest[0] % 2 == 1:
         item, a, b = item.swapped(), b, a
-    row_values = {name: getattr(item, name) for name in ("a", "b", "winner", "strength", "model_a", "model_b")}
-    row = (a, b, item.winner, item.strength, *_shared(item, prompt, **row_values))
+    row = (a, b, item.winner, item.strength, *_shared(item, prompt, _OF_COMPARISON))
     tables["comparisons"].want(_name(digest), row)
 
 
 def _rating(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequence[int], into: Into) -> None:
-    row_values = {"thumbs": item.thumbs, "stars": item.stars, "aspects": item.aspects}
     aspects = json.dumps(item.aspects, sort_keys=True)
     digest = _digest(into, prompt.key, *answers, "rating", item.thumbs, item.stars, aspects, *_more(item))
     row = (
@@ -113,7 +120,7 @@ def _rating(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequence
         item.thumbs,
         item.stars,
         aspects,
-        *_shared(item, prompt, **row_values, text=item.text, model=item.model),
+        *_shared(item, prompt, _OF_RATING),
     )
     tables["ratings"].want(_name(digest), row)
 
@@ -123,17 +130,15 @@ def _ranking(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequenc
     digest = _digest(into, prompt.key, "ranking", order, *_more(item))
     # The texts stand in the order's completions, and which place each had in the file is kept where it was another.
     flat = [index for group in item.order for index in group]
-    fields: dict[str, Any] = {"texts": item.texts, "models": item.models, "order": item.order}
-    if flat != sorted(flat):
-        fields = {}
-    tables["rankings"].want(_name(digest), (order, *_shared(item, prompt, **fields)))
+    stored = _OF_RANKING if flat == sorted(flat) else _SAID_OF_ALL
+    tables["rankings"].want(_name(digest), (order, *_shared(item, prompt, stored)))
 
 
 def _demonstration(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequence[int], into: Into) -> None:
     edited = answers[0] if answers else None
     text_hash = hashlib.sha256(item.text.encode()).hexdigest()
     digest = _digest(into, prompt.key, "demonstration", text_hash, edited, item.model, *_more(item))
-    shared = _shared(item, prompt, text=item.text, edited_from=item.edited_from)
+    shared = _shared(item, prompt, _OF_DEMONSTRATION)
     tables["demonstrations"].want(_name(digest), (item.text, edited, *shared))
 
 
@@ -146,7 +151,7 @@ def _span(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequence[i
         item.end,
         label,
         marked,
-        *_shared(item, prompt, text=item.text, model=item.model, start=item.start, end=item.end, label=label),
+        *_shared(item, prompt, _OF_SPAN, label=label),
     )
     tables["spans"].want(_name(digest), row)
 
@@ -156,7 +161,7 @@ def _flag(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequence[i
     row = (
         answers[0] if answers else None,
         item.reason[:200],
-        *_shared(item, prompt, text=item.text, model=item.model, reason=item.reason[:200]),
+        *_shared(item, prompt, _OF_FLAG, reason=item.reason[:200]),
     )
     tables["flags"].want(_name(digest), row)
 
@@ -165,8 +170,7 @@ def _attack(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequence
     messages, tags = as_json(item.messages), as_json(list(item.tags))
     scores = (item.rating, item.task_description, tags, *(getattr(item, name) for name in _SCORES))
     digest = _digest(into, prompt.key, "attack", hashlib.sha256(messages.encode()).hexdigest(), *scores, *_more(item))
-    fields = ("messages", "rating", "tags", "task_description", *_SCORES)
-    extra = kept(item, **{name: getattr(item, name) for name in (*fields, "judge", "comment", "seconds")})
+    extra = kept(item, _OF_ATTACK)
     row = (messages, item.rating, tags, item.task_description, *(getattr(item, name) for name in _SCORES))
     tables["attacks"].want(_name(digest), (*row, *_columns(item, prompt, extra)))
 
@@ -196,11 +200,12 @@ def _name(digest: bytes) -> str:
     return f"import:{digest.hex()}"
 
 
-def _shared(item: Item, prompt: ExistingPrompt, **row_values: Any) -> tuple[Any, ...]:
-    """Return the shared columns. `row_values` is what the row's own columns have, by the item's fields; other fields go
-    to `extra`."""
-    row_values |= {name: getattr(item, name) for name in ("judge", "comment", "seconds")}
-    extra = kept(item, **row_values, messages=prompt.messages, category=prompt.category, language=prompt.language)
+def _shared(item: Item, prompt: ExistingPrompt, stored: frozenset[str], **row_values: Any) -> tuple[Any, ...]:
+    """Return the shared columns. `stored` are the item's fields that the row has as they are, `row_values` what its own
+    columns have of others; all the rest goes to `extra`."""
+    extra = kept(
+        item, stored, **row_values, messages=prompt.messages, category=prompt.category, language=prompt.language
+    )
     return _columns(item, prompt, extra)
 
 

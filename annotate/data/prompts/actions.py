@@ -203,16 +203,15 @@ def check_messages(messages: Any) -> None:
     """Check that it is a conversation that ends with the user's turn, each turn with some text, within the limit."""
     if not isinstance(messages, list) or not messages:
         raise Refused(400, messages='Give a list of turns such as [{"role": "user", "content": "…"}].')
+    limit = settings.MAX_PROMPT_CHARACTERS
     for turn in messages:
         if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
             raise Refused(400, messages=f"Each turn needs a role ({', '.join(ROLES)}) and a content that is text.")
-        check_text(turn["content"], "messages", "A turn", settings.MAX_PROMPT_CHARACTERS)
+        check_text(turn["content"], "messages", "A turn", limit)
     if messages[-1]["role"] != "user":
         raise Refused(400, messages="The last turn must be the user's.")
-    if sum(len(turn["content"]) for turn in messages) > settings.MAX_PROMPT_CHARACTERS:
-        raise Refused(
-            413, messages=f"The conversation is longer than {settings.MAX_PROMPT_CHARACTERS:,} characters; shorten it."
-        )
+    if len(messages) > 1 and sum(len(turn["content"]) for turn in messages) > limit:
+        raise Refused(413, messages=f"The conversation is longer than {limit:,} characters; shorten it.")
 
 
 def check_text(text: Any, field: str = "text", name: str = "A completion", limit: int | None = None) -> None:

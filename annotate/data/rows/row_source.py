@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 LONGEST_LINE = 4_000_000
 LONGEST_VOID = 100_000_000  # bytes of one line: else a small packed file could keep its reader for hours
@@ -21,8 +20,7 @@ class TooLarge(UnreadableFile):
     pass
 
 
-@dataclass(frozen=True)
-class FileRow:
+class FileRow(NamedTuple):
     """Hold one row of a file, or the `problem` that stands in its place. `line` is the line of a text file, or the row
     of a list or a Parquet file, counted from 1. `position` is how many bytes of the file, as it was given, are read:
     about, but for plain JSON lines."""
