@@ -50,7 +50,7 @@ def insert(
     model: type[models.Model], columns: Sequence[str], rows: Sequence[tuple[Any, ...]], **constants: Any
 ) -> None:
     """Insert rows. `rows` hold the values of `columns`; every other column has its constant, or the default of its
-    field."""
+    field. A column whose default is NULL is left out."""
     if not rows:
         return
     other_columns = _defaults(model, tuple(columns), tuple(constants))
@@ -83,11 +83,8 @@ def _defaults(model: type[models.Model], columns: tuple[str, ...], constants: tu
     all_columns = {field.column for field in model._meta.concrete_fields}
     if unknown := given_columns - all_columns:
         raise ValueError(f"{model.__name__} has no columns {', '.join(sorted(unknown))}.")
-    return [
-        (str(field.column), _default(field))
-        for field in model._meta.concrete_fields
-        if field.column not in given_columns and not field.primary_key
-    ]
+    others = (f for f in model._meta.concrete_fields if f.column not in given_columns and not f.primary_key)
+    return [(str(field.column), value) for field in others if (value := _default(field)) is not None]
 
 
 def _default(field: Any) -> Any:
