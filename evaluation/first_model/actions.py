@@ -16,6 +16,7 @@ from annotate.language_models import endpoint_check, model_keys, registration
 from annotate.language_models.actions import enter_arena, register_model, require_usable
 from annotate.language_models.model_settings import sampling_for
 from annotate.models import Dataset, DatasetFreeze, Import, LanguageModel, Project, Split, User
+from common.texts import is_storable
 from evaluation.first_model import facts
 from evaluation.first_model.new_projects import first_free
 from evaluation.first_model.path_steps import TRAINING
@@ -192,7 +193,8 @@ def _stem(source: str) -> str:
     """Return what a model from there is called unless somebody says otherwise."""
     if source == BUNDLED:
         return BUNDLED_NAME
-    return re.sub(r"\.gguf$", "", PurePosixPath(source).name, flags=re.IGNORECASE) or "model"
+    stem = re.sub(r"\.gguf$", "", PurePosixPath(source).name, flags=re.IGNORECASE)
+    return stem if stem and is_storable(stem) else "model"
 
 
 def save_path(project: Project, **fields: Any) -> FirstModel:

@@ -10,12 +10,13 @@ from django.utils.text import slugify
 from annotate.core.errors import Refused
 from annotate.models import Membership, Project, User
 from annotate.projects.actions import create_project
+from common.texts import is_storable
 
 
 def start_project(*, name: str, by: User) -> Project:
     """Return a project of that name, whose address follows from it: a new one, or the one that the person began by this
     name before and that holds nothing. So a first step that failed leaves no second project."""
-    if begun := _begun(name.strip(), by):
+    if is_storable(name) and (begun := _begun(name.strip(), by)):
         return begun
     stem = slugify(name)[:40].strip("-") or "project"
     slug = first_free(stem, "-", lambda slug: Project.objects.filter(slug=slug).exists())

@@ -203,6 +203,6 @@ def _scoped_key(by: User, key: str | None) -> str | None:
     """Return the key with its sender: two people who choose the same key do not get each other's runs."""
     if not key:
         return None
-    if len(key) > _KEY_LENGTH:
-        raise Refused(400, idempotency_key=f"Use at most {_KEY_LENGTH} characters, such as a UUID.")
+    if len(key) > _KEY_LENGTH or not key.isprintable():
+        raise Refused(400, idempotency_key=f"Use at most {_KEY_LENGTH} printable characters, such as a UUID.")
     return f"{by.pk}:{key}"

@@ -131,6 +131,14 @@ def test_a_stranger_is_told_whom_to_ask(client):
     assert "Ask the staff of this site" in client.get(reverse("first-model-start")).content.decode()
 
 
+@pytest.mark.parametrize(
+    "sent", [{"project_name": "a\x00b", "source": "x"}, {"project_name": "Tea", "source": "a\x00b"}]
+)
+def test_names_that_no_database_keeps_are_refused(client, staff, sent):  # Postgres alone looks for none
+    answer = client.post(reverse("first-model-start"), sent)
+    assert answer.status_code == 400 and not Run.objects.exists()
+
+
 def test_a_look_says_what_an_import_would_do_and_writes_nothing(client, project):
     sign_in(client, project, "researcher")
     shown = client.post(page(project, "model"), {"source": weights(), "do": "look"}).content.decode()
