@@ -217,7 +217,7 @@ def _texts(row: Row, name: str) -> tuple[str, ...]:
 def _json(value: str) -> Any:
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -110,6 +110,7 @@ WHOLE = {"context": "Ice", "choices": ["melts.", "sings."], "answer": 0}
         ({"choices": ["melts.", " "]}, "an empty candidate (2 of 2)"),
         ({"choices": ["melts."]}, "1 candidate;"),
         ({"choices": None}, "has no choices"),
+        ({"choices": "[" * 5000}, "has no choices"),
         ({"choices": [1, 2]}, "not text"),
         ({"choices": {"text": ["a", "b"], "label": ["A", "B"]}}, "no answerKey"),
         ({"context": 7}, "a context that is not text"),
