@@ -8,6 +8,7 @@ same id: at least once, and a receiver knows the second by its id.
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from annotate.projects.webhooks.sending import TIMEOUT, Outcome, send
 
 LEASE = timedelta(seconds=TIMEOUT * 4)
 AT_ONCE, PER_HOOK = 8, 3  # an address that never answers holds up neither the others nor the background worker
+log = logging.getLogger("assay.webhooks")
 _GLANCE = 0.1  # seconds in which quick answers are waited for
 
 
@@ -49,7 +51,7 @@ class Deliverer:
             return False
         back, _ = wait(self._on_their_way, timeout=_GLANCE, return_when=FIRST_COMPLETED)
         for future in back:
-            note(self._on_their_way[future], future.result())
+            note(self._on_their_way[future], _outcome(future))
             del self._on_their_way[future]
         return bool(back)
 
@@ -57,7 +59,7 @@ class Deliverer:
         """End: what comes back at once is noted; the rest is sent again when its lease has run out."""
         back, _ = wait(self._on_their_way, timeout=2.0)
         for future in back:
-            note(self._on_their_way[future], future.result())
+            note(self._on_their_way[future], _outcome(future))
         self._on_their_way = {}
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
@@ -78,6 +80,14 @@ class Deliverer:
             at=timezone.now(),
             allowed=settings.PRIVATE_WEBHOOKS,
         )
+
+
+def _outcome(future: Future[Outcome]) -> Outcome:
+    """Return what came of one; a fault of ours is a failure like others, and holds up no other delivery."""
+    if (error := future.exception()) is None:
+        return future.result()
+    log.error("an event could not be sent", exc_info=error)
+    return Outcome(None, f"It could not be sent: {type(error).__name__}.", 0.0)
 
 
 def message_id(delivery: Delivery) -> str:

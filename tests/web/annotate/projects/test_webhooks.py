@@ -358,6 +358,21 @@ def test_one_slow_address_does_not_hold_up_another(project, hook, receiver, mana
     deliverer.end()
 
 
+def test_a_fault_of_ours_in_one_delivery_holds_up_no_other(project, hook, receiver, monkeypatch):
+    send = deliveries.send
+
+    def fails_once(**fields):
+        monkeypatch.setattr(deliveries, "send", send)
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(deliveries, "send", fails_once)
+    tell(project, 1)
+    tell(project, 2)
+    deliver()
+    assert sorted(Delivery.objects.values_list("state", "tries")) == [("delivered", 1), ("waiting", 1)]
+    assert "RuntimeError" in Delivery.objects.get(state="waiting").log[0]["said"]
+
+
 def test_sent_again_by_hand_and_a_test_event(project, hook, receiver, manager):
     tell(project)
     deliver()
