@@ -6,6 +6,7 @@ no row twice, none left out. A claim is a lease: who was cut off for too long fi
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import time
@@ -21,6 +22,7 @@ from django.utils import timezone
 
 from annotate.core.db.connections import AWAY, database_now
 from annotate.core.events import announce
+from annotate.core.heap import THRESHOLDS
 from annotate.data.imports import bulk_insert as bulk
 from annotate.data.imports import kept_files as files
 from annotate.data.imports.feedback_rows import Into
@@ -50,6 +52,7 @@ class Work:
     def __init__(self, claimed: Import) -> None:
         # Who writes lets go of the interpreter at each statement; who reads ahead would keep it for 5 ms each time.
         sys.setswitchinterval(0.0005)
+        gc.set_threshold(*THRESHOLDS)  # a background worker has them already, a command that imports has not
         bulk.make_room()
         self.claimed = claimed
         self.is_dry = is_dry_run(claimed)
