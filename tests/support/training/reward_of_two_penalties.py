@@ -20,9 +20,9 @@ def try_few(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(annotator_effects, "SHIFTS", (0.3,))
 
 
-def draw_few(patch: pytest.MonkeyPatch) -> None:
-    """Have intervals drawn from few samples, where nobody reads them."""
-    patch.setattr(reward_accuracy, "bootstrap", partial(reward_accuracy.bootstrap, resamples=50))
+def draw_few(patch: pytest.MonkeyPatch, resamples: int = 50) -> None:
+    """Have intervals drawn from few samples: so few where nobody reads them."""
+    patch.setattr(reward_accuracy, "bootstrap", partial(reward_accuracy.bootstrap, resamples=resamples))
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:

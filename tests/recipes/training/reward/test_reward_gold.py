@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.recipes.training.reward.test_recipe_reward import judged_data, make_run
 from tests.support import tiny_model
-from tests.support.training.reward_of_two_penalties import try_few
+from tests.support.training.reward_of_two_penalties import draw_few, try_few
 from training.configs import parse
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes.common import entry
@@ -25,6 +26,7 @@ from training.recipes.rewards.scoring import scorer_for
 pytestmark = pytest.mark.usefixtures("one_thread", "few_trials")
 TEXTS = ["AAAAAAAA", "zzzzzzzz", ""]
 PROMPTS = [[{"role": "user", "content": "Hello"}]] * 3
+CONFIG: dict[str, Any] = {"features": "last", "curve": False}
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +36,10 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(parent: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    run = make_run(tmp_path_factory.mktemp("gold-run") / "head", parent, judged_data(60), method="head", curve=False)
+    run = make_run(tmp_path_factory.mktemp("gold-run") / "head", parent, judged_data(60), **CONFIG, method="head")
     with pytest.MonkeyPatch.context() as patch:
         try_few(patch)
+        draw_few(patch, resamples=200)
         assert entry.attempt(reward.main, run) == 0, run.failure()
     return run
 
@@ -70,7 +73,7 @@ def test_no_annotation_teaches_both_heads(done: RunDirectory, parent: Path, tmp_
         if prompt_of[row["completion"]] in held_out:
             row["thumbs"], row["stars"] = not row["thumbs"], 6 - row["stars"]
     features = RewardModel.load(done.model)
-    again = make_run(tmp_path / "turned", parent, data, method="head", curve=False)
+    again = make_run(tmp_path / "turned", parent, data, **CONFIG, method="head")
     assert entry.attempt(reward.main, again) == 0, again.failure()
     turned = RewardModel.load(again.model)
     torch.testing.assert_close(turned.weight, features.weight)
@@ -99,7 +102,7 @@ def test_on_the_first_heads_features_it_gives_the_scores_that_it_was_fitted_to(d
 @pytest.mark.thorough
 @pytest.mark.usefixtures("few_resamples")
 def test_too_few_annotations_teach_no_second_head(parent: Path, tmp_path: Path):
-    run = make_run(tmp_path / "few", parent, method="head", curve=False, held_out=0.05)
+    run = make_run(tmp_path / "few", parent, **CONFIG, method="head", held_out=0.05)
     assert entry.attempt(reward.main, run) == 0, run.failure()
     assert run.result()["gold_proxy"]["lack"].startswith("22 annotations")
     model = RewardModel.load(run.model)
@@ -111,7 +114,7 @@ def test_too_few_annotations_teach_no_second_head(parent: Path, tmp_path: Path):
 @pytest.mark.thorough
 @pytest.mark.usefixtures("few_resamples")
 def test_a_finetuned_trunk_has_one_too(parent: Path, tmp_path: Path):
-    run = make_run(tmp_path / "tuned", parent, judged_data(60), method="finetune", curve=False, epochs=1.0)
+    run = make_run(tmp_path / "tuned", parent, judged_data(60), **CONFIG, method="finetune", epochs=0.3)
     assert entry.attempt(reward.main, run) == 0, run.failure()
     scorer = scorer_for(RunSpec("ppo", {}, parent=str(parent), reward_model=str(run.model)), parse("ppo", {}))
     rollout = type("Rollout", (), {"ids": torch.zeros(1)})()
