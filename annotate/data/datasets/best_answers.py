@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 
 from annotate.data.datasets.preferences import Comparison, Rating
 
@@ -43,16 +44,16 @@ def answers_from(comparisons: Iterable[Comparison], ratings: Iterable[Rating]) -
 def best(answers: Iterable[tuple[Answer, int, str]], *, per_prompt: int, minimum: float) -> list[int]:
     """Return the best answers of each prompt, from (answer, its prompt, its text): at least `minimum`, no text of a
     prompt twice."""
-    by_prompt: dict[int, list[tuple[Answer, str]]] = defaultdict(list)
+    by_prompt: dict[int, list[tuple[Answer, bytes]]] = defaultdict(list)
     for answer, prompt, text in answers:
         if answer.positive and answer.score >= minimum:
-            by_prompt[prompt].append((answer, text.strip()))
+            by_prompt[prompt].append((answer, sha256(text.strip().encode()).digest()))  # all texts are much memory
     best_ids = []
     for prompt in sorted(by_prompt):
-        texts: set[str] = set()
-        for answer, text in sorted(by_prompt[prompt], key=lambda pair: _best_first(pair[0])):
-            if text not in texts and len(texts) < per_prompt:
-                texts.add(text)
+        texts: set[bytes] = set()
+        for answer, digest in sorted(by_prompt[prompt], key=lambda pair: _best_first(pair[0])):
+            if digest not in texts and len(texts) < per_prompt:
+                texts.add(digest)
                 best_ids.append(answer.completion)
     return best_ids
 
