@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +36,7 @@ from typing import Any
 import httpx
 import psycopg
 
+from benchmarks.database import make_tables
 from benchmarks.load_client import percentiles
 from benchmarks.refusal import refuse
 from tests.support.processes import FOREIGN, ROOT, answers, free_port, until
@@ -146,11 +146,7 @@ def _git(*words: str) -> str:
 
 
 def unpack(commit: str, folder: Path) -> None:
-    """Put the files of a commit there; "." is this version itself, which shows nothing but that the script works."""
-    if commit == ".":
-        left_out = {".git", ".venv", "data", "var", ".mypy_cache", ".pytest_cache"}
-        shutil.copytree(ROOT, folder, ignore=lambda at, names: left_out if at == str(ROOT) else set())
-        return
+    """Put the files of a commit there."""
     _git("rev-parse", "--verify", f"{commit}^{{commit}}")
     folder.mkdir()
     archive = subprocess.Popen(["git", "archive", commit], cwd=ROOT, stdout=subprocess.PIPE)
@@ -165,6 +161,14 @@ def environment(tree: Path, data: Path, database: str) -> dict[str, str]:
         **{"SECRET_KEY": "of an upgrade", "LOG_LEVEL": "ERROR", "DJANGO_SETTINGS_MODULE": "config.settings"},
         **{"OPENBLAS_NUM_THREADS": "1", "ALLOWED_HOSTS": "127.0.0.1", "DATABASE_CONNECTIONS": "8"},
     }
+
+
+def make_tables_of(tree: Path, variables: Mapping[str, str]) -> None:
+    """Make the tables of a version: this one's are copied from what is migrated once."""
+    if tree == ROOT:
+        make_tables(variables)
+    else:
+        run(tree, variables, "manage.py", "migrate", "--verbosity", "0")
 
 
 def run(tree: Path, variables: Mapping[str, str], *words: str) -> str:
@@ -278,7 +282,9 @@ def report(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--old", default="", help="commit that serves before; by default that before the newest migration"
+        "--old",
+        default="",
+        help="commit that serves before; by default that before the newest migration; . this version itself",
     )
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--people", type=int, default=20)
@@ -289,15 +295,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="assay-upgrade-") as name:
         folder = Path(name)
         (folder / "data").mkdir()
-        unpack(commit, folder / "old")
+        tree = ROOT if commit == "." else folder / "old"
+        if tree != ROOT:
+            unpack(commit, tree)
         with postgres(folder / "postgres", durable=True) as database:
-            old = environment(folder / "old", folder / "data", database)
-            run(folder / "old", old, "manage.py", "migrate", "--verbosity", "0")
+            old = environment(tree, folder / "data", database)
+            make_tables_of(tree, old)
             began = time.monotonic()
             words = (str(options.people), str(options.prompts), str(options.rows), str(ROOT / "benchmarks/pages.py"))
-            people = json.loads(run(folder / "old", old, "-c", FILL, *words).splitlines()[-1])
+            people = json.loads(run(tree, old, "-c", FILL, *words).splitlines()[-1])
             print(f"From {commit}; {options.rows:,} rows written in {time.monotonic() - began:.0f} s", flush=True)
-            return upgrade(folder / "old", folder, database, people, options.seconds)
+            return upgrade(tree, folder, database, people, options.seconds)
 
 
 if __name__ == "__main__":

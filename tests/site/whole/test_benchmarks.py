@@ -96,8 +96,8 @@ SMALL = {
         "| votes acknowledged and lost | 0 of ",
     ),
     "memory_estimates": ("{model} --stages sample", "| sample | no: 234 GB"),
-    "mutated_imports": ("--files 4", "Promises broken: 0"),
-    "pages": ("--rows 2000 --repeats 1", "pages take more than 200 ms"),
+    "mutated_imports": ("--files 20", "Promises broken: 0"),
+    "pages": ("--rows 200 --repeats 1", "pages take more than 200 ms"),
     "ppo_actors": ("{model} --steps 2 --only 0", "| the learner itself |"),
     "ppo_guards": ("--only=noise-8-16", "| noise | 8 | 16 |"),
     "ppo_vs_trl": (
@@ -105,7 +105,7 @@ SMALL = {
         "answers to unseen prompts",
     ),
     "quality": ("--seeds 1 --judges 10 --items 100", '"dishonest": false'),
-    "ratings": ("--votes 1000 --models 6 --repeats 1", "page after a vote ms"),
+    "ratings": ("--votes 300 --models 4 --repeats 1", "page after a vote ms"),
     "reward_features": ("--pairs 100 --width 16", "| 160,000, computed | 26.2 | 26.2 | 163.8 | 32,768 |"),
     "reward_finetuning_curve": ("{pairs} {model} {new} 100 --held-out 16", "finetuned"),
     "reward_hh_rlhf": ("{pairs} {model} {new} head --held-out 16", "calibration error"),
@@ -128,7 +128,7 @@ SMALL = {
     "sft_hh_rlhf": ("{model} {pairs} --examples 24 --run {new}", "tokens_per_second"),
     "stored_examples": ("--examples 200", "| dpo | 200 | 153,600 |"),
     "upgrade": (
-        "--old . --rows 200 --people 2 --prompts 40 --seconds 1",
+        "--old . --rows 100 --people 2 --prompts 20 --seconds 0.5",
         "| rows equal before and after | yes |",
     ),
     "train_vs_trl": (

@@ -59,8 +59,9 @@ def test_the_saved_model_itself_finds_the_preferred_answer_likelier_than_its_par
     assert gain[data.pairs[:, 0]].min() > gain[data.pairs[:, 1]].max()
 
 
-@pytest.mark.parametrize("kind", ["dpo", pytest.param("kto", marks=pytest.mark.thorough)])
-def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch, kind):
+def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch):
+    """Both kinds, each killed three times: test_every_kind_killed."""
+    kind = "dpo"
     cut = preference_runs.make(tmp_path / "cut", kind, parent, **CONFIG)
     honest = trl_runs.Follower.on_step_end
 

@@ -71,8 +71,9 @@ def test_length_kl_and_sameness_are_logged_beside_the_score(done, kind):
     assert last["kl"] > 0
 
 
-@pytest.mark.parametrize("kind", ["grpo", pytest.param("rloo", marks=pytest.mark.thorough)])
-def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch, kind):
+def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch):
+    """Both kinds, each killed three times: test_every_kind_killed."""
+    kind = "grpo"
     cut = make(tmp_path / "cut", kind, parent, reward_function=FUNCTION)
     honest = trl_runs.Follower.on_step_end
 
@@ -95,7 +96,8 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkey
 def test_a_reward_model_is_followed(parent, tmp_path, monkeypatch, kind):
     reward_of_two_penalties.try_few(monkeypatch)
     reward_of_two_penalties.draw_few(monkeypatch)
-    judged = preference_runs.make(tmp_path / "judged", "reward", parent, prompts=48, method="head", curve=False)
+    config = {"method": "head", "features": "last", "curve": False}
+    judged = preference_runs.make(tmp_path / "judged", "reward", parent, prompts=48, **config)
     assert entry.attempt(reward.main, judged) == 0, judged.failure()
     run = make(tmp_path / "run", kind, parent, reward_model=str(judged.model))
     assert entry.attempt(MAIN[kind], run) == 0, run.failure()

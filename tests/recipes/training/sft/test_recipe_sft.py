@@ -339,7 +339,7 @@ def test_a_missing_parent_is_a_failure_in_words(tmp_path):
 
 
 OVERFITS = {
-    "adapters": "full", "epochs": 24.0, "batch_size": 8, "learning_rate": 3e-3, "schedule": "constant", "held_out": 0.4,
+    "adapters": "full", "epochs": 20.0, "batch_size": 8, "learning_rate": 3e-3, "schedule": "constant", "held_out": 0.4,
     "evaluate_every": 10, "checkpoint_every": 7,
 }  # fmt: skip
 
