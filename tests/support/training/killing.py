@@ -34,11 +34,11 @@ def undisturbed(module: str, run: RunDirectory) -> Ended:
 
 
 def killed(module: str, run: RunDirectory, *, whole: Ended, seed: int) -> Ended:
-    """Kill it three times just before a write, then let it come to its end: twice within the first part of a start,
-    once where the end nears. `whole` is what the same run did when nobody killed it."""
+    """Kill it twice just before a write, then let it come to its end: within the first part, and, once it has gone on,
+    where the end nears. `whole` is what the same run did when nobody killed it."""
     draw, kills = random.Random(seed), 0
-    early = [str(1 + int(draw.uniform(0.1, 0.4) * len(whole.writes))) for _ in range(2)]
-    for write in [*early, draw.choice(_last_of(whole.writes))]:
+    early = str(1 + int(draw.uniform(0.1, 0.5) * len(whole.writes)))
+    for write in (early, draw.choice(_last_of(whole.writes))):
         code = start(module, run, write).wait(240)
         assert code in (0, -signal.SIGKILL), _why(run)
         kills += code != 0
