@@ -24,6 +24,9 @@ _LIBRARIES = (
     *("psycopg_pool", "redis", "httpx", "jsonschema", "markdown_it", "boto3", "botocore.session", "pyarrow"),
     *("drf_spectacular", "dj_database_url", "prometheus_client", "honcho.printer", "cryptography.fernet", "PIL.Image"),
     *("moto.server", "moto.s3.responses", "schemathesis.cli", "hypothesis", "accelerate.commands.launch"),
+    *("django.db.backends.sqlite3.base", "django.contrib.admin.utils", "rest_framework.serializers", "fido2.server"),
+    *("httpcore", "cryptography.hazmat.primitives.serialization.ssh", "allauth.utils", "PIL.ImageDraw"),
+    *("common.charts.rating_charts", "common.artefacts.artefact_store", "common.languages.language_names"),
 )
 # Read as libraries load, and not set again by `forked_program`.
 _READ_EARLY = (
