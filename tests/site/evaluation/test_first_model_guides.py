@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -40,7 +42,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def carried_out(site: Site, command: list[str]) -> str:
     """Run it beside the reader's files; what it printed."""
-    environment = {**site.environment, "DJANGO_SUPERUSER_PASSWORD": PASSWORD}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # no shim before each `python3`
+    environment = {**site.environment, "PATH": path}
     with site.way_of_starting():
         done = subprocess.run(
             command, cwd=site.data.parent, env=environment, capture_output=True, text=True, timeout=800
@@ -54,10 +57,28 @@ def blocks(guide: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-def type_in(site: Site, line: str) -> str:
-    """Type one `python manage.py …` of a guide."""
-    words = re.findall(r'"[^"]*"|\S+', line)
-    return carried_out(site, [sys.executable, str(ROOT / words[1]), *(word.strip('"') for word in words[2:])])
+# One after the other in one process: each loads nothing anew.
+TYPED = """
+import contextlib, io, json, runpy, sys
+from pathlib import Path
+program, *lines = map(json.loads, sys.argv[1:])
+sys.path.insert(0, str(Path(program).parent))
+outputs = []
+for words in lines:
+    sys.argv = [program, *words]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        runpy.run_path(program, run_name="__main__")
+    outputs.append(printed.getvalue())
+print(json.dumps(outputs))
+"""
+
+
+def type_in(site: Site, lines: list[str]) -> list[str]:
+    """Type each `python manage.py …` of a guide; return what they print."""
+    typed = [[word.strip('"') for word in re.findall(r'"[^"]*"|\S+', line)] for line in lines]
+    assert all(words[:2] == ["python", "manage.py"] for words in typed)
+    words = [json.dumps(line) for line in (str(ROOT / "manage.py"), *(words[2:] for words in typed))]
+    return json.loads(carried_out(site, [sys.executable, "-c", TYPED, *words]).splitlines()[-1])
 
 
 def children(site: Site, project: str) -> list[str]:
@@ -80,19 +101,18 @@ def test_the_five_calls(site):
 
 def test_the_five_commands(site):
     *lines, dry = [line for block in blocks("first-model.md", "commands") for line in block.splitlines()]
-    said = [type_in(site, line) for line in lines]
+    annotate = "python manage.py import_feedback pairs.jsonl --project tales"  # for people who annotate
+    said = type_in(site, [*lines, annotate, dry, dry.replace(" --dry-run", "")])
     assert "/invitations/" in said[3]
-    type_in(site, "python manage.py import_feedback pairs.jsonl --project tales")  # for people who annotate
-    proposal = type_in(site, dry)
+    proposal, trained = said[-2:]
     assert "DPO (proposed)" in proposal and "comparisons have a winner" in proposal
-    (base,) = children(site, "tales")
-    assert "competes in Tales of the sea" in type_in(site, dry.replace(" --dry-run", ""))
-    assert children(site, "tales") == [base, f"{base}-dpo"]
+    assert "competes in Tales of the sea" in trained
+    base, child = children(site, "tales")
+    assert child == f"{base}-dpo"
 
 
 def test_the_way_from_trl_and_back(site):
-    for line in [line for block in blocks("from-trl.md", "commands") for line in block.splitlines()]:
-        type_in(site, line)
+    type_in(site, [line for block in blocks("from-trl.md", "commands") for line in block.splitlines()])
     assert "mine-from-trl" in children(site, "from-trl")
     rows = [json.loads(line) for line in (site.data.parent / "preferences.jsonl").read_text().splitlines()]
     assert len(rows) > 10 and {"prompt", "chosen", "rejected"} <= rows[0].keys()
