@@ -21,7 +21,6 @@ APART = (
     f"{BENCHMARKS}::test_a_benchmark_runs_to_its_end[cluster_faults]",
     f"{BENCHMARKS}::test_a_benchmark_runs_to_its_end[service_faults]",
     f"{BROWSER}/test_first_model.py",
-    f"{BROWSER}/test_other_tools.py",
 )
 # Minutes each, longest first: one that came last would keep one process busy while the others wait.
 SLOWEST = (

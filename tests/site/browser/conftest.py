@@ -49,6 +49,13 @@ def forms(site: Site) -> None:
     subprocess.run(command, cwd=ROOT, env=site.environment, check=True)
 
 
+@pytest.fixture(scope="session")
+def owner(site: Site) -> str:
+    """The name of an account that may do everything on the site."""
+    site.create_superuser("mina")
+    return "mina"
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """CHROMIUM names the binary; else an installed one, else Playwright's own.

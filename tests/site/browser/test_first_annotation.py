@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.site.browser.judging import gone, press, shown
-from tests.support.factories import PASSWORD
-from tests.support.processes import ROOT, until
+from tests.site.browser.judging import enter, gone, press, shown
+from tests.support.processes import until
 from tests.support.tiny_model import make_elsewhere
 
 pytestmark = pytest.mark.slow
@@ -38,25 +34,10 @@ class Hand:
         target.click()
 
 
-@pytest.fixture(scope="module")
-def first_account(site) -> None:
-    subprocess.run(
-        [sys.executable, "manage.py", "createsuperuser", "--noinput", "--username=nina", "--email=n@example.org"],
-        cwd=ROOT,
-        env=site.environment | {"DJANGO_SUPERUSER_PASSWORD": PASSWORD, "PATH": os.environ["PATH"]},
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-
-
 @pytest.fixture
-def staff(site, first_account, visitor) -> Page:
-    """A page of somebody who has just made the first account, and is signed in."""
-    visitor.goto(f"{site.url}/sign-in/")
-    visitor.get_by_label("Username").fill("nina")
-    visitor.get_by_label("Password").fill(PASSWORD)
-    visitor.get_by_role("button", name="Sign in").click()
-    expect(visitor.get_by_role("link", name="nina")).to_be_visible()
+def staff(site, owner, visitor) -> Page:
+    """A page of an account that may make projects, signed in."""
+    enter(visitor, site, owner)
     return visitor
 
 

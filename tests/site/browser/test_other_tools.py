@@ -5,33 +5,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.site.browser.judging import gone, press, shown, sign_in_on
+from tests.site.browser.judging import enter, gone, press, shown
 from tests.support.annotate.openai_server import openai_server
 from tests.support.processes import ROOT
-from tests.support.sites.site import Site, empty_site
+from tests.support.sites.site import Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 BROUGHT = ROOT / "tests" / "support" / "annotate" / "brought"
 A_WHILE_MS = 60_000  # for the background worker, on two cores that others use too
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """An installation with its first account and the tests' projects, which may ask models on this machine."""
-    site = empty_site(tmp_path_factory.mktemp("other-tools") / "data")
-    site.environment["ASSAY_PRIVATE_ENDPOINTS"] = "127.0.0.1"
-    site.create_superuser("mina")
-    try:
-        site.start()
-        yield site
-    finally:
-        site.stop()
 
 
 def add_file(page: Page, site: Site, project: str, file: Path, *, source: str) -> None:
@@ -45,21 +31,21 @@ def add_file(page: Page, site: Site, project: str, file: Path, *, source: str) -
     expect(page.get_by_text("Done on")).to_be_visible(timeout=A_WHILE_MS)
 
 
-def test_from_fastchats_questions_to_a_rank(empty: Site, visitor: Page, tmp_path: Path):
+def test_from_fastchats_questions_to_a_rank(site: Site, owner: str, visitor: Page, tmp_path: Path):
     with openai_server() as server:
         server.models = ["alpha", "beta"]
         server.answer = lambda body: [f"So says {len(body['messages'])}. ", "It is the tide."]
         models = [{"name": name, "endpoint": f"{server.url}", "served_name": name} for name in server.models]
         file = tmp_path / "models.yaml"
-        file.write_text(json.dumps({"project": {"name": "Everyday", "eval_percent": 90}, "models": models}))
-        empty.manage("open_arena", f"--models={file}")
+        file.write_text(json.dumps({"project": {"name": "Questions", "eval_percent": 90}, "models": models}))
+        site.manage("open_arena", f"--models={file}")
         page = visitor
-        sign_in_on(page, empty, "mina")
-        add_file(page, empty, "everyday", BROUGHT / "mt_bench" / "question.jsonl", source="mt-bench")
+        enter(page, site, owner)
+        add_file(page, site, "questions", BROUGHT / "mt_bench" / "question.jsonl", source="mt-bench")
 
-        page.goto(f"{empty.url}/p/everyday/arena/")
+        page.goto(f"{site.url}/p/questions/arena/")
         vote(page)
-        page.goto(f"{empty.url}/p/everyday/leaderboard/")
+        page.goto(f"{site.url}/p/questions/leaderboard/")
         for name in server.models:
             expect(page.get_by_role("rowheader", name=f"{name} external")).to_be_visible()
 
@@ -76,27 +62,31 @@ def vote(page: Page) -> None:
     expect(outcome).to_contain_text("beta")
 
 
-def test_from_argillas_records_to_an_annotation(empty: Site, visitor: Page, tmp_path: Path):
-    empty.manage("shell", "-c", NEW_PROJECT)
+def test_from_argillas_records_to_an_annotation(site: Site, owner: str, visitor: Page, tmp_path: Path):
+    site.manage("shell", "-c", NEW_PROJECT)
     page = visitor
-    sign_in_on(page, empty, "mina")
-    page.goto(f"{empty.url}/p/records/scales/")
+    enter(page, site, owner)
+    page.goto(f"{site.url}/p/records/scales/")
     page.get_by_label("Or as a file").set_input_files(BROUGHT / "argilla_settings.json")
     page.get_by_role("button", name="Show what it proposes").click()
     page.get_by_role("button", name=re.compile("Add \\d+ scale")).click()
     expect(page.get_by_text("How helpful?").first).to_be_visible()
     records = tmp_path / "records.json"
     records.write_text((BROUGHT / "argilla_flat.json").read_text())
-    add_file(page, empty, "records", records, source="argilla")
+    add_file(page, site, "records", records, source="argilla")
 
-    page.goto(f"{empty.url}/p/records/judge/")
+    page.goto(f"{site.url}/p/records/judge/")
     expect(page.locator("#task[data-assignment]")).to_be_visible()
     assignment = shown(page)
     press(page, "5", "j", "4", "Enter")  # the stars, and the scale that Argilla's settings brought
     gone(page, assignment)
-    said = empty.query("select stars, aspects from annotate_rating where source = 'annotation'")
+    said = site.query(
+        "select stars, aspects from annotate_rating join annotate_completion c on c.id = completion_id "
+        "join annotate_prompt p on p.id = c.prompt_id join annotate_project on annotate_project.id = p.project_id "
+        "where slug = 'records' and annotate_rating.source = 'annotation'"
+    )
     assert [(stars, list(json.loads(aspects).values())) for stars, aspects in said] == [(5, [4])]
-    assert empty.query("select count(*) from annotate_comparison where source = 'argilla'")[0][0] >= 1
+    assert site.query("select count(*) from annotate_comparison where source = 'argilla'")[0][0] >= 1
 
 
 NEW_PROJECT = """

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.factories import PASSWORD
 from tests.support.processes import ROOT
 from tests.support.python_client import write_python_client
 
@@ -18,14 +17,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 EXAMPLE = ROOT / "clients" / "python" / "examples" / "first_loop.py"
 
 
-def test_the_example_goes_from_pairs_to_a_verdict(site, tmp_path: Path):
-    owner = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD, **site.environment}
-    command = [sys.executable, "manage.py", "createsuperuser", "--noinput", "--username=mina", "--email=m@example.org"]
-    subprocess.run(command, cwd=ROOT, env=owner, check=True, stdout=subprocess.DEVNULL)
+def test_the_example_goes_from_pairs_to_a_verdict(site, owner, tmp_path: Path):
     pairs = [{"prompt": f"What is told of tide {n}?", "chosen": f"Much, {n}.", "rejected": "No."} for n in range(40)]
     (tmp_path / "pairs.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in pairs))
 
-    with site.api("mina") as api:
+    with site.api(owner) as api:
         token = api.headers["Authorization"].removeprefix("Token ")
     done = subprocess.run(
         [sys.executable, EXAMPLE, site.url, "pairs.jsonl", "--model", str(site.made["models"][0])],
