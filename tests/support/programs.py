@@ -51,8 +51,10 @@ def mark_of(data: str | Path) -> str:
 
 
 def processes_of(data: Path) -> list[psutil.Process]:
-    """Return the forked programs that have this data folder: their parent is the server."""
-    return [process for process in psutil.process_iter() if mark_of(data) in " ".join(_command_line(process))]
+    """Return the forked programs that have this data folder, and recipes at work in it: their parent is the server."""
+    words = (mark_of(data), f" {data}/runs/")
+    lines = ((process, " ".join(_command_line(process))) for process in psutil.process_iter())
+    return [process for process, line in lines if any(word in line for word in words)]
 
 
 def _command_line(process: psutil.Process) -> list[str]:

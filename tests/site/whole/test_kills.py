@@ -11,6 +11,7 @@ import pytest
 
 from annotate.simulation import session
 from annotate.simulation.annotator import Annotator, Habits
+from tests.support import programs
 from tests.support.factories import PASSWORD
 from tests.support.processes import answers, kill_hard, until
 from tests.support.sites.site import Site, filled_site
@@ -21,9 +22,8 @@ PER_PROMPT = 8
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site of its own: what others undo on the browser's site leaves two rows for one assignment. Its worker has a
-    fork server of its own, too, which ends and comes back with it."""
-    with filled_site(tmp_path_factory.mktemp("kills"), is_forked=False, ASSAY_FORK_SERVER="1") as site:
+    """A site of its own: what others undo on the browser's site leaves two rows for one assignment."""
+    with filled_site(tmp_path_factory.mktemp("kills")) as site:
         yield site
 
 
@@ -68,7 +68,8 @@ def test_runs_end_well_and_once_whatever_is_killed(site: Site):
     second = queue_sampling(site, "all is killed")
     at_work(site, second, RECIPE)
     assert site.runner is not None
-    below = psutil.Process(site.runner.pid).children(recursive=True)
+    below = [process for process in programs.processes_of(site.data) if process.pid != site.runner.pid]
+    assert len(below) >= len(("web", "background", "worker", "models", RECIPE))
     site.runner.kill()
     site.runner.wait()
     _, alive = psutil.wait_procs(below, timeout=60)
