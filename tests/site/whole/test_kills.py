@@ -115,6 +115,7 @@ def the_arena_answers_again(site: Site) -> None:
     ask = {"project": site.made["project"], "text": "What is a lighthouse for?"}
     until(lambda: answers(site.url), 120, "the web process answers")
     with site.api("anna") as api:
+        api.timeout = 180  # its answers are written before it says so
         assert api.post("battles/", json=ask).status_code < 500
         until(lambda: api.post("battles/", json=ask).json().get("ready"), 120, "a battle on the restarted model server")
 
