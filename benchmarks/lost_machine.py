@@ -31,7 +31,6 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from benchmarks.database import make_tables
 from benchmarks.load_client import percentiles
 from benchmarks.service_site import Postgres
 from benchmarks.upgrade import FILL, Votes, columns_of, environment, last_ids, missing, run, sums, web
@@ -149,7 +148,7 @@ def lose_and_restore(folder: Path, options: argparse.Namespace) -> int:
         servers.callback(postgres.end)
         postgres.start()
         variables = environment(ROOT, data, postgres.url) | postgres.path_of_programs()
-        make_tables(variables)
+        run(ROOT, variables, "manage.py", "migrate", "--verbosity", "0")
         words = (str(options.people), str(options.prompts), str(options.rows), str(ROOT / "benchmarks/pages.py"))
         people = json.loads(run(ROOT, variables, "-c", FILL, *words).splitlines()[-1])
         run(ROOT, variables, "-c", _MODELS)

@@ -92,7 +92,7 @@ SMALL = {
         '"p95_ratio"',
     ),
     "lost_machine": (
-        "--rows 100 --seconds 1 --people 2 --prompts 10",
+        "--rows 200 --seconds 2 --people 2 --prompts 10",
         "| votes acknowledged and lost | 0 of ",
     ),
     "memory_estimates": ("{model} --stages sample", "| sample | no: 234 GB"),

@@ -82,7 +82,7 @@ def lay_reward(folder: Path, parent: Path, **config: object) -> RunDirectory:
             ratings.append({"completion": i, "thumbs": good, "stars": 4 if good else 2, "author": 2})
     chosen = {
         "held_out": 0.25, "batch_size": 8, "method": "finetune", "features": "last", "curve": False,
-        "learning_rate": 2e-5, "epochs": 2, "checkpoint_every": 4,
+        "learning_rate": 2e-5, "epochs": 1, "checkpoint_every": 4,
     }  # fmt: skip
     run.create(
         RunSpec("reward", chosen | config, seed=3, parent=str(parent)),
@@ -92,12 +92,12 @@ def lay_reward(folder: Path, parent: Path, **config: object) -> RunDirectory:
 
 
 def lay_preference(folder: Path, kind: str, parent: Path, **config: object) -> RunDirectory:
-    """Of 24 prompts two are held out."""
+    """Of 11 prompts one is held out."""
     chosen = {
         "epochs": 1.0, "batch_size": 4, "learning_rate": 2e-5 if config["adapters"] == "full" else 2e-4,
-        "checkpoint_every": 4, "sample_every": 5, "sample_tokens": 4, **KEPT,
+        "checkpoint_every": 2, "sample_every": 3, "sample_tokens": 4, **KEPT,
     }  # fmt: skip
-    return preference_runs.make(folder, kind, parent, **(chosen | config))
+    return preference_runs.make(folder, kind, parent, prompts=11, **(chosen | config))
 
 
 def lay_group(folder: Path, kind: str, parent: Path, **config: object) -> RunDirectory:

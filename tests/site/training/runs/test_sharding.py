@@ -112,7 +112,7 @@ def test_every_weight_learns_in_shares_over_an_adapter(tmp_path: Path) -> None:
 def test_trainers_of_trl_learn_in_shares_what_they_learn_whole(
     tmp_path: Path, kind: str, adapters: str, count: int
 ) -> None:
-    """Killed on two processes and resumed. Of 22 examples the last batch has two: with four processes two have none."""
+    """Killed on two processes and resumed. Of ten pairs the last batch has two: with four processes two have none."""
     module, parent = f"training.recipes.{kind}", tiny_model.make(tmp_path / "parent")
     one = succeed(sharded_runs.lay_preference(tmp_path / "one", kind, parent, adapters=adapters), module, 1)
     two, cut = (
@@ -134,7 +134,7 @@ def test_trainers_of_trl_learn_in_shares_what_they_learn_whole(
 
 @pytest.mark.thorough
 @pytest.mark.slow
-@pytest.mark.parametrize(("adapters", "count"), [("lora", 4), ("full", 2)])
+@pytest.mark.parametrize(("adapters", "count"), [("lora", 1), ("full", 2)])
 def test_a_reward_model_is_finetuned_in_shares_as_it_is_whole(tmp_path: Path, adapters: str, count: int) -> None:
     """Killed on two processes in mid-finetuning, and resumed: with as many in the same bits."""
     module, parent = reward_of_two_penalties.__name__, tiny_model.make(tmp_path / "parent")
