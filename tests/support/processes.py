@@ -43,13 +43,13 @@ def free_ports() -> tuple[int, int]:
             return port, port + 1
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0, what: str = "") -> object:
-    """The first true value of `condition`; fails when there is none in time."""
+def until(condition: Callable[[], object], seconds: float = 20.0, what: str = "", *, every: float = 0.05) -> object:
+    """The first true value of `condition`, asked `every` so many seconds; fails when there is none in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():
             return value
-        time.sleep(0.05)
+        time.sleep(every)
     raise AssertionError(f"not within {seconds:g} s: {what or condition}")
 
 
