@@ -44,6 +44,12 @@ def pytest_configure(config: pytest.Config) -> None:
     require_subject(config.getoption("quick") or "")
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # -n 2
         separate_process(worker)
+    if config.getoption("quick") is None and (worker or config.getoption("numprocesses", None)):
+        from tests.support import fork_servers
+
+        fork_servers.environment_of_recipes()  # before the libraries of tests add to it
+        if not worker:
+            fork_servers.share_server()
     if folder := config.getoption("--note-statements"):
         from tests.support.statements import NotedStatements  # Django asks for settings
 

@@ -1,4 +1,4 @@
-"""One fork server for all that a test process starts: libraries are loaded once, not in each recipe."""
+"""One fork server for all that the tests start: libraries are loaded once, not in each recipe."""
 
 from __future__ import annotations
 
@@ -14,18 +14,26 @@ from training.runs.launchers import forked_process, recipe_bounds, recipe_proces
 from training.runs.launchers.forked_process import ForkedProcess, Request
 
 VARIABLE = "ASSAY_FORK_SERVER"
+_SHARED = "ASSAY_TESTS_FORK_SERVER"
 SERVER = "tests.support.program_server"  # of whole programs, too
+
+
+def share_server() -> None:
+    """Start it for all test processes that this one starts (`pytest -n 2`). It ends with this process."""
+    os.environ[_SHARED] = str(forked_process.start_server(environment_of_recipes(), SERVER).address)
 
 
 @functools.cache
 def start_server() -> Path:
-    """Start it, and name it to all sites that are started from now on. Until it has loaded, recipes are started anew.
+    """Start it where none is shared, and name it to all sites that are started from now on. Until it has loaded,
+    recipes are started anew.
 
     It ends with this process.
     """
-    address = forked_process.start_server(environment_of_recipes(), SERVER).address
-    os.environ[VARIABLE] = str(address)
-    return address
+    if _SHARED not in os.environ:
+        share_server()
+    os.environ[VARIABLE] = os.environ[_SHARED]
+    return Path(os.environ[VARIABLE])
 
 
 def loaded_server() -> Path:
