@@ -134,11 +134,15 @@ def require_a_run_of_all(item: pytest.Item) -> None:
         raise pytest.UsageError(f"{item.nodeid} runs nowhere: mark it slow, or have script/test all take its folder.")
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Keep the garbage collector from what imports made, as web processes do: it took a sixth of all tests' time."""
     from annotate.core.heap import settle
 
     settle()
+    if "PYTEST_XDIST_WORKER" in os.environ and session.config.getoption("quick") is None:
+        from tests.support.fork_servers import forget_what_libraries_added
+
+        forget_what_libraries_added()
 
 
 def is_for_the_minute(item: pytest.Item, subject: str) -> bool:

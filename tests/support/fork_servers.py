@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,6 +65,15 @@ def forked(module: str, *arguments: str, log: IO[bytes] | None = None, **variabl
 
 @functools.cache
 def environment_of_recipes() -> Mapping[str, str]:
-    """Return the variables of recipes, as they were before libraries added theirs to this process's."""
+    """Return the variables of recipes, as they were before libraries added theirs to this process's, and with what the
+    recipes add themselves: by and by all processes of tests have loaded these."""
+    importlib.import_module("training.recipes")
     variables = recipe_bounds.variables_of(os.environ, ())
     return recipe_process.full_environment(variables, Path(), processes=1, threads=usable_cores())
+
+
+def forget_what_libraries_added() -> None:
+    """Take out of this process's environment what recipes would be told and `environment_of_recipes` lacks: each
+    process of tests loads other libraries, and the server would refuse what differs."""
+    for name in recipe_bounds.variables_of(os.environ, ()).keys() - environment_of_recipes().keys():
+        del os.environ[name]

@@ -52,10 +52,9 @@ class ProgramServer(ForkServer):
 
 
 def _is_read_later(name: str) -> bool:
-    # A library of a test's own process sets those of hf_xet, which reads them when it downloads; a recipe that a test
-    # calls sets what is about Apple's processors. What recipes alone are told (the server loaded as one of them) is
-    # about a hub, and no test has one.
-    names = ("HF_XET_", "PYTORCH_ENABLE_MPS_FALLBACK", "HF_HUB_DISABLE_IMPLICIT_TOKEN")
+    # A library of a test's own process sets those of hf_xet, which reads them when it downloads. What recipes alone are
+    # told (the server loaded as one of them) is about a hub, and no test has one; Apple's processors are another thing.
+    names = ("HF_XET_", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "PYTORCH_ENABLE_MPS_FALLBACK")
     return fork_server.is_read_later(name) or name.startswith(names)
 
 
