@@ -1,7 +1,7 @@
 """Repeat on Postgres every statement, and not every test.
 
-On SQLite (`pytest --note-statements FOLDER`) each test notes which statements it had the database execute. On Postgres
-(`--new-statements FOLDER`) a test is left out if each of its statements was already made by one that is repeated.
+On SQLite (`pytest --note-statements=FOLDER`) each test notes which statements it had the database execute. On Postgres
+(`--new-statements=FOLDER`) a test is left out if each of its statements was already made by one that is repeated.
 Repeated in any case: tests of which nothing was noted, and those with transactions of their own, where it matters who
 waits for whom.
 """

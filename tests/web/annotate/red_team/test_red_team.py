@@ -217,7 +217,7 @@ class TestTalk:
         Prompt.objects.update(side="train")
         bob = ready(make_person(project))
         frozen = select(project=project, kind="prompts", side="train")
-        assert assignments.next_for(project=project, user=bob) is None and frozen.files == {"prompts": []}
+        assert assignments.next_for(project=project, user=bob) is None and not list(frozen.files["prompts"])
         assert quarantine.waiting(project) == []  # nobody has complained
         red_team.rate(talk=talk, by=ada, rating=1, tags=["fraud"])
         assert assignments.next_for(project=project, user=bob).prompt.harm == "fraud"
