@@ -177,7 +177,7 @@ def test_a_draw_reads_a_model_s_answers_once_and_a_vote_those_to_its_question(pr
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN QUERY PLAN {query}")
         plan = {row[0]: (row[1], row[3]) for row in cursor.fetchall()}
-    above = [plan[parent][1] for parent, told in plan.values() if "annotate_completion_model" in told]
+    above = [plan[parent][1] for parent, told in plan.values() if "completions_by_model" in told]
     assert above and all(told.startswith("LIST SUBQUERY") for told in above), plan
     votes = duplicates._of_this_item(battle).explain()
     assert "annotate_battle_prompt" in votes and "annotate_comparison_project" not in votes

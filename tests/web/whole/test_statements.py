@@ -62,9 +62,8 @@ def test_who_makes_nothing_new_is_left_out():
 
 def test_who_was_not_noted_or_has_transactions_is_always_repeated():
     noted = {name: frozenset("a") for name in ("plain", "own", "live", "another")}
-    items = [
-        item("unknown"), item("plain"), item("own", transaction=True), item("live", "live_server"), item("another"),
-    ]  # fmt: skip
+    own = [item("own", transaction=True), item("live", "transactional_db")]
+    items = [item("unknown"), item("plain"), *own, item("another")]
     assert {one.nodeid for one in repeated(hashable(items), noted)} == {"unknown", "own", "live"}
 
 
