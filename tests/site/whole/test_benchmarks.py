@@ -77,7 +77,7 @@ SMALL = {
     "choices_vs_lm_eval": ("{model} {folder} --repeats 1 --pairs 8", "| lm-eval |"),
     "clean_vs_dirty": ("--documents 80 --tokens 2048 --size 1M", "all: dirty"),
     "cluster_faults": (
-        "--stages 5 --kills web+storage+recipe,worker+raylet+head --gone-seconds 5 --no-calm",
+        "--stages 3 --kills web+storage+recipe+worker+raylet+head --gone-seconds 5 --no-calm",
         "| each fault struck a run at work | 6 of 6: ",
     ),
     "contract": ("--roles manager --only /flags/ --examples 2", "| manager | 3 |"),
