@@ -29,15 +29,22 @@ class NotedStatements:
     def __init__(self, folder: Path, process: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = (folder / f"{process}.jsonl").open("a", encoding="utf-8")
+        self._has_passed = False
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self._has_passed = False
         with executed_statements() as statements:
             done = yield
-        if item.get_closest_marker("database"):
+        if self._has_passed and item.get_closest_marker("database"):
             self._file.write(json.dumps([item.nodeid, sorted(statements)]) + "\n")
             self._file.flush()
         return done
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """What SQLite skips is not noted, and so always repeated."""
+        if report.when == "call":
+            self._has_passed = report.passed
 
 
 @contextmanager
@@ -81,7 +88,7 @@ def _digest(sql: str, how: str) -> str:
 
 
 def noted_statements(folder: Path) -> dict[str, frozenset[str]]:
-    """Return the statements of each test that has run to its end, by its id."""
+    """Return the statements of each test that has passed, by its id."""
     lines = [line for file in sorted(folder.glob("*.jsonl")) for line in file.read_text(encoding="utf-8").splitlines()]
     return {test: frozenset(statements) for test, statements in map(json.loads, lines)}
 

@@ -74,10 +74,13 @@ def hashable(items: list[Any]) -> list[Any]:
     return [Item(**vars(one)) for one in items]
 
 
-def test_what_processes_note_is_read_together(tmp_path: Path):
-    for process, test in (("gw0", "one"), ("gw1", "two")):
-        noting = NotedStatements(tmp_path, process).pytest_runtest_protocol(item(test))
+def test_what_processes_note_of_tests_that_passed_is_read_together(tmp_path: Path):
+    for process, test, has_passed in (("gw0", "one", True), ("gw1", "two", True), ("gw1", "skipped there", False)):
+        plugin = NotedStatements(tmp_path, process)
+        noting = plugin.pytest_runtest_protocol(item(test))
         next(noting)
+        plugin.pytest_runtest_logreport(SimpleNamespace(when="call", passed=has_passed))
+        plugin.pytest_runtest_logreport(SimpleNamespace(when="teardown", passed=True))
         with pytest.raises(StopIteration):
             noting.send(None)
     assert noted_statements(tmp_path) == {"one": frozenset(), "two": frozenset()}
