@@ -2,8 +2,8 @@
 
 On SQLite (`pytest --note-statements=FOLDER`) each test notes which statements it had the database execute. On Postgres
 (`--new-statements=FOLDER`) a test is left out if each of its statements was already made by one that is repeated.
-Repeated in any case: tests of which nothing was noted, and those with transactions of their own, where it matters who
-waits for whom.
+Repeated in any case: tests of which nothing was noted, those with transactions of their own, where it matters who waits
+for whom, and all of modules that speak of Postgres, which may do there what has no statement on SQLite.
 """
 
 from __future__ import annotations
@@ -99,7 +99,11 @@ def repeated(items: Iterable[pytest.Item], noted: Mapping[str, frozenset[str]]) 
     Tests that make the most come first: fewest are needed then.
     """
     items = list(items)
-    always = [item for item in items if item.nodeid not in noted or _has_own_transactions(item)]
+    always = [
+        item
+        for item in items
+        if item.nodeid not in noted or _has_own_transactions(item) or _speaks_of_postgres(item.path)
+    ]
     made = set[str]().union(*(noted.get(item.nodeid, ()) for item in always))
     chosen = set(always)
     for item in sorted(items, key=lambda item: -len(noted.get(item.nodeid, ()))):
@@ -113,3 +117,8 @@ def _has_own_transactions(item: pytest.Item) -> bool:
     marker = item.get_closest_marker("django_db")
     asked = marker is not None and marker.kwargs.get("transaction", bool(marker.args and marker.args[0]))
     return bool(asked or _OWN_TRANSACTIONS & set(getattr(item, "fixturenames", ())))
+
+
+@functools.cache
+def _speaks_of_postgres(module: Path) -> bool:
+    return "postgres" in module.read_text(encoding="utf-8").lower()

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from django.db.backends.utils import CursorWrapper
 
+from tests.support.processes import ROOT
 from tests.support.statements import NotedStatements, executed_statements, noted_statements, repeated
+
+QUIET = ROOT / "tests/__init__.py"  # a module that speaks of no database
 
 
 def item(nodeid: str, *fixtures: str, transaction: bool = False) -> Any:
     marks = {"database": True, "django_db": SimpleNamespace(args=(), kwargs={"transaction": transaction})}
-    return SimpleNamespace(nodeid=nodeid, fixturenames=fixtures, get_closest_marker=marks.get)
+    return SimpleNamespace(nodeid=nodeid, fixturenames=fixtures, get_closest_marker=marks.get, path=QUIET)
 
 
 def executed(*statements: tuple[str, Any]) -> set[str]:
@@ -65,6 +68,17 @@ def test_who_was_not_noted_or_has_transactions_is_always_repeated():
     own = [item("own", transaction=True), item("live", "transactional_db")]
     items = [item("unknown"), item("plain"), *own, item("another")]
     assert {one.nodeid for one in repeated(hashable(items), noted)} == {"unknown", "own", "live"}
+
+
+def test_all_of_a_module_that_speaks_of_postgres_is_repeated(tmp_path: Path):
+    module = tmp_path / "test_locks.py"
+    module.write_text("# Postgres alone waits here\n")
+    items = hashable([item("plain"), item("locks")])
+    items[1].path = module
+    assert {one.nodeid for one in repeated(items, {"plain": frozenset("a"), "locks": frozenset()})} == {
+        "plain",
+        "locks",
+    }
 
 
 def hashable(items: list[Any]) -> list[Any]:
