@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+NOT_STORABLE = "It contains a null character, which cannot be stored; remove it."
 _PHONE_LINE = 32  # characters
 
 

@@ -9,6 +9,8 @@ import shutil
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,18 +57,36 @@ def write(files: Mapping[str, Rows], *, kind: str, side: str, before_storing: Ca
     `before_storing` is called when all lines are written, and again before the folder is kept in the storage. Where it
     raises the first time, nothing is left behind. A folder that has its name stays, as somebody else may have found it.
     """
-    partial = settings.DATASETS_DIR / f".{uuid.uuid4().hex}.partial"
-    partial.mkdir(parents=True)
-    try:
+    with _new_folder() as partial:
         name = _go_through(files, kind, side, lambda file, rows: _write_lines(partial / f"{file}.jsonl", rows))
         before_storing()
         _name_folder(partial, name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    atomic_files.sync_folder(settings.DATASETS_DIR)
     before_storing()
     local_copies.keep(settings.DATASETS_DIR / name)
     return name
+
+
+def write_streamed(files: dict[str, Iterable[Row]], *, kind: str, side: str) -> str:
+    """Write as `write` does, with the same hash for the same rows, where nobody knows how many they are."""
+    with _new_folder() as partial:
+        for file, rows in files.items():
+            _write_lines(partial / f"{file}.jsonl", rows)
+        name = hash_of_files(partial, sorted(files), kind=kind, side=side)
+        _name_folder(partial, name)
+    local_copies.keep(settings.DATASETS_DIR / name)
+    return name
+
+
+@contextmanager
+def _new_folder() -> Iterator[Path]:
+    """Give a hidden folder to fill and name. Unnamed, it is gone at the end."""
+    partial = settings.DATASETS_DIR / f".{uuid.uuid4().hex}.partial"
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    atomic_files.sync_folder(settings.DATASETS_DIR)
 
 
 def _name_folder(partial: Path, name: str) -> None:
@@ -80,30 +100,23 @@ def _name_folder(partial: Path, name: str) -> None:
             raise
 
 
-def write_streamed(files: dict[str, Iterable[Row]], *, kind: str, side: str) -> str:
-    """Write as `write` does, with the same hash for the same rows, where nobody knows how many they are."""
-    partial = settings.DATASETS_DIR / f".{uuid.uuid4().hex}.partial"
-    partial.mkdir(parents=True)
-    try:
-        for file, rows in files.items():
-            _write_lines(partial / f"{file}.jsonl", rows)
-        name = hash_of_files(partial, sorted(files), kind=kind, side=side)
-        _name_folder(partial, name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    atomic_files.sync_folder(settings.DATASETS_DIR)
-    local_copies.keep(settings.DATASETS_DIR / name)
-    return name
-
-
 def hash_of_files(folder: Path, names: list[str], *, kind: str, side: str) -> str:
     """Return `content_hash` of the rows that lie in a folder, one row in memory at a time."""
-    digest = hashlib.sha256(f"assay dataset 1 {kind} {side}\n".encode())
-    for name in names:
-        digest.update(f"{name} {sum(1 for _ in read(folder, name))}\n".encode())
-        for row in read(folder, name):
-            digest.update(_canonical(row).encode() + b"\n")
-    return digest.hexdigest()
+    return content_hash({name: _WrittenRows(folder, name) for name in names}, kind=kind, side=side)
+
+
+@dataclass(frozen=True)
+class _WrittenRows:
+    """The rows of one file of a folder."""
+
+    folder: Path
+    name: str
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[Row]:
+        return read(self.folder, self.name)
 
 
 def read(folder: Path, file: str) -> Iterator[Row]:

@@ -29,6 +29,7 @@ from annotate.models import (
 from annotate.models.feedback import Feedback
 from annotate.projects import member_languages
 from annotate.projects.wellbeing import actions as harm_budget
+from common.texts import NOT_STORABLE
 
 _Purpose = Assignment.Purpose
 MAX_REASON_CHARACTERS = 200
@@ -44,7 +45,7 @@ def skip(*, assignment: Assignment, by: User, reason: str) -> Assignment:
     if len(reason) > MAX_REASON_CHARACTERS:
         raise Refused(reason=f"Keep the reason within {MAX_REASON_CHARACTERS} characters; it has {len(reason)}.")
     if "\x00" in reason:
-        raise Refused(reason="It contains a null character, which cannot be stored; remove it.")
+        raise Refused(reason=NOT_STORABLE)
     with transaction.atomic():
         close(assignment, Assignment.State.SKIPPED, skip_reason=reason)
         queue.changed(assignment.project_id, [assignment.prompt_id])

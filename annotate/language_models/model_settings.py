@@ -15,7 +15,7 @@ from typing import Any
 from annotate.models import LanguageModel, Project
 from annotate.models.language_models import DEFAULT_CONCURRENCY
 from common.sampling import BOUNDS, LONGEST_SYSTEM_PROMPT, Sampling, sampling_of
-from common.texts import is_storable
+from common.texts import NOT_STORABLE, is_storable
 
 MOST_AT_ONCE = 256
 HIGHEST_PRICE = Decimal(100_000)  # dollars for a million tokens
@@ -56,7 +56,7 @@ class ModelSettings:
         if len(self.system_prompt) > LONGEST_SYSTEM_PROMPT:
             errors["system_prompt"] = f"At most {LONGEST_SYSTEM_PROMPT:,} characters."
         elif not is_storable(self.system_prompt):
-            errors["system_prompt"] = "It contains a null character, which cannot be stored; remove it."
+            errors["system_prompt"] = NOT_STORABLE
         if not 1 <= self.concurrency <= MOST_AT_ONCE:
             errors["concurrency"] = f"Enter a whole number from 1 to {MOST_AT_ONCE}."
         for name in _PRICES:

@@ -15,7 +15,7 @@ from annotate.language_models import model_server
 from annotate.language_models.model_keys import LONGEST_KEY
 from annotate.language_models.model_settings import ModelSettings
 from annotate.models import LanguageModel, Project
-from common.texts import is_storable
+from common.texts import NOT_STORABLE, is_storable
 
 LONGEST_ADDRESS = 500  # characters, of a served name too: as many as the columns hold
 
@@ -64,7 +64,7 @@ def endpoint_errors(endpoint: str, served_name: str, key: str) -> dict[str, str]
     if len(served_name) > LONGEST_ADDRESS:
         errors["served_name"] = f"At most {LONGEST_ADDRESS} characters."
     elif not is_storable(served_name):
-        errors["served_name"] = "It contains a null character, which cannot be stored; remove it."
+        errors["served_name"] = NOT_STORABLE
     if key and (len(key) > LONGEST_KEY or not key.strip().isascii() or not key.strip().isprintable()):
         errors["key"] = f"A key is at most {LONGEST_KEY} plain characters on one line."
     return errors

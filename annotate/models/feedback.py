@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef, Q
 from annotate.models.assignments import Assignment
 from annotate.models.people import User
 from annotate.models.projects import Project
-from annotate.models.prompts import Split
+from annotate.models.prompts import Split, index_where_set
 
 
 class AnnotatorKind(models.TextChoices):
@@ -113,9 +113,7 @@ class Feedback(models.Model):
     class Meta:
         abstract = True
         ordering = ["id"]
-        indexes = [
-            models.Index(fields=["assignment"], condition=Q(assignment__isnull=False), name="%(class)s_by_assignment")
-        ]
+        indexes = [index_where_set("assignment", "%(class)s_by_assignment")]
 
 
 class Rating(Feedback):
@@ -153,10 +151,7 @@ class Comparison(Feedback):
     )
 
     class Meta(Feedback.Meta):
-        indexes = [
-            *Feedback.Meta.indexes,
-            models.Index(fields=["ranking"], condition=Q(ranking__isnull=False), name="comparison_by_ranking"),
-        ]
+        indexes = [*Feedback.Meta.indexes, index_where_set("ranking", "comparison_by_ranking")]
         constraints = [
             models.CheckConstraint(condition=models.Q(winner__in=Winner.values), name="the_winner_is_known"),
             models.CheckConstraint(
@@ -202,12 +197,7 @@ class Demonstration(Feedback):
     )
 
     class Meta(Feedback.Meta):
-        indexes = [
-            *Feedback.Meta.indexes,
-            models.Index(
-                fields=["edited_from"], condition=Q(edited_from__isnull=False), name="demonstration_by_original"
-            ),
-        ]
+        indexes = [*Feedback.Meta.indexes, index_where_set("edited_from", "demonstration_by_original")]
 
 
 class Flag(Feedback):

@@ -19,6 +19,11 @@ class Split(models.TextChoices):
     EVAL = splits.EVAL
 
 
+def index_where_set(field: str, name: str) -> models.Index:
+    """Return an index of those rows alone that have a value there: of a key that hardly any row has."""
+    return models.Index(fields=[field], condition=models.Q((f"{field}__isnull", False)), name=name)
+
+
 class Queued(models.QuerySet):
     """Tell the queue of whatever is made, in the same transaction; see `annotate.labelling.queue.entries`."""
 
@@ -83,13 +88,9 @@ class Prompt(models.Model):
             models.Index(fields=["project", "side"]),
             # Most projects have none: who hands out asks that each time.
             models.Index(fields=["project"], condition=models.Q(harm__gt=""), name="prompts_of_harm"),
-            models.Index(fields=["root"], condition=models.Q(root__isnull=False), name="prompts_by_root"),
-            models.Index(
-                fields=["replaced_by"], condition=models.Q(replaced_by__isnull=False), name="prompts_by_newer_version"
-            ),
-            models.Index(
-                fields=["reviewed_by"], condition=models.Q(reviewed_by__isnull=False), name="prompts_by_reviewer"
-            ),
+            index_where_set("root", "prompts_by_root"),
+            index_where_set("replaced_by", "prompts_by_newer_version"),
+            index_where_set("reviewed_by", "prompts_by_reviewer"),
         ]
 
     def __str__(self) -> str:
@@ -156,7 +157,7 @@ class Completion(models.Model):
         ordering = ["id"]
         indexes = [
             models.Index(fields=["prompt", "text_hash"], name="completions_by_text"),
-            models.Index(fields=["model"], condition=models.Q(model__isnull=False), name="completions_by_model"),
+            index_where_set("model", "completions_by_model"),
         ]
 
     def __str__(self) -> str:

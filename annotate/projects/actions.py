@@ -15,7 +15,7 @@ from annotate.core import audit, events
 from annotate.core.errors import Refused
 from annotate.core.permissions import Person, in_scope, require
 from annotate.models import Guideline, Membership, Project, QueueChange, Role, User
-from common.texts import is_storable
+from common.texts import NOT_STORABLE, is_storable
 
 SETTINGS = (
     "description",
@@ -202,7 +202,7 @@ def _apply(project: Project, settings: dict[str, Any]) -> None:
         if isinstance(value, float) and math.isnan(value):  # which is neither too small nor too large
             raise Refused(**{field: "Enter a number."})
         if isinstance(value, str) and not is_storable(value):
-            raise Refused(**{field: "It contains a null character, which cannot be stored; remove it."})
+            raise Refused(**{field: NOT_STORABLE})
     if not any(getattr(project, name) for name in ASKS):
         raise Refused(asks_ratings="Turn on at least one task, such as ratings.")
 

@@ -29,7 +29,7 @@ def start_server() -> Path:
     """Start it where none is shared, and name it to all sites that are started from now on. Until it has loaded,
     recipes are started anew.
 
-    It ends with this process.
+    It ends with the process that started it.
     """
     if _SHARED not in os.environ:
         share_server()

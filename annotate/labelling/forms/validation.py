@@ -14,6 +14,7 @@ from annotate.labelling.forms.needed_fields import Need, needs, rating_names
 from annotate.labelling.forms.spans import Mark, read_marks
 from annotate.labelling.scales.declared import Asked, declares_rating, scales_in
 from annotate.models import Assignment, Completion, Scale, Winner
+from common.texts import NOT_STORABLE
 
 MAX_COMMENT_CHARACTERS = 10_000
 MAX_KEY_CHARACTERS = 120
@@ -119,7 +120,7 @@ def check_text(field: str, text: object, limit: int) -> None:
     if len(text) > limit:
         raise Refused(413, **{field: f"It has {len(text):,} characters; shorten it to {limit:,}."})
     if "\x00" in text:
-        raise Refused(**{field: "It contains a null character, which cannot be stored; remove it."})
+        raise Refused(**{field: NOT_STORABLE})
 
 
 def _refuse_other_kinds(submission: Submission, kind: Kind) -> None:
