@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from django.conf import settings
-from django.core.management.base import CommandError
 from django.db import connection
 
 from common.artefacts.artefact_store import ArtefactStore
 from common.artefacts.manifests import Entry, Manifest
 from common.artefacts.storage_problems import Unstable
-from common.file_lock import try_lock
 from evaluation.installation.backup import backup_archive, backup_files, database_copy
 from evaluation.installation.backup.backup_archive import ABOUT, DATA, DATABASE, About
 
@@ -32,13 +28,14 @@ def back_up(archive: ArtefactStore, say: Callable[[str], None]) -> Backup:
     """Write a backup and return it. Raises CommandError or StorageProblem, and then there is none."""
     database_copy.require_programs()
     before = archive.sent_bytes
-    with _alone(), tempfile.TemporaryDirectory(prefix="assay-backup-") as work:
+    with backup_archive.alone(), tempfile.TemporaryDirectory(prefix="assay-backup-") as work:
         scratch = Path(work)
         copy = scratch / database_copy.file_name()
         say("the database")
         made_at = datetime.now(UTC)
         rows = database_copy.copy_to(copy)
-        migrations = backup_archive.applied_migrations()  # now: files take long, and somebody may upgrade meanwhile
+        # Now: files take long, and meanwhile somebody may upgrade, freeze datasets or delete models.
+        migrations, named = backup_archive.applied_migrations(), backup_files.named_places()
         entries = list(archive.put_part(f"{DATABASE}/{copy.name}", copy))
         copy.unlink()
         unstable = _put_files(archive, entries, made_at, say)
@@ -49,7 +46,7 @@ def back_up(archive: ArtefactStore, say: Callable[[str], None]) -> Backup:
             migrations=migrations,
             rows=rows,
             storage=backup_archive.storage_address(),
-            missing=[place for place in backup_files.missing_places(taken) if place not in unstable],
+            missing=[place for place in backup_files.missing_of(named, taken) if place not in unstable],
             unstable=unstable,
         )
         (scratch / ABOUT).write_text(about.to_text(), encoding="utf-8")
@@ -74,11 +71,3 @@ def _put_files(
             if part.path.exists():  # else somebody deleted it since it was listed
                 unstable.append(part.place)
     return unstable
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    with (settings.DATA_DIR / ".backup.lock").open("w") as file:
-        if not try_lock(file):
-            raise CommandError("Another backup of this installation is being made: wait for it.")
-        yield

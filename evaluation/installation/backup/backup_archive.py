@@ -7,6 +7,8 @@ blobs/ab/abcd…                    files, each once
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +23,7 @@ from common.artefacts.artefact_store import ArtefactStore
 from common.artefacts.file_systems import FileSystem
 from common.artefacts.manifests import Manifest
 from common.artefacts.storage_problems import NotStored
+from common.file_lock import try_lock
 
 FOLDER, ABOUT, DATA, DATABASE = "backups", "backup.json", "data", "database"
 _PATIENCE_SECONDS = 30.0
@@ -105,19 +108,31 @@ def applied_migrations() -> list[str]:
 def drop_old(archive: ArtefactStore, keep: int) -> tuple[int, int]:
     """Delete all backups but the newest ones, and the files that none of those holds; return how many of each.
 
-    Raises StorageProblem for a manifest that cannot be read, and then deletes no file.
+    Raises CommandError while another is being made, which may rely on such files, and StorageProblem for a manifest
+    that cannot be read; then it deletes no file.
     """
-    known = names(archive)
-    obsolete = known[:-keep]
-    for name in obsolete:
-        archive.delete(name)
-    if not obsolete:
-        return 0, 0
-    kept = {entry.blob for name in archive.names() for entry in archive.manifest(name).entries}
-    unused = [blob for blob in archive.files.names("blobs") if blob not in kept]
-    for blob in unused:
-        archive.files.delete(blob)
-    return len(obsolete), len(unused)
+    with alone():
+        known = names(archive)
+        obsolete = known[:-keep]
+        for name in obsolete:
+            archive.delete(name)
+        if not obsolete:
+            return 0, 0
+        kept = {entry.blob for name in archive.names() for entry in archive.manifest(name).entries}
+        unused = [blob for blob in archive.files.names("blobs") if blob not in kept]
+        for blob in unused:
+            archive.files.delete(blob)
+        return len(obsolete), len(unused)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let nobody else make a backup of this installation or delete old ones. Raises CommandError where somebody
+    does."""
+    with (settings.DATA_DIR / ".backup.lock").open("w") as file:
+        if not try_lock(file):
+            raise CommandError("Another backup of this installation is being made: wait for it.")
+        yield
 
 
 def storage_address() -> str:

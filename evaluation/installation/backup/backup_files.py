@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -49,12 +49,17 @@ def may_change(path: Path, since: datetime) -> bool:
     return any(run.path == path for run in Run.objects.filter(under_way).only("pk"))
 
 
-def missing_places(taken: set[str]) -> Iterator[str]:
-    """Yield what rows name and is neither in the backup nor in the storage."""
-    for artefact in stored_artefacts.expected():
-        is_taken = artefact.name in taken or any(place.startswith(f"{artefact.name}/") for place in taken)
-        if not is_taken and not (local_copies.is_on() and local_copies.store().has(artefact.name)):
-            yield artefact.name
+def named_places() -> list[str]:
+    """Return what rows name."""
+    return [artefact.name for artefact in stored_artefacts.expected()]
+
+
+def missing_of(named: Iterable[str], taken: set[str]) -> Iterator[str]:
+    """Yield what is named and is neither in the backup nor in the storage."""
+    for name in named:
+        is_taken = name in taken or any(place.startswith(f"{name}/") for place in taken)
+        if not is_taken and not (local_copies.is_on() and local_copies.store().has(name)):
+            yield name
 
 
 def unknown_entries() -> list[str]:

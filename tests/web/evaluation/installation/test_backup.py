@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
-from annotate.models import Dataset, Rating
+from annotate.models import Dataset, LanguageModel, Rating
 from common.artefacts.artefact_store import ArtefactStore
 from common.artefacts.manifests import Manifest
 from common.artefacts.storage_problems import Unstable
@@ -304,3 +304,41 @@ def test_an_object_store_is_as_good_as_a_folder(installation, elsewhere, monkeyp
         archive = backup_archive.open_archive(address)
         restoring.restore(archive, backup_archive.manifest_of(archive), lambda text: None)
         assert (data / "datasets" / installation.dataset.content_hash / "prompts.jsonl").is_file()
+
+
+
+def test_files_that_a_backup_under_way_relies_on_do_not_go(installation, target, archive, data_folder, monkeypatch):
+    file = data_folder / "imports" / "rows"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("in an old backup, and again in the one under way")
+    call_command("backup", str(target))
+    file.unlink()
+    call_command("backup", str(target))
+    file.write_text("in an old backup, and again in the one under way")
+    original = ArtefactStore.put_part
+
+    def put_part(self, place, path, rules=None):
+        entries = original(self, place, path, rules)
+        if path == file:
+            with pytest.raises(CommandError, match="Another backup"):
+                backup_archive.drop_old(archive, 1)
+        return entries
+
+    monkeypatch.setattr(ArtefactStore, "put_part", put_part)
+    call_command("backup", str(target))
+    call_command("backup", str(target), verify=True)
+
+
+def test_what_its_rows_name_is_missed_and_not_what_came_since(installation, archive, monkeypatch):
+    original = ArtefactStore.put_part
+
+    def put_part(self, place, path, rules=None):
+        if place.startswith("data/datasets/"):  # the first of the files
+            fields = {"project": installation.project, "kind": "prompts", "side": "train"}
+            Dataset.objects.get_or_create(name="frozen since", content_hash="e" * 64, defaults=fields)
+            shutil.rmtree(installation.model.path, ignore_errors=True)
+            LanguageModel.objects.filter(pk=installation.model.pk).update(folder="")
+        return original(self, place, path, rules)
+
+    monkeypatch.setattr(ArtefactStore, "put_part", put_part)
+    assert backing_up.back_up(archive, lambda text: None).about.missing == [installation.model.folder]
