@@ -4,7 +4,6 @@
 """
 
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from annotate.core.network.public_addresses import is_this_machine
 from config import error_reports
 from config.allauth_settings import *  # noqa: F403 # read by django-allauth, each by its name
 from config.api_schema import SPECTACULAR_SETTINGS  # noqa: F401 # read by drf-spectacular
+from config.local_secret import local_secret
 from config.log_settings import logging_settings
 from config.queue_settings import QUOTA_DISK_GB, QUOTA_GPU_HOURS, QUOTA_RUNS, RUN_AGEING_HOURS  # noqa: F401
 from config.ray_settings import (  # noqa: F401 # read by the launcher
@@ -52,20 +52,11 @@ if DEBUG and not _IS_FOR_THIS_MACHINE:
     raise ImproperlyConfigured(f"DEBUG=1 with HOST={HOST} shows the source to everybody: leave DEBUG out, or HOST.")
 
 
-def _local_secret() -> str:
-    """Return a key made at the first start: sessions survive a restart, and no key is in the source."""
-    path = DATA_DIR / "secret-key"
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(50))
-    return path.read_text()
-
-
 SECRET_KEY = os.environ.get("SECRET_KEY", "")
 if not SECRET_KEY:
     if not DEBUG:
         raise ImproperlyConfigured("SECRET_KEY is not set: with DEBUG=0 or a HOST that lets others in, make one up.")
-    SECRET_KEY = _local_secret()
+    SECRET_KEY = local_secret(DATA_DIR)
 
 METRICS_TOKEN = os.environ.get("ASSAY_METRICS_TOKEN", "")
 KEY_SECRETS = _listed("ASSAY_KEY_SECRETS")
