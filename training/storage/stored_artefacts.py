@@ -91,9 +91,14 @@ def unnamed() -> Iterator[Unnamed]:
     store, yesterday = local_copies.store(), timezone.now() - _NEW
     for folder in _OF_ROWS:
         for name in store.names(folder):
-            row = name if folder != "inputs" else f"runs/{name.partition('/')[2].partition('-')[0]}"
-            if row not in named and (stored_at := store.stored_at(name)) < yesterday:
+            if row_of(name) not in named and (stored_at := store.stored_at(name)) < yesterday:
                 yield Unnamed(name, store.manifest(name).size, stored_at)
+
+
+def row_of(name: str) -> str:
+    """Return the artefact whose row an artefact stands for: of a run's inputs the run."""
+    folder, _, rest = name.partition("/")
+    return f"runs/{rest.partition('-')[0]}" if folder == "inputs" else name
 
 
 def forget(path: Path) -> None:

@@ -14,7 +14,7 @@ from evaluation.installation.verification.faults import Look, place_of
 from training.models import Run
 from training.storage import stored_artefacts
 
-_OF_THE_SITE = (".pruned",)  # hidden files beside run directories that are no remains
+_OF_THE_SITE = (".pruned", "gpus")  # beside run directories, and no remains: when it was pruned, and locks of GPUs
 
 
 def unnamed(look: Look) -> Iterator[str]:
@@ -46,7 +46,7 @@ def _others_stored() -> Iterator[str]:
     blobs: set[str] = set()
     for name in store.names():
         blobs |= {entry.blob for entry in store.manifest(name).entries}
-        if name not in expected:
+        if stored_artefacts.row_of(name) not in expected:
             yield f"{store.address}/manifests/{name}.json"
     yield from (f"{store.address}/{blob}" for blob in store.files.names("blobs") if blob not in blobs)
 

@@ -168,6 +168,7 @@ def test_what_waits_to_be_counted_is_no_fault(installation, verify):
 def test_files_that_no_row_names_are_listed_and_no_fault(installation, data_folder, capsys):
     (data_folder / "models" / "left-over").mkdir()
     (data_folder / "datasets" / ".x.partial").mkdir()
+    (data_folder / "runs" / "gpus").mkdir()  # locks of the workers here: who deletes them gives a GPU away twice
     call_command("verify")
     out = capsys.readouterr().out
     assert "no row names models/left-over\n" in out and "no row names datasets/.x.partial\n" in out
@@ -181,7 +182,11 @@ def test_the_storage_is_verified_and_stands_in_for_what_is_not_here(installation
         f"{artefact.label}: {artefact.name}" for artefact in stored_artefacts.expected()
     ]
     call_command("store_artefacts")
-    assert verify() == []
+    for number in (installation.run.pk, 999_999):  # what a worker laid for a node of a cluster
+        local_copies.store().put(f"inputs/{number:06d}-1a", installation.model.path)
+    call_command("verify")
+    out = capsys.readouterr().out
+    assert "manifests/inputs/999999-1a.json" in out and out.count("manifests/inputs/") == 1
     shutil.rmtree(installation.dataset.path)
     shutil.rmtree(installation.model.path)
     assert verify() == []
