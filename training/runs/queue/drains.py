@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from training.models import Attempt, Drain
-from training.runs.queue.worker_names import host_of
+from training.runs.queue.worker_names import forms_of, host_of
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,13 @@ def undo(name: str) -> bool:
 
 def drain_of(worker: str) -> Drain | None:
     """Return the mark that holds for a worker, by its identity; of several one that gives runs back."""
-    return Drain.objects.filter(name__in=_names_of(worker)).order_by("-gives_back").first()
+    names = _names_of(worker)
+    return next((mark for mark in Drain.objects.order_by("-gives_back") if forms_of(mark.name) & names), None)
 
 
 def draining_among(workers: Iterable[str]) -> list[str]:
     """Return those of these workers, by their identities, that a mark keeps from new runs."""
-    marks = set(Drain.objects.values_list("name", flat=True))
+    marks = {form for name in Drain.objects.values_list("name", flat=True) for form in forms_of(name)}
     return [worker for worker in workers if marks & _names_of(worker)]
 
 
@@ -51,7 +52,7 @@ def drained_workers() -> list[Drained]:
     marks = list(Drain.objects.order_by("name").values_list("name", flat=True))
     running = Attempt.objects.filter(state=Attempt.State.RUNNING).values_list("worker", flat=True) if marks else ()
     names = [_names_of(worker) for worker in running]
-    return [Drained(mark, sum(mark in one for one in names)) for mark in marks]
+    return [Drained(mark, sum(bool(forms_of(mark) & one) for one in names)) for mark in marks]
 
 
 def _names_of(worker: str) -> set[str]:

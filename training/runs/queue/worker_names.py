@@ -13,14 +13,25 @@ from pathlib import Path
 import psutil
 
 
+_LONGEST_NAME, _LONGEST_HOST = 30, 50  # what is longer is cut: a row holds 120 characters
+
+
 def identity(name: str = "") -> str:
     process = psutil.Process()
-    return f"{(name or 'worker')[:30]}@{_place()}:{process.pid}:{_start_of(process)}"
+    return f"{(name or 'worker')[:_LONGEST_NAME]}@{_place()}:{process.pid}:{_start_of(process)}"
 
 
 def host_of(worker: str) -> str:
     """Return the host that a worker runs on; "" for a name of another form."""
     return worker.partition("@")[2].rsplit(":", 3)[0]
+
+
+def forms_of(name: str) -> set[str]:
+    """Return the forms that an operator's name for workers, a host or both may have in identities."""
+    worker, at, host = name.partition("@")
+    if at:
+        return {name, f"{worker[:_LONGEST_NAME]}@{host[:_LONGEST_HOST]}"}
+    return {name, name[:_LONGEST_NAME], name[:_LONGEST_HOST]}
 
 
 def is_gone(worker: str) -> bool:
@@ -63,4 +74,4 @@ def _boot() -> str:
 def _place() -> str:
     """Return the host and PID namespace: containers of one pod may share a host name, but then not a PID namespace."""
     namespace = Path("/proc/self/ns/pid")
-    return f"{os.uname().nodename[:50]}:{namespace.stat().st_ino if namespace.exists() else 0}"
+    return f"{os.uname().nodename[:_LONGEST_HOST]}:{namespace.stat().st_ino if namespace.exists() else 0}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -33,6 +34,18 @@ def test_a_mark_names_a_worker_a_host_or_both():
         assert drains.drain_of(worker) == mark
         assert drains.drain_of("cpu@node-4:1:2:3") is None
         assert drains.undo(name) and drains.drain_of(worker) is None
+
+
+def test_a_name_that_is_too_long_for_a_row_is_found_all_the_same(project, monkeypatch):
+    name, host = "assay-worker-gpu-7d9c8b6f5d-x2k4q", f"{'node-7' * 9}.example"
+    monkeypatch.setattr(worker_names.os, "uname", lambda: SimpleNamespace(nodename=host))
+    make_run(project)
+    worker = worker_names.identity(name)
+    supervision.claim(worker=worker, launcher="test")
+    for mark in (name, host, f"{name}@{host}"):
+        assert drain(mark) == f"{mark}: draining, 1 run at work\n"
+        assert drains.drain_of(worker) == Drain.objects.get() and drains.draining_among([worker]) == [worker]
+        drain(mark, "--undo")
 
 
 def test_the_command_says_whether_a_worker_still_works(project):
