@@ -11,9 +11,11 @@ import re
 
 from common.artefacts.artefact_store import Rules
 from common.artefacts.manifests import Manifest
+from training.core.run_directory import RunDirectory
 
 OF_ONE_HOST = ("node", "lock")  # between a worker and the processes of its attempt
 _SHARED = ("model", "kept", "dataset", "data", "export")
+_RESULT = "result.json"  # there once the run has ended well
 _CHECKPOINT = re.compile(r"checkpoints/step-(\d+)/")
 
 
@@ -31,6 +33,17 @@ def newest_step(manifest: Manifest) -> int:
     """Return the step of the newest checkpoint of a stored run; 0 where it has none."""
     found = (_CHECKPOINT.match(entry.path) for entry in manifest.entries)
     return max((int(match[1]) for match in found if match), default=0)
+
+
+def is_behind(directory: RunDirectory, manifest: Manifest) -> bool:
+    """Return whether a directory is what a host has left of that run, which went on elsewhere."""
+    identity = directory.path / "identity"
+    if not identity.exists() or not is_of(manifest, identity.read_text(encoding="utf-8")):
+        return False
+    is_stored_ended, is_ended = manifest.entry(_RESULT) is not None, (directory.path / _RESULT).exists()
+    if is_stored_ended or is_ended:
+        return not is_ended
+    return directory.latest_step() < newest_step(manifest)
 
 
 def is_of(manifest: Manifest, identity: str) -> bool:

@@ -16,8 +16,9 @@ from annotate.data.imports import kept_files
 from annotate.models import Dataset, Import, LanguageModel
 from common.artefacts.artefact_store import Rules
 from common.artefacts.manifests import Manifest
-from common.artefacts.storage_problems import StorageProblem
+from common.artefacts.storage_problems import Damaged, NotStored, StorageProblem
 from training.core import run_artefact
+from training.core.run_directory import RunDirectory
 from training.models import Run
 
 log = logging.getLogger("assay.storage")
@@ -46,8 +47,19 @@ class Artefact:
         return self.path.exists() and not (self.path / "node" / "inputs.json").exists()
 
     def push(self, *, is_trusting: bool = True) -> Manifest:
-        """Store it from this host. Raises StorageProblem."""
+        """Store it from this host, and return what is stored: of a run that went on elsewhere that stays. Raises
+        StorageProblem."""
+        if is_trusting and self.rules is run_artefact.RULES and (stored := self._newer()) is not None:
+            return stored
         return local_copies.store().put(self.name, self.path, self.rules, is_trusting=is_trusting)
+
+    def _newer(self) -> Manifest | None:
+        """Return what is stored of this run, where this host has less of it."""
+        try:
+            stored = local_copies.store().manifest(self.name)
+        except (NotStored, Damaged):
+            return None
+        return stored if run_artefact.is_behind(RunDirectory(self.path), stored) else None
 
 
 def expected() -> Iterator[Artefact]:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 
-
 _LONGEST_NAME, _LONGEST_HOST = 30, 50  # what is longer is cut: a row holds 120 characters
 
 

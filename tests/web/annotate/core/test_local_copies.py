@@ -241,6 +241,30 @@ def test_a_standing_installation_is_pushed_verified_and_brought(elsewhere, stora
         call_command("store_artefacts", "models/none")
 
 
+@pytest.mark.parametrize("state", [Run.State.SUCCEEDED, Run.State.FAILED])
+def test_what_a_host_has_left_of_a_run_replaces_nothing_of_where_it_went_on(elsewhere, state):
+    run = make_run(state=state)
+    Run.objects.update(started_at=run.created_at)
+    local_copies.keep(run.parent.path)
+
+    def lay(*files):
+        for file in files:
+            _file(run.path / file)
+        (run.path / "identity").write_text(stored_runs.identity_of(run))
+
+    lay(*{"succeeded": ("result.json", "model/weights"), "failed": ("checkpoints/step-000004/state",)}[state])
+    stored_runs.keep(run, lambda: None)
+    name, store = local_copies.name_of(run.path), local_copies.store()
+    there = store.manifest(name)
+    elsewhere()
+    lay("checkpoints/step-000002/state")
+    call_command("store_artefacts", stdout=io.StringIO())
+    assert store.manifest(name) == there
+    lay("checkpoints/step-000006/state", "result.json")
+    call_command("store_artefacts", stdout=io.StringIO())
+    assert store.manifest(name).entry("checkpoints/step-000006/state")
+
+
 def test_check_says_what_is_wrong_with_a_storage(settings, storage):
     assert storage_checks.check_storage() == []
     for address, words in [

@@ -306,7 +306,6 @@ def test_an_object_store_is_as_good_as_a_folder(installation, elsewhere, monkeyp
         assert (data / "datasets" / installation.dataset.content_hash / "prompts.jsonl").is_file()
 
 
-
 def test_files_that_a_backup_under_way_relies_on_do_not_go(installation, target, archive, data_folder, monkeypatch):
     file = data_folder / "imports" / "rows"
     file.parent.mkdir(exist_ok=True)
