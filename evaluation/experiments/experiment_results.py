@@ -168,7 +168,8 @@ def vote_arrays(rows: Sequence[tuple[Any, ...]], models: Sequence[int | None]) -
     `models`."""
     place = {model: index for index, model in enumerate(models)}
     number_by_voter: dict[Any, int] = {}
-    voter = np.array([number_by_voter.setdefault((row[0], row[1]), len(number_by_voter)) for row in rows])
+    # An account is one voter, whatever sessions it votes from.
+    voter = np.array([number_by_voter.setdefault(row[0] or row[1], len(number_by_voter)) for row in rows])
     a, b = (np.array([place[row[column]] for row in rows], dtype=np.int64) for column in (2, 3))
     label = np.array([row[4] for row in rows], dtype=np.int64)
     order = np.argsort(voter, kind="stable")

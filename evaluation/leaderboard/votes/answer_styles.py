@@ -63,15 +63,16 @@ def styled_votes(project: Project, judge: str, models: Sequence[int]) -> list[St
 
 
 class _Numbered:
-    """Number voters as they come: a new number where the name changes."""
+    """Number voters as they come: a new number where the name changes. An account is one voter, whatever sessions it
+    votes from."""
 
     def __init__(self) -> None:
-        self.last: tuple[object, object] | None = None
+        self.last: object = None
         self.number = 0
 
     def of(self, rows: Sequence[tuple]) -> Iterator[int]:
         for author, visitor, *_ in rows:
-            voter = (author, visitor)
+            voter = author or visitor
             if voter != self.last:
                 self.last, self.number = voter, self.number + 1
             yield self.number

@@ -72,3 +72,10 @@ def test_equal_arms_are_seldom_called_different_and_a_better_one_is_found():
     errors, power = experiment_errors.rows(120, 1, (equal, better))
     assert errors["family-wise"] <= 10 < 25 < errors["single, without seeds"]
     assert power["family-wise"] <= 10 and power["power"] >= 80
+
+
+def test_an_account_that_votes_from_two_sessions_is_one_voter():
+    rows = [(7, "monday", 1, 2, 0), (7, "tuesday", 2, 1, 1), (None, "monday", 1, 2, 2), (None, "tuesday", 1, 2, 2)]
+    voter, a, b, label = experiment_results.vote_arrays(rows, [1, 2])
+    assert voter.tolist() == [0, 0, 1, 2]
+    assert (a.tolist(), b.tolist(), label.tolist()) == ([0, 1, 0, 0], [1, 0, 1, 1], [0, 1, 2, 2])
