@@ -109,8 +109,10 @@ def votes_on(experiment: Experiment, models: Sequence[ArmModel]) -> QuerySet:
 
 
 def reached(experiment: Experiment) -> Reached:
-    """Return how far the stopping rule is."""
+    """Return how far the stopping rule is; of a verdict that stands, how many of its votes still count."""
     stop, votes = experiment.plan["stop"], votes_on(experiment, registered(experiment))
+    if experiment.state == Experiment.State.DECIDED:
+        votes = votes.filter(id__lte=experiment.last_comparison_id or 0)
     if "until" in stop:
         moment = datetime.fromisoformat(stop["until"])
         inside = votes.filter(created_at__lt=moment)
