@@ -20,6 +20,7 @@ from common.distributions import student95
 
 Array = NDArray[np.float64]
 Labels = Sequence[object] | NDArray
+ROUNDING = 1e-18  # of the variance of votes that hang together in nothing
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,14 @@ def places(labels: Labels) -> NDArray[np.int64]:
 
 
 def clustered_variance(influence: Array, voter: NDArray[np.int64], prompt: NDArray[np.int64]) -> float:
-    """Return the variance of a sum of influences (n,), whose groups are drawn whole; never below either way's own."""
+    """Return the variance of a sum of influences (n,), whose groups are drawn whole; never below either way's own. What
+    rounding leaves of groups that are all alike is 0."""
     variances = [_one_way(influence, group) for group in (voter, prompt)]
     if min(int(voter.max()), int(prompt.max())) > 0:
         voter_and_prompt = np.unique(np.stack([voter, prompt]), axis=1, return_inverse=True)[1].ravel()
         variances.append(sum(variances) - _one_way(influence, voter_and_prompt))
-    return max(variances)
+    variance = max(variances)
+    return variance if variance > ROUNDING * float((influence**2).sum()) else 0.0
 
 
 def _one_way(influence: Array, group: NDArray[np.int64]) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.metrics.length_control import length_controlled
-from evaluation.metrics.win_rates import win_rate
+from evaluation.metrics.win_rates import clustered_mean, win_rate
 
 GOLDEN = json.loads((Path(__file__).parents[4] / "tests/support/golden" / "length_control.json").read_text())
 N = len(GOLDEN["points"])
@@ -42,6 +42,13 @@ def test_its_error_is_the_sandwich_by_voter(controlled):
 ])  # fmt: skip
 def test_a_win_rates_error_is_clustered_as_statsmodels_has_it(voters, prompts, named):
     assert win_rate(GOLDEN["points"], voters, prompts).standard_error == pytest.approx(GOLDEN[named], rel=1e-9)
+
+
+def test_groups_that_are_all_alike_count_as_one_vote_each():
+    """A third of each prompt's points: rounding leaves 1e-17 of them, which is no variance."""
+    found = win_rate([1.0, 0.0, 0.0] * 5, ["a judge"] * 15, [n // 3 for n in range(15)])
+    assert found.standard_error == 0 and found.lower < 0.1 and found.upper > 0.7
+    assert clustered_mean(np.array([1.0, 0.0, 0.0] * 5), ["a judge"] * 15, [n // 3 for n in range(15)]) is None
 
 
 def test_a_model_that_wins_by_length_alone_is_worth_a_half():
