@@ -119,6 +119,9 @@ class _Rows:
         chance = sigmoid(log_odds[self.a] - log_odds[self.b])
         return self.is_vote * (self.points - chance) - weight * self.slope
 
+    def of_votes(self) -> _Rows:
+        return _Rows(**{name: column[self.is_vote] for name, column in vars(self).items()})
+
 
 def combine(models: tuple[Hashable, ...], votes: Votes, verdicts: Verdicts) -> Combined:
     """Return the ratings by votes and verdicts. Raises ValueError without votes, and for arrays of unequal lengths."""
@@ -130,9 +133,10 @@ def combine(models: tuple[Hashable, ...], votes: Votes, verdicts: Verdicts) -> C
     is_of_few = persons < FEWEST_PERSONS
     rows, used = _rows(votes, verdicts, is_of_few)
     critical = student95(persons - 1) if not is_of_few else student95(len(votes.a) - 1)
-    people = _with_errors(alone, rows, alone.log_odds, 0.0, critical)
+    doubt = 0.0 if is_of_few else 1 / persons**2
+    people = _with_errors(alone, rows.of_votes(), alone.log_odds, 0.0, critical, doubt)
     weight, log_odds = _fit(alone, rows, _best_weight(alone, rows))
-    combined = _with_errors(alone, rows, log_odds, weight, critical)
+    combined = _with_errors(alone, rows if weight else rows.of_votes(), log_odds, weight, critical, doubt)
     wide, narrow = _spread(people), _spread(combined)
     return Combined(
         people,
@@ -272,12 +276,15 @@ def _inverse(alone: Fit, log_odds: np.ndarray | None = None) -> np.ndarray:
     return inverse
 
 
-def _with_errors(alone: Fit, rows: _Rows, log_odds: np.ndarray, weight: float, critical: float) -> Fit:
-    inverse = _inverse(alone, log_odds)
+def _with_errors(alone: Fit, rows: _Rows, log_odds: np.ndarray, weight: float, critical: float, doubt: float) -> Fit:
+    """Return the fit at these log-odds. `doubt` of the variance by single rows is added: a few persons may agree to the
+    vote, as in `voter_clusters.clustered`."""
+    inverse, size = _inverse(alone, log_odds), len(log_odds)
     added = half_wins(alone.tally.wins + alone.tally.ties / 2)
     chance = sigmoid(log_odds[:, None] - log_odds[None, :])
     prior = laplacian(added * (1 - chance) ** 2 + added.T * chance**2)
-    middle = _two_way(rows, rows.influence(log_odds, weight), len(log_odds), inverse) + prior
+    influence = rows.influence(log_odds, weight)
+    middle = _two_way(rows, influence, size, inverse) + doubt * _by_rows(rows.a, rows.b, influence, size) + prior
     covariance = SCALE**2 * inverse @ middle @ inverse
     covariance[alone.group[:, None] != alone.group[None, :]] = np.nan
     return replace(alone, rating=CENTRE + SCALE * log_odds, covariance=covariance, critical=critical)
@@ -285,29 +292,39 @@ def _with_errors(alone: Fit, rows: _Rows, log_odds: np.ndarray, weight: float, c
 
 def _two_way(rows: _Rows, influence: np.ndarray, size: int, inverse: np.ndarray) -> np.ndarray:
     """Return (M, M) the variance of summed influences by persons and prompts; never below that by persons, by the
-    trace of the ratings' covariance."""
+    trace of the ratings' covariance. Persons are few where verdicts are many, and each are groups of their own."""
     both = _numbered(rows.person * (int(rows.prompt.max()) + 1) + rows.prompt)
-    by_person, by_prompt, by_both = (
-        _one_way(rows, influence, owner, size) for owner in (rows.person, rows.prompt, both)
+    kinds = [kind for kind in (rows.is_vote, ~rows.is_vote) if kind.any()]
+    by_person, by_both = (
+        sum((_one_way(rows, influence, owner, size, kind) for kind in kinds), np.zeros((size, size)))
+        for owner in (rows.person, both)
     )
+    by_prompt = _one_way(rows, influence, rows.prompt, size, np.ones(len(both), dtype=bool))
     ways = (by_person, by_person + by_prompt - by_both)
     return max(ways, key=lambda way: float(np.trace(inverse @ way @ inverse)))
 
 
-def _one_way(rows: _Rows, influence: np.ndarray, owner: np.ndarray, size: int) -> np.ndarray:
-    """Return G/(G − 1) · Σ over owners of s sᵀ; owners of one row are summed by pairs, which costs nothing each."""
+def _one_way(rows: _Rows, influence: np.ndarray, owner: np.ndarray, size: int, chosen: np.ndarray) -> np.ndarray:
+    """Return G/(G − 1) · Σ over owners of s sᵀ, of the chosen rows; owners of one row are summed by pairs, which costs
+    nothing each."""
+    a, b, influence, owner = (column[chosen] for column in (rows.a, rows.b, influence, owner))
     count = np.bincount(owner)
     alone = count[owner] == 1
-    single = np.bincount(rows.a * size + rows.b, alone * influence**2, size * size).reshape(size, size)
-    squared = laplacian(single + single.T)
+    squared = _by_rows(a[alone], b[alone], influence[alone], size)
     if not alone.all():
         shared = _numbered(owner[~alone])
         sums = np.zeros((int(shared.max()) + 1, size))
-        np.add.at(sums, (shared, rows.a[~alone]), influence[~alone])
-        np.add.at(sums, (shared, rows.b[~alone]), -influence[~alone])
-        squared += sums.T @ sums
+        np.add.at(sums, (shared, a[~alone]), influence[~alone])
+        np.add.at(sums, (shared, b[~alone]), -influence[~alone])
+        squared = squared + sums.T @ sums
     groups = int((count > 0).sum())
     return squared * groups / max(groups - 1, 1)
+
+
+def _by_rows(a: np.ndarray, b: np.ndarray, influence: np.ndarray, size: int) -> np.ndarray:
+    """Return (M, M) Σ s sᵀ, each row by itself."""
+    single = np.bincount(a * size + b, influence**2, size * size).reshape(size, size)
+    return laplacian(single + single.T)
 
 
 def _shift(alone: Fit, rows: _Rows) -> float | None:

@@ -114,6 +114,17 @@ class TestSandwich:
         assert fitted.is_penalised.all()
         assert np.sqrt(cluster_covariance(fitted, [block])[0, 0]) > 50
 
+    @pytest.mark.parametrize("votes, wins", [(3, 2), (5, 3), (10, 5), (20, 12)])
+    def test_two_voters_who_agree_to_the_vote_decide_nothing(self, votes, wins):
+        """Two with equal taste do so in a third of cases; that they differ in nothing shows no third one's vote."""
+        label = np.tile(np.arange(votes) >= wins, 2).astype(int)
+        a = np.zeros(2 * votes, dtype=int)
+        block = (np.repeat([0, 1], votes), a, a + 1, label, np.ones(2 * votes))
+        fitted, voters = by_voters(fit_block(block), [block])
+        assert voters.effective == 2
+        difference = fitted.difference(0, 1)
+        assert difference.lower < 0 < difference.upper and difference.upper - difference.value > 50
+
 
 class TestCoverage:
     @pytest.mark.slow

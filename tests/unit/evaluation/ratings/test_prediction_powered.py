@@ -93,6 +93,17 @@ def test_people_alone_have_the_intervals_of_the_leaderboard_by_voters():
     assert found.people.critical == clustered.critical
 
 
+@pytest.mark.parametrize("persons", [2, 3, 20])
+def test_verdicts_leave_the_intervals_of_people_alone_as_they_were(persons):
+    random = np.random.default_rng(4)
+    points = random.random(20 * persons) < 0.6
+    verdict = np.where(random.random(20 * persons) < 0.7, points, ~points)
+    votes = votes_of(points, verdict, person=np.repeat(np.arange(persons), 20))
+    alone, beside = combine(("x", "y"), votes, NOTHING), combine(("x", "y"), votes, verdicts_of([1, 0] * 250))
+    assert beside.verdicts == 500
+    assert beside.people.standard_error == pytest.approx(alone.people.standard_error)
+
+
 def _oriented(person, a, b, label):
     return person, np.minimum(a, b), np.maximum(a, b), np.where(a < b, label, 1 - label), np.ones(len(a), dtype=int)
 
