@@ -45,6 +45,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         spec.parent, torch.float32 if config.adapters == "full" else dtype, to_split=together.is_sharded
     )
     check_context(model, config)
+    loading.require_readable_logits(model)
     vocabulary = Vocabulary.of(tokenizer, "causal")
     corpus = read_corpus(
         run, tokenizer, together, end=vocabulary.end, length=config.context_length,

@@ -16,6 +16,36 @@ from torch import Tensor
 ROWS = 128  # 128 x 49,152 float32 probabilities, 25 MB, stay within the last-level cache of a server core or two
 
 
+def logit_scale(model: Any) -> float:
+    """Return what a model of transformers multiplies its output layer's products by: 1 for most, 1/8 for Granite."""
+    config = model.config.get_text_config()
+    for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):  # Cohere, Muse, Falcon-H1
+        if (scale := getattr(config, name, None)) is not None:
+            return float(scale)
+    if (scaling := getattr(config, "logits_scaling", None)) is None:
+        return 1.0
+    return float(scaling) if config.model_type == "hyperclovax" else 1 / float(scaling)
+
+
+def scaled_states(model: Any, states: Tensor) -> Tensor:
+    """Return last states (N, H) whose products with the output layer's weight are the model's logits."""
+    scale = logit_scale(model)
+    return states if scale == 1 else states * scale
+
+
+@torch.no_grad()
+def logits_are_products(model: Any) -> bool:
+    """Return whether a model's logits are its last states times its output layer times `logit_scale`: without a bias,
+    as Phi's has, and without a cap, as Gemma 2's has."""
+    weight = model.get_output_embeddings().weight
+    ids = torch.arange(6, device=weight.device)[None].mul(31).remainder(weight.shape[0])
+    logits = model(input_ids=ids, use_cache=False).logits.float()
+    states = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state.to(weight.dtype)
+    products = F.linear(scaled_states(model, states), weight).float()
+    allowed = 1e-4 if weight.dtype == torch.float32 else 1e-2
+    return not bool((logits - products).abs().mean() > allowed * logits.abs().mean())  # NaN is told elsewhere
+
+
 def token_logprobs(
     hidden: Tensor,
     weight: Tensor,

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.rl.logprobs import token_logprobs
+from training.rl.logprobs import scaled_states, token_logprobs
 from training.rl.lora import add_adapters
 from training.rl.packed import packed_agrees
 from training.rl.rollout import Rollout
@@ -124,7 +124,7 @@ class Policy:
     def _logprobs(self, model: Any, states: Tensor, rollout: Rollout, entropies: bool = False) -> tuple[Tensor, Tensor]:
         weight = model.get_output_embeddings().weight
         logprobs, spreads = token_logprobs(
-            states, weight, rollout.tokens[rollout.mask], self.temperature, entropies=entropies,
+            scaled_states(model, states), weight, rollout.tokens[rollout.mask], self.temperature, entropies=entropies,
             output=None if weight.requires_grad or model is not self.model else self.output,
         )  # fmt: skip
         return rollout.spread(logprobs), rollout.spread(spreads)

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from training.core.file_checks.content_hashes import full_weights_hash
 from training.core.run_directory import RecipeFailure
 from training.recipes.common import adapters
+from training.rl.logprobs import logits_are_products
 from training.rl.lora import FrozenLoRA, LoRALinear, apply_update
 
 
@@ -90,6 +91,18 @@ def load_as(kind: Any, folder: str | Path, dtype: torch.dtype, **options: Any) -
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     return (model if "device_map" in options else model.to(device())).eval(), tokenizer
+
+
+def require_readable_logits(model: Any) -> None:
+    """Raise RecipeFailure for a model whose logits are more than products of its last states and its output layer: a
+    loss that is computed from these alone would be another model's."""
+    if not logits_are_products(model):
+        raise RecipeFailure(
+            "unreadable_logits",
+            f"The logits of {type(model).__name__} are not products of its last states and its output layer: they "
+            "have a bias or a cap, which this recipe would leave out.",
+            "Use DPO, KTO, GRPO or RLOO, which know such models, or another parent.",
+        )
 
 
 def verified_base(folder: str | Path) -> Path:

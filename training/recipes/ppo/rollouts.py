@@ -67,6 +67,7 @@ class PPO:
         self._rows = prompts_of(run, "Freeze a dataset of prompts of the train split first.")
         self.scorer: Scorer = scorer_for(spec, config, self._rows, run)
         model, self.tokenizer = loading.load_policy(spec.parent, dtype_of(config), to_split=together.is_sharded)
+        loading.require_readable_logits(model)
         self.device = loading.device() if together.is_sharded else next(model.parameters()).device
         self.end_ids = [*loading.eos_token_ids(model, self.tokenizer), *self._stop_ids(config.stop_token)]
         longest = min(config.max_prompt_tokens, self.scorer.max_prompt_tokens or config.max_prompt_tokens)

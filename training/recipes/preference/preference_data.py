@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from training.recipes.common import loading, sharding
 from training.recipes.common.processes import ONE_PROCESS, Processes
 from training.recipes.reward.reward_accuracy import Estimate, Judged, measures
 from training.rl.factors import in_float64
-from training.rl.logprobs import token_logprobs
+from training.rl.logprobs import logits_are_products, scaled_states, token_logprobs
 
 LEAST_HELD_OUT = 1
 
@@ -166,6 +167,16 @@ def implicit_rewards(
     return rewards.cpu().numpy()
 
 
+_READS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+def _reads_states(model: Any) -> bool:
+    """Return whether log-probabilities can be read off the last states, without an array of logits."""
+    if model not in _READS:
+        _READS[model] = sharding.is_sharded(model) or logits_are_products(model)
+    return _READS[model]
+
+
 def sequence_logprobs(model: Any, data: Judgements, batch: list[int], pad: int) -> Tensor:
     """Return (B,) float32: the summed log-probability of each completion after its prompt."""
     width = max(len(data.whole(i)) for i in batch)
@@ -176,11 +187,15 @@ def sequence_logprobs(model: Any, data: Judgements, batch: list[int], pad: int) 
         ids[row, : len(token_ids)] = torch.tensor(token_ids)
         mask[row, : len(token_ids)] = 1
         scored[row, len(data.prompts[i]) : len(token_ids)] = True
-    hidden = model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state  # (B, T, H)
     before = scored.roll(-1, dims=1)  # the state before each scored token foresees it
     before[:, -1] = False
-    output = model.get_output_embeddings()
-    logprobs, _ = token_logprobs(hidden[before].to(output.weight.dtype), output.weight, ids[scored])
+    if _reads_states(model):
+        hidden = model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state[before]
+        weight = model.get_output_embeddings().weight
+        logprobs, _ = token_logprobs(scaled_states(model, hidden.to(weight.dtype)), weight, ids[scored])
+    else:
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[before]
+        logprobs = logits.float().log_softmax(-1).gather(1, ids[scored][:, None])[:, 0]
     sums = torch.zeros(len(batch), device=model.device)
     return sums.index_add_(0, scored.nonzero()[:, 0], logprobs)
 

@@ -13,6 +13,7 @@ from training.recipes.common.token_loss import token_loss
 from training.recipes.pretrain import architectures
 from training.recipes.pretrain.objectives import IGNORED, Batch
 from training.rl.factors import in_float64
+from training.rl.logprobs import scaled_states
 
 
 @dataclass
@@ -57,7 +58,7 @@ def _forward(model: Any, batch: Batch, scale: float) -> tuple[torch.Tensor, Sums
     weight = model.get_output_embeddings().weight
     batch = to_device(batch, weight.device)
     hidden, labels = architectures.hidden_states(model, batch)
-    loss, losses = token_loss(hidden, weight, labels, scale)
+    loss, losses = token_loss(scaled_states(model, hidden), weight, labels, scale)
     is_causal = batch.causal[:, None].expand_as(batch.labels)[batch.labels != IGNORED]
     causal_losses = losses[is_causal]
     return loss, Sums(

@@ -26,6 +26,7 @@ from training.recipes.common.features import adapted_layers, decoder_layers
 from training.recipes.common.fp32_master_weights import Masters, trained_parameters
 from training.recipes.common.token_loss import token_loss
 from training.recipes.sft.examples import Example, lengths_of
+from training.rl.logprobs import scaled_states
 from training.rl.lora import add_adapters
 from training.rl.packed import packed_agrees, rows_of, run_packed
 
@@ -71,6 +72,7 @@ class Student:
         self, model: Any, adapters: str, *, rank: int, seed: int, dtype: torch.dtype, is_sharded: bool = False
     ) -> None:
         self.model, self.base, self.adapters, self.rank, self.seed = model, model.get_decoder(), adapters, rank, seed
+        loading.require_readable_logits(model)
         layers = decoder_layers(model)
         self.depth, self.dtype = len(layers), dtype
         self.device = loading.device() if is_sharded else model.get_input_embeddings().weight.device
@@ -115,7 +117,7 @@ class Student:
             start += len(example.tokens)
         weight = self.model.get_output_embeddings().weight
         states = self._states(examples, torch.tensor(positions, device=self.device)).to(weight.dtype)
-        return token_loss(states, weight, torch.tensor(targets, device=self.device), scale)
+        return token_loss(scaled_states(self.model, states), weight, torch.tensor(targets, device=self.device), scale)
 
     @torch.no_grad()
     def keep_trunk(self, examples: Sequence[Example], tokens: int) -> bool:
