@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,7 @@ def finetune(
         return torch.zeros(total).index_put((torch.tensor(rows),), (((pooled - mean) / std) @ weight).cpu())
 
     def judged_in(rows: list[int]) -> Observations:
-        inside = torch.zeros(total, dtype=torch.bool)
-        inside[rows] = True
-        return annotations.among(inside)
+        return annotations_of(annotations, rows, total)
 
     steps = _schedule(sequences, annotations, config, spec.seed)
     done = _resume(run, masters, optimizer)
@@ -183,6 +181,14 @@ def _give_gradients(trunk: Any, features: tuple[text_features.Feature, ...], con
         return
     trunk.get_input_embeddings().requires_grad_(True)
     layers.requires_grad_(True)
+
+
+def annotations_of(annotations: Observations, rows: list[int], total: int) -> Observations:
+    """Return those of the annotations that are of these rows of `total` completions, as a part of all: likelihoods of
+    parts add up."""
+    inside = torch.zeros(total, dtype=torch.bool)
+    inside[rows] = True
+    return replace(annotations.among(inside), uses_both_bad=bool(annotations.both_bad.any()))
 
 
 def _schedule(sequences: Sequences, annotations: Observations, config: RewardConfig, seed: int) -> Batches:

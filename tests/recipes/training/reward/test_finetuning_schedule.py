@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from annotate.data.datasets.preferences import Comparison
 from training.recipes.reward import feedback_likelihood as likelihood
@@ -26,3 +27,15 @@ def test_each_epoch_takes_whole_prompts_once_in_an_order_of_its_own(epochs: floa
         assert all(sorted(step) in ([0, 2], [1, 4], [3, 5], [6, 7]) for step in rows)
         assert len({step[0] for step in rows}) == len(rows)
     assert epochs < 2 or schedule[:4] != schedule[4:8]
+
+
+def test_the_likelihoods_of_a_steps_parts_add_up_to_that_of_the_whole():
+    """A part whose ties nobody called bad says as much of "both bad" as one whose ties somebody did."""
+    winners = ["both_bad", "tie", "tie", "model_a"]
+    comparisons = [Comparison(n, 2 * n, 2 * n + 1, winner) for n, winner in enumerate(winners)]
+    observed = likelihood.observe(comparisons, [], {row: row for row in range(8)})
+    scores = torch.tensor([0.5, -1.0, 2.0, 1.5, 0.3, 0.2, 0.9, -0.4], dtype=torch.float64)
+    cuts = likelihood.split_cuts(likelihood.initial_cuts(observed)[0] + 0.1, observed)
+    parts = [finetuning.annotations_of(observed, [2 * n, 2 * n + 1], 8) for n in range(4)]
+    whole = likelihood.joint_nll(scores, observed, cuts)
+    assert sum(likelihood.joint_nll(scores, part, cuts) for part in parts) == pytest.approx(whole.item())
