@@ -93,6 +93,13 @@ def test_people_alone_have_the_intervals_of_the_leaderboard_by_voters():
     assert found.people.critical == clustered.critical
 
 
+def test_a_single_vote_has_an_interval_that_a_page_can_show():
+    found = combine(("x", "y"), votes_of([1], [1]), verdicts_of([1, 0, 1, 1, 1, 0]))
+    assert found.is_of_few and found.votes == 1
+    for fitted in (found.people, found.combined):
+        assert np.isfinite(fitted.lower).all() and fitted.upper[0] - fitted.lower[0] > 1000
+
+
 @pytest.mark.parametrize("persons", [2, 3, 20])
 def test_verdicts_leave_the_intervals_of_people_alone_as_they_were(persons):
     random = np.random.default_rng(4)
