@@ -58,7 +58,8 @@ def by_group(first: Run, second: Run, metric: str) -> dict[str, Difference]:
     differences: dict[str, Difference] | None = cache.get(key)
     if differences is None:
         differences = _by_group(first, second, metric)
-        cache.set(key, differences, None)
+        if not _missing_items(first, second):
+            cache.set(key, differences, None)
     return differences
 
 

@@ -233,6 +233,16 @@ def test_items_that_are_gone_are_said(project, runs):
     assert "no longer on the disk" in paired_differences.pair(*runs).refused
 
 
+def test_parts_of_a_task_return_with_the_items_that_were_gone(project, base, child):
+    halves = [replace(item, group="sea" if number % 2 else "land") for number, item in enumerate(items(BASE))]
+    runs = [measured(project, model, "riddles", halves) for model in (base, child)]
+    file = runs[1].path / "items.jsonl"
+    moved = file.rename(file.with_name("elsewhere"))
+    assert paired_differences.by_group(*runs, "accuracy") == {}
+    moved.rename(file)
+    assert set(paired_differences.by_group(*runs, "accuracy")) == {"sea", "land"}
+
+
 def test_the_api_says_the_same(client, project, runs, base, child):
     body = client.get(
         "/api/v1/evaluations/compare/",
