@@ -98,8 +98,7 @@ def _instead_of_ppo(proposed: Option, lacking: str, until_tried_again: int) -> s
         return f"PPO needs {lacking}, so {proposed.title} is proposed."
     again = ""
     if until_tried_again > 0:
-        are = "annotation that separates" if until_tried_again == 1 else "annotations that separate"
-        again = f" PPO is proposed again after {until_tried_again:,} more {are} answers."
+        again = f" PPO is proposed again after {_more_informative(until_tried_again)}."
     so = f"{proposed.title} is proposed instead."
     return f"The last reward model was not better than chance, so PPO would learn noise. {so}{again}"
 
@@ -128,7 +127,7 @@ def _ppo(annotated: Annotated, is_refused: bool) -> Option:
         PPO,
         False,
         f"A reward model needs {ENOUGH} annotations that separate answers, on {ENOUGH_PROMPTS} prompts; "
-        f"there are {n:,}, on {prompts:,}.",
+        f"there {_are(n)}, on {prompts:,}.",
     )
 
 
@@ -166,7 +165,11 @@ def _lacking(annotated: Annotated) -> str:
     """Return what a reward model and PPO lack; "" where there is enough."""
     wanted = []
     if (more := ENOUGH - annotated.informative) > 0:
-        wanted.append(f"{more} more annotations that separate answers")
+        wanted.append(_more_informative(more))
     if (prompts := ENOUGH_PROMPTS - annotated.prompts_informative) > 0:
-        wanted.append(f"{prompts} more prompts on which they differ")
+        wanted.append(f"{prompts} more prompt{'' if prompts == 1 else 's'} on which they differ")
     return " and ".join(wanted)
+
+
+def _more_informative(n: int) -> str:
+    return f"{n:,} more {'annotation that separates' if n == 1 else 'annotations that separate'} answers"

@@ -58,6 +58,8 @@ def test_what_more_annotations_would_allow():
     assert choose(ENOUGH_OF_ALL).further == ""
     few = choose(Annotated(pairs=30, informative=30, prompts_informative=8)).further
     assert "50 more annotations" in few and "12 more prompts" in few
+    almost = choose(Annotated(pairs=30, informative=ENOUGH - 1, prompts_informative=ENOUGH_PROMPTS - 1)).further
+    assert almost.startswith("With 1 more annotation that separates answers and 1 more prompt on which they differ,")
 
 
 def test_kto_says_why_it_comes_before_pairs_that_are_there():
