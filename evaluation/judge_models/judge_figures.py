@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from django.db.models import Count, Max, Sum
+from django.db.models import Count, Max, Q, Sum
+from django.db.models.functions import Coalesce
 
+from annotate.core.chat_api import prices
 from annotate.models import LanguageModel, Project, StatusChange
 from evaluation.core.kept_figures import Tell
 from evaluation.core.recent_values import Recent
@@ -32,7 +34,8 @@ class Drift:
 
 @dataclass(frozen=True)
 class Cost:
-    """What verdicts took. None where the server counts no tokens, or no price is set for the model."""
+    """What verdicts took. Tokens are None where the server has not counted those of every reply; dollars, too, where no
+    price is set for the model."""
 
     verdicts: int
     prompt_tokens: int | None
@@ -184,10 +187,14 @@ def cost_of(judge: Rubric | JudgeModel) -> Cost:
         verdicts, model = Verdict.objects.filter(rubric__judge=judge), judge.model
     else:
         verdicts, model = Verdict.objects.filter(rubric=judge), judge.judge.model
+    was_asked = Q(grade__isnull=False) | ~Q(a_first="")  # not so where both texts are the same
     sums = verdicts.order_by().aggregate(
-        n=Count("pk"), prompt=Sum("prompt_tokens"), completion=Sum("completion_tokens"), seconds=Sum("seconds")
+        n=Count("pk"),
+        uncounted=Count("pk", filter=was_asked & (Q(prompt_tokens=None) | Q(completion_tokens=None))),
+        seconds=Sum("seconds"),
+        **{name: Coalesce(Sum(name), 0) for name in ("prompt_tokens", "completion_tokens")},
     )
-    prompt, completion, dollars = sums["prompt"], sums["completion"], None
-    if model.prompt_price is not None and model.completion_price is not None and prompt is not None:
-        dollars = float(model.prompt_price * prompt + model.completion_price * (completion or 0)) / 1e6
-    return Cost(sums["n"], prompt, completion, sums["seconds"], dollars)
+    is_counted = sums["n"] > 0 and not sums["uncounted"]
+    prompt, completion = (sums[name] if is_counted else None for name in ("prompt_tokens", "completion_tokens"))
+    dollars = prices.cost_of(model.prompt_price, model.completion_price, prompt, completion)
+    return Cost(sums["n"], prompt, completion, sums["seconds"], None if dollars is None else float(dollars))

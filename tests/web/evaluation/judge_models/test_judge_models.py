@@ -204,6 +204,21 @@ def test_cost_counts_tokens_and_money_by_the_models_price(project, rubric, pair)
     assert figures_of(Rubric.objects.get(pk=rubric.pk), "person").cost.dollars == pytest.approx(0.003)
 
 
+def test_tokens_that_a_server_did_not_count_are_no_cost(client, project, rubric, pair):
+    a, b = pair()
+    rubric.verdicts.create(prompt=a.prompt, completion_a=a, completion_b=b, winner="tie")  # equal: nobody was asked
+    make_verdict(rubric, *pair(), "model_a", prompt_tokens=1000, completion_tokens=100)
+    assert figures_of(rubric, "person").cost.prompt_tokens == 1000
+    make_verdict(rubric, *pair(), "model_a", prompt_tokens=1000)
+    cost = figures_of(rubric, "person").cost
+    assert (cost.verdicts, cost.prompt_tokens, cost.completion_tokens, cost.dollars) == (3, None, None, None)
+    rubric.verdicts.filter(completion_tokens=100).delete()
+    sign_in(client, project, "reviewer")
+    assert client.get(reverse("judge-models", args=[project.slug])).status_code == 200
+    page = client.get(reverse("judge-model", args=[project.slug, rubric.judge_id])).content.decode()
+    assert "The server has not counted the tokens of every reply" in page
+
+
 def test_figures_of_large_judges_are_computed_in_the_background_and_the_same(
     client, project, arena, base, rubric, monkeypatch
 ):
