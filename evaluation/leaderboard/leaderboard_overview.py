@@ -6,6 +6,7 @@ from django.urls import reverse
 
 from annotate.models import AnnotatorKind, LanguageModel, Project
 from annotate.projects.overview.overview_parts import Part, Station
+from evaluation.leaderboard.pairwise import why_unbounded
 from evaluation.leaderboard.snapshots import current, default_annotator_kind
 
 
@@ -19,7 +20,7 @@ def of_project(project: Project) -> Part:
     line = "no votes yet"
     if rows:
         first = LanguageModel.objects.filter(pk=rows[0]["model"]).values_list("name", flat=True).first()
-        is_sure = rows[0]["worst_rank"] == 1 and len(rows) > 1
+        is_sure = rows[0]["worst_rank"] == 1 and len(rows) > 1 and not why_unbounded(board)
         line = f"first: {first}" if is_sure else "no clear first yet"
     address = reverse("leaderboard", args=[project.slug])
     return Part((Station("leaderboard", "Leaderboard", board.votes, f"{votes}, {line}" if rows else line, address),))

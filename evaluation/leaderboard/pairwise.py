@@ -96,13 +96,13 @@ def _by_fit(project: Project, rule: PromotionRule, model: LanguageModel, other: 
     if difference is None:
         return None
     cast = sum(_all_votes(board, model.pk, other.pk))
-    if reason := _why_unbounded(board):
+    if reason := why_unbounded(board):
         return PairDifference(difference.value, -math.inf, math.inf, cast, None, reason)
     more = fitted.more_votes(i, j) if difference.value > rule.margin else None
     return PairDifference(difference.value, difference.lower, difference.upper, cast, more)
 
 
-def _why_unbounded(board: Leaderboard) -> str:
+def why_unbounded(board: Leaderboard) -> str:
     """Return why the board's intervals say nothing of other voters' votes; empty when they do."""
     intervals = board.ratings.get("intervals", {})
     if intervals.get("by") == "few":

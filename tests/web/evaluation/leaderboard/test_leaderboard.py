@@ -103,6 +103,17 @@ def test_the_board_opens_on_whose_votes_are_enough_and_says_so(client, project, 
     assert station.count == 20 and station.line.startswith("votes, ")
 
 
+def test_the_votes_of_one_annotator_make_no_model_first(project, base, child, vote):
+    vote(child, base, n=10)
+    assert standings(current(project=project, judge=PERSON))[0].worst_rank == 1
+    [station] = leaderboard_overview.of_project(project).stations
+    assert station.line == "votes, no clear first yet"
+    for _ in range(30):
+        vote(child, base)
+    [station] = leaderboard_overview.of_project(project).stations
+    assert station.line == f"votes, first: {child.name}"
+
+
 def test_a_leaderboard_is_computed_once_until_the_votes_change(project, base, child, vote):
     first_vote = vote(child, base, n=3)[0]
     first = current(project=project, judge=PERSON)
