@@ -44,8 +44,8 @@ TOURS: dict[str, tuple[Stop, ...]] = {
         Stop(
             "leaderboard",
             "Leaderboard",
-            "Ratings come from votes. Each has an interval. If two intervals overlap, the better model is not "
-            "known yet.",
+            "Ratings come from votes. Each has an interval. A rank such as 1–2 means that the votes do not separate "
+            "these places yet.",
         ),
         Stop(
             "decisions",
