@@ -21,7 +21,7 @@ from training.core.endings import Ending
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.models import Attempt
 from training.runs.launchers import Busy, Lost, NotStarted, cluster_checks, ray
-from training.runs.launchers.node_files import RUNNING, End, Heartbeat, NodeFiles, Report
+from training.runs.launchers.node_files import PLACING, RUNNING, End, Heartbeat, NodeFiles, Report
 from training.runs.launchers.ray import jobs_api
 from training.runs.launchers.ray.job import FollowedJob
 from training.runs.launchers.ray.room import Wanted
@@ -68,8 +68,8 @@ def followed(directory: Path, clock: Clock, wanted: Wanted | None = None) -> Fol
     return FollowedJob(ray._site(), directory, 1, submitted(directory), wanted or Wanted(1), clock=clock)
 
 
-def reported(job: FollowedJob, counter: int = 1) -> None:
-    job.files.write_report(Report(1, counter, RUNNING, "gpu-3", cpu_seconds=5.0, memory_bytes=2_000_000))
+def reported(job: FollowedJob, counter: int = 1, state: str = RUNNING) -> None:
+    job.files.write_report(Report(1, counter, state, "gpu-3", cpu_seconds=5.0, memory_bytes=2_000_000))
 
 
 def later(job: FollowedJob, clock: Clock, seconds: float) -> int | None:
@@ -221,6 +221,14 @@ def test_gpus_count_from_when_the_node_has_begun(stand_in: Dashboard, directory:
     assert later(job, clock, 6) is None and job.gpus == 0
     reported(job)
     assert later(job, clock, 0) is None and job.gpus == 2
+
+
+def test_gpus_of_several_nodes_count_together_and_from_when_all_have_room(stand_in, directory: Path, clock) -> None:
+    job = followed(directory, clock, Wanted(1, gpus=8, nodes=2))
+    reported(job, 1, PLACING)
+    assert later(job, clock, 6) is None and job.gpus == 0, "it waits for a second node"
+    reported(job, 2)
+    assert later(job, clock, 0) is None and job.gpus == 16
 
 
 def test_a_run_that_no_node_can_hold_waits_for_a_while_and_fails_with_both_numbers(

@@ -78,8 +78,10 @@ class FollowedJob:
 
     @property
     def gpus(self) -> float:
-        """Return what it asked for, once its node has reported."""
-        return self._wanted.gpus if self._wanted and self._report is not None else 0
+        """Return what it asked for, of all its nodes, once they have room."""
+        if self._wanted is None or self._report is None or self._report.state == PLACING:
+            return 0
+        return self._wanted.gpus * self._wanted.nodes
 
     @property
     def resumed_step(self) -> int | None:
