@@ -95,8 +95,8 @@ def prune_daily() -> None:
     """Prune once a day over all workers: the time of the last round is that of a file beside the run directories."""
     mark = settings.RUNS_DIR / ".pruned"
     try:
-        if mark.exists() and time.time() - mark.stat().st_mtime < _DAY_SECONDS:
-            return
+        if mark.exists() and 0 <= time.time() - mark.stat().st_mtime < _DAY_SECONDS:
+            return  # in the future lies a mark of a clock that went wrong: no reason to wait for that day
         mark.touch()
         os.utime(mark)
         if pruned := prune():
