@@ -9,6 +9,7 @@ a transaction, stands in the same line. How long each has the lock is noted (loc
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import sqlite3
 import sys
@@ -28,6 +29,8 @@ WRITES = {"INSERT", "UPDATE", "DELETE", "REPLAC"}  # the first six letters
 _LOCKED = (OperationalError, sqlite3.OperationalError)  # Django's, and what it makes it of
 FIRST_LOOKS, SHORT, LONG = 200, 0.001, 0.01  # seconds between two looks, while another process writes
 CHECKPOINT_EVERY = 25  # commits of this process; some twenty pages each, where SQLite's limit is 4,000 (settings.py)
+
+log = logging.getLogger("assay.database")
 
 
 class Line:
@@ -158,14 +161,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _checkpoint_now_and_then(self) -> None:
         """Copy the write-ahead log into the database now and then, as far as no reader stands in the way. Others write
-        meanwhile."""
+        meanwhile.
+
+        What was committed stays so where this fails: the log keeps it, and is copied another time."""
         if next(_commits) % CHECKPOINT_EVERY:
             return
         try:
             self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.OperationalError as error:  # a database in memory whose lock another thread has
-            if "locked" not in str(error):
-                raise
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):  # else a database in memory whose lock another thread has
+                log.warning("The write-ahead log cannot be copied into the database (is the disk full?): %s", error)
 
     def _rollback(self) -> None:
         try:

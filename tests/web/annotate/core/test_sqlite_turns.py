@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -225,3 +226,31 @@ def test_the_log_is_copied_into_the_database_between_two_turns() -> None:
     finally:
         raw.set_trace_callback(None)
     assert [taken for sql, taken in seen if "wal_checkpoint" in sql] == [False]
+
+
+class FullDisk:
+    """A connection that cannot copy the log into the database."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        if "wal_checkpoint" in sql:
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._connection.execute(sql, *parameters)
+
+
+@sqlite_only
+@pytest.mark.django_db(transaction=True)
+def test_what_is_committed_is_told_so_where_the_log_cannot_be_copied(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    connection.ensure_connection()
+    monkeypatch.setattr(connections["default"], "connection", FullDisk(connection.connection))
+    told = []
+    for n in range(base.CHECKPOINT_EVERY):
+        with transaction.atomic():
+            Project.objects.update(daily_goal=n)
+            transaction.on_commit(lambda n=n: told.append(n))
+    assert told == list(range(base.CHECKPOINT_EVERY)) and "disk is full" in caplog.text
