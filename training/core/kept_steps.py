@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common import atomic_files
-from training.core.run_directory import Row, RunDirectory, step_of
+from training.core.run_directory import Row, RunDirectory, folders_of_steps
 
 FOLDER = "kept"
 
@@ -26,7 +26,7 @@ def model_of(run: RunDirectory, step: int) -> Path:
 
 def models(run: RunDirectory) -> list[Path]:
     """List the complete models of steps, in the order of the steps."""
-    return sorted((run.path / FOLDER).glob("step-*"), key=step_of)
+    return folders_of_steps(run.path / FOLDER)
 
 
 def named(run: RunDirectory, result: Row) -> dict[Path, Row]:

@@ -42,6 +42,7 @@ Row = dict[str, Any]
 DISK_PER_NODE = "ASSAY_DISK_PER_NODE"  # says to a recipe over several nodes that each has a run directory of its own
 NEEDED_ON_THE_WAY = ("tokens", "best")  # token tables, and the weights of the best step so far
 _IN_LINE = 8  # figures of a step that the log names
+_STEP = re.compile(r"step-\d+")
 _STEP_LINE = re.compile(r"\d\d:\d\d:\d\d step \d+: ")
 
 
@@ -71,6 +72,11 @@ class RecipeFailure(Exception):
 def step_of(checkpoint: Path) -> int:
     """Return the step that a checkpoint is of, by its folder's name."""
     return int(checkpoint.name.removeprefix("step-"))
+
+
+def folders_of_steps(parent: Path) -> list[Path]:
+    """List the folders of steps, in the order of the steps; `step-000040.broken`, which somebody set aside, is none."""
+    return sorted((path for path in parent.glob("step-*") if _STEP.fullmatch(path.name)), key=step_of)
 
 
 @dataclass(frozen=True)
@@ -231,7 +237,7 @@ class RunDirectory:
 
     def complete_checkpoints(self) -> list[Path]:
         """List complete checkpoints by their numbers: by their names, step 1000000 would come before step 999999."""
-        return sorted(self.checkpoints.glob("step-*"), key=step_of)
+        return folders_of_steps(self.checkpoints)
 
     def latest_checkpoint(self) -> Path | None:
         return next(reversed(self.complete_checkpoints()), None)

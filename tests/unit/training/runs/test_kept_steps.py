@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from training import configs
+from training.core import kept_steps
 from training.core.kept_steps import steps_to_keep
+from training.core.run_directory import RunDirectory
 
 
 @pytest.mark.parametrize(
@@ -21,3 +25,12 @@ def test_the_kinds_whose_policies_compete_have_the_option():
         assert configs.parse(kind, {"kept_checkpoints": 3}).kept_checkpoints == 3
         with pytest.raises(configs.ConfigError, match="kept_checkpoints: must be between 0 and 20"):
             configs.parse(kind, {"kept_checkpoints": 21})
+
+
+def test_what_somebody_has_set_aside_beside_the_checkpoints_is_none(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    for folder in (run.checkpoints, tmp_path / kept_steps.FOLDER):
+        for name in ("step-000002", "step-1000000", "step-000004.broken", "step-000006 (copy)"):
+            (folder / name).mkdir(parents=True)
+    assert [path.name for path in run.complete_checkpoints()] == ["step-000002", "step-1000000"]
+    assert [path.name for path in kept_steps.models(run)] == ["step-000002", "step-1000000"]
