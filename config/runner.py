@@ -141,12 +141,14 @@ class Runner:
             with suppress(OSError):  # a full disk loses the line; unread, the pipe would fill and stop the process
                 log.write(line)
             return
-        with self._lock:
-            self._printer.write(Message("line", line, datetime.now(), name, colour))
+        self._print(name, line, colour)
 
     def say(self, text: str) -> None:
-        with self._lock:
-            self._printer.write(Message("line", text, datetime.now(), "assay", None))
+        self._print("assay", text, None)
+
+    def _print(self, name: str, text: str | bytes, colour: str | None) -> None:
+        with self._lock, suppress(OSError):  # as a log's: the output may be a file on a full disk, or nobody's
+            self._printer.write(Message("line", text, datetime.now(), name, colour))
 
 
 def _signal_group(process: subprocess.Popen, number: int) -> None:

@@ -281,9 +281,14 @@ def test_a_full_disk_loses_log_lines_and_stops_nobody(tmp_path: Path):
     (tmp_path / "web.log").symlink_to("/dev/full")  # each write to it fails as on a full disk
     arguments = ["--procfile", str(tmp_path / "Procfile"), "--log-folder", str(tmp_path)]
     environment = {**os.environ, "PORT": str(free_ports()[0])}
-    with subprocess.Popen([sys.executable, "-m", "config.runner", *arguments], cwd=ROOT, env=environment) as runner:
+    command = [sys.executable, "-m", "config.runner", *arguments]
+    with (
+        Path("/dev/full").open("w") as full,
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=full) as runner,
+    ):
         try:
             until(lambda: (tmp_path / "through").exists(), what="the process says all it has to say")
+            assert runner.poll() is None
         finally:
             runner.terminate()
 
