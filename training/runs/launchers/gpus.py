@@ -57,15 +57,24 @@ def lease(folder: Path, count: int = 1) -> Lease:
     return lease_
 
 
-@functools.cache
 def names() -> tuple[str, ...]:
-    """Return the GPUs this worker may hand out: those of CUDA_VISIBLE_DEVICES, or all that nvidia-smi lists."""
+    """Return the GPUs this worker may hand out: those of CUDA_VISIBLE_DEVICES, or all that nvidia-smi lists.
+
+    Where that fails, as before the driver has loaded at the machine's start, there are none for now."""
+    try:
+        return _names()
+    except subprocess.CalledProcessError:
+        return ()
+
+
+@functools.cache
+def _names() -> tuple[str, ...]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
     if shutil.which("nvidia-smi") is None:
         return ()
     listing = subprocess.run(
-        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, check=False
+        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, check=True
     )
-    return tuple(listing.stdout.split()) if listing.returncode == 0 else ()
+    return tuple(listing.stdout.split())

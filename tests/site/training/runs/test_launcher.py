@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -186,6 +187,20 @@ def test_each_recipe_gets_a_gpu_of_its_own(tmp_path, monkeypatch):
 def test_without_gpus_nothing_is_leased(tmp_path, monkeypatch):
     monkeypatch.setattr(gpus, "names", lambda: ())
     assert gpus.lease(tmp_path).environment == {}
+
+
+def test_gpus_whose_driver_loads_after_the_worker_has_started_are_handed_out(tmp_path, monkeypatch):
+    """Else recipes would find them by themselves, several the same one."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\n[ -e driver ] && printf '0\n1\n'\n")
+    program.chmod(0o700)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(gpus, "_names", functools.cache(gpus._names.__wrapped__))
+    assert gpus.names() == ()
+    (tmp_path / "driver").touch()
+    assert gpus.names() == ("0", "1")
 
 
 def test_a_worker_is_gone_only_when_its_process_here_is():
