@@ -25,7 +25,11 @@ def child_of_a_run(run: Run) -> None:
 
 
 def enter_missing(most: int = 20) -> int:
-    """Enter children that no signal reached, such as those of earlier versions; return how many."""
+    """Enter children that no signal reached, such as those of earlier versions, and anew those whose files have come
+    since; return how many."""
+    for row in ServedAdapter.objects.filter(state=ServedAdapter.State.COLD, problem=GONE).select_related("model"):
+        if row.model.path is not None and row.model.path.is_dir():
+            row.delete()
     made = Q(made_by__isnull=False) | Q(kept_checkpoint__isnull=False)
     missing = LanguageModel.objects.available().policies().filter(made, served_adapter__isnull=True)
     models = list(missing.exclude(folder="").order_by("-pk")[:most])

@@ -225,6 +225,17 @@ def test_what_has_weights_of_its_own_says_what_serving_it_takes(vllm, new_child,
     assert not vllm.calls
 
 
+def test_a_child_whose_files_come_later_is_loaded_then(vllm, new_child):
+    """As where a node of a cluster has stored them, and an operator brings them."""
+    child = new_child("child")
+    child.path.rename(child.path.with_name("elsewhere"))
+    work()
+    assert row_of(child).state == State.COLD and "not on this machine" in row_of(child).problem
+    child.path.with_name("elsewhere").rename(child.path)
+    work()
+    assert row_of(child).state == State.LOADED
+
+
 def test_an_endpoint_that_somebody_gave_stays(vllm, new_child):
     child = new_child("child")
     LanguageModel.objects.filter(pk=child.pk).update(endpoint="http://models.example.org/v1", served_name="mine")
