@@ -3,6 +3,8 @@
 1. A round reads every manifest and lists, in `sweep/condemned.json`, the old blobs that none of them names.
 2. A later round deletes what has been on that list for SAFE_AGE and is still named by no manifest.
 
+Halves of objects whose writer was killed go after SAFE_AGE, too: in a folder they stand beside the objects.
+
 Whoever stores an artefact reads the list first: a blob that is on it counts as not there, and the file goes to the
 artefact's own pool instead. So nobody begins to rely on a blob that is about to go. Who relied on it before it was
 listed has written a manifest, which the later round reads, long before: `put` begins anew when it took LONGEST_PUT.
@@ -29,6 +31,7 @@ SAFE_AGE = timedelta(days=3)
 LONGEST_PUT = 24 * 3600.0  # seconds between reading the list and writing a manifest
 EVERY = timedelta(days=1)
 CONDEMNED, _BEGUN, _CLOCK = "sweep/condemned.json", "sweep/begun", "sweep/clock"
+_FOLDERS = ("blobs", "own", "manifests")
 _LONGEST_ROUND = 3600.0
 _LONGEST_LOOK = 5.0  # from the look at the last round until this one is announced
 _CONFIRM_SECONDS = 10.0  # in which another one that begins at the same moment announces itself, too
@@ -90,9 +93,18 @@ def sweep(store: ArtefactStore, *, sleep: Callable[[float], None] = time.sleep) 
             break
         if blob not in named and blob not in kept and _is_older(files, blob, now - SAFE_AGE):
             kept[blob] = now.isoformat()
+    delete_partials(files, now)
     require_time()
     files.write(CONDEMNED, lambda: iter([json.dumps(kept).encode()]))
     return Swept(len(deleted), len(kept))
+
+
+def delete_partials(files: FileSystem, now: datetime) -> None:
+    """Delete what writers that were killed have left beside objects."""
+    for folder in _FOLDERS:
+        for name in files.partials(folder):
+            if _is_older(files, name, now - SAFE_AGE):
+                files.delete(name)
 
 
 def _begin(files: FileSystem, sleep: Callable[[float], None]) -> datetime | None:

@@ -21,6 +21,7 @@ from common.artefacts.storage_problems import StorageProblem, Unreachable
 BLOCK = 1 << 22
 _RENAMING = {"file", "local", "memory"}  # an object grows under its name there, so it is written beside and renamed
 _FOLDERS = {"file", "local"}
+_PARTIAL = ".partial"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FINAL = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, NotImplementedError)
 _NETWORK = ("botocore", "aiobotocore", "aiohttp", "urllib3", "asyncio")  # whose errors are not OSErrors
@@ -81,6 +82,13 @@ class FileSystem:
 
     def names(self, folder: str) -> list[str]:
         """List the objects below a folder, sorted. Raises Unreachable where any part of it cannot be listed."""
+        return [name for name in self._all_names(folder) if not name.endswith(_PARTIAL)]
+
+    def partials(self, folder: str) -> list[str]:
+        """List what stands beside objects that are being written, or whose writer was killed. Raises Unreachable."""
+        return [name for name in self._all_names(folder) if name.endswith(_PARTIAL)] if self._renames else []
+
+    def _all_names(self, folder: str) -> list[str]:
         root, find = f"{self._root}/", _files_below if self.is_folder else self._fs.find
         try:
             paths = self._patiently(lambda: find(self._path(folder)))
@@ -88,7 +96,7 @@ class FileSystem:
             paths = []
         if not paths:
             self._check_root(FileNotFoundError("the folder is not there"))
-        return sorted(path.removeprefix(root) for path in paths if not path.endswith(".partial"))
+        return sorted(path.removeprefix(root) for path in paths)
 
     def delete(self, name: str) -> None:
         """Delete an object; one that is gone is well gone."""
@@ -123,7 +131,7 @@ class FileSystem:
         if self.is_folder and not Path(self._root).is_dir():
             raise FileNotFoundError(errno.ENOENT, "the folder is not there", self._root)
         self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        partial = f"{path}.{uuid.uuid4().hex}.partial"
+        partial = f"{path}.{uuid.uuid4().hex}{_PARTIAL}"
         try:
             with self._fs.open(partial, "wb") as file:
                 for block in blocks:

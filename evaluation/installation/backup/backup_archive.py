@@ -19,6 +19,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from annotate.core.artefacts import local_copies
+from common.artefacts import blob_sweep
 from common.artefacts.artefact_store import ArtefactStore
 from common.artefacts.file_systems import FileSystem
 from common.artefacts.manifests import Manifest
@@ -106,12 +107,14 @@ def applied_migrations() -> list[str]:
 
 
 def drop_old(archive: ArtefactStore, keep: int) -> tuple[int, int]:
-    """Delete all backups but the newest ones, and the files that none of those holds; return how many of each.
+    """Delete all backups but the newest ones, and the files that none of those holds; return how many of each. What a
+    backup that was killed left half goes after some days.
 
     Raises CommandError while another is being made, which may rely on such files, and StorageProblem for a manifest
     that cannot be read; then it deletes no file.
     """
     with alone():
+        blob_sweep.delete_partials(archive.files, datetime.now(UTC))
         known = names(archive)
         obsolete = known[:-keep]
         for name in obsolete:

@@ -152,3 +152,13 @@ def test_of_two_that_begin_at_once_one_goes_on_and_a_slow_one_does_not(storage, 
     with pytest.raises(blob_sweep.TooSlow):
         storage.sweep(days=4)
     assert storage.size_of(blob_sweep.CONDEMNED) is None and storage.size_of(blob)
+
+
+def test_halves_of_objects_whose_writer_was_killed_go(storage, tmp_path):
+    blob = put(storage, "runs/1", "text", tmp_path)
+    left, coming = f"{blob}.1a.partial", f"{blob}.2b.partial"
+    for name, age in ((left, timedelta()), (coming, timedelta(days=4))):
+        (Path(storage.address) / name).write_text("te")
+        storage.times[name] = storage.now + age
+    assert storage.sweep(days=4) == Swept(0, 0)
+    assert storage.partials("blobs") == [coming] and storage.names("blobs") == [blob]
