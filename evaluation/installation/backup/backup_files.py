@@ -20,7 +20,10 @@ from training.storage import stored_artefacts
 FOLDERS = ("datasets", "models", "runs")  # each entry is a part
 FILES = ("imports", "corpora", "corpus-uploads", "machines")  # each file is one
 # What is no part of a backup: secrets, what is made again at each start, and copies of what is elsewhere.
-NOT_TAKEN = ("secret-key", "accounts.json", "static", "glimpses", "node", "logs", "demo")
+NOT_TAKEN = (
+    *("secret-key", "accounts.json", "static", "glimpses", "node", "logs", "demo"),
+    *("tensorboard", "wandb"),  # of figures that the database has
+)
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,15 @@ def test_what_rows_name_and_is_not_there_is_told(installation, target, capsys):
     assert f"{installation.model.folder} is named by a row and was not there" in capsys.readouterr().err
 
 
+def test_what_lies_there_and_is_not_taken_is_told_but_for_what_is_ours(installation, target, data_folder, capsys):
+    for name in ("tensorboard", "wandb", "notes"):
+        (data_folder / name).mkdir()
+    call_command("backup", str(target))
+    assert [line for line in capsys.readouterr().err.splitlines() if "nothing of ours" in line] == [
+        "notes in ASSAY_DATA is nothing of ours, and not in the backup."
+    ]
+
+
 def test_damaged_files_are_refused_and_it_goes_on_when_they_are_whole(installation, target, archive, elsewhere):
     call_command("backup", str(target))
     manifest = backup_archive.manifest_of(archive)
