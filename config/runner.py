@@ -75,8 +75,8 @@ class Runner:
         """Ask every process to end, then make it. A process group ends with its leader."""
         self.stopping.set()
         deadline = time.monotonic() + END_PATIENCE
-        with self._lock:
-            running = list(self._running.values())
+        with self._lock:  # without those that have ended: their numbers may be others' by now
+            running = [process for process in self._running.values() if process.poll() is None]
         for process in running:
             _signal_group(process, signal.SIGTERM)
         for process in running:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from config import runner as config_runner
 from tests.support.processes import ROOT, alive, free_port, free_ports, kill_hard, until
 
 TOOLS = ("sh", "dirname", "cksum", "awk", "cat", "mkdir", "df", "rm", "mktemp", "id")
@@ -250,6 +251,15 @@ def test_a_command_runs_once_beside_them_and_what_they_say_goes_to_files(running
     until(lambda: "here I am" in runner.output(), what="the command's output on the terminal")
     until(lambda: (tmp_path / "logs" / "web.log").read_text() == "up\n", what="the web log")
     assert "up" not in runner.output() and runner.process.poll() is None
+
+
+def test_the_number_of_a_command_that_has_ended_is_sent_no_signal(monkeypatch):
+    """It may be another's by now."""
+    runner, sent = config_runner.Runner(dict(os.environ)), []
+    assert runner.run_once("once", [sys.executable, "-c", ""]) == 0
+    monkeypatch.setattr(config_runner.os, "killpg", lambda *numbers: sent.append(numbers))
+    runner.end_all()
+    assert not sent
 
 
 def test_pages_are_served_while_what_trains_is_installed(running, tmp_path: Path):
