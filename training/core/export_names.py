@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+ORIGIN_FILE = "origin.json"  # where imported weights came from and lie, with folders of this machine: it stays here
 HUB_NAME = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from common.texts import first_line
 from training.core.adapter_base import CONFIG, find_base, is_adapter
 from training.core.bundled_model import ORIGIN, SOURCE, BundledModelMissing, bundled_gguf
-from training.core.export_names import HUB_NAME
+from training.core.export_names import HUB_NAME, ORIGIN_FILE
 from training.core.run_directory import RecipeFailure
 
 PAD_NAMES = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|fim_pad|>")
@@ -76,7 +76,7 @@ def write_model(source: str, partial: Path, folder: Path) -> dict[str, Any]:
         "source": Path(source).name if kind == "gguf" else source,
         "origin": origin,
     }
-    (partial / "origin.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (partial / ORIGIN_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return facts
 
 
@@ -274,8 +274,8 @@ def _licence(source: str, kind: str) -> str:
         field = GGUFReader(source).fields.get("general.license")
         return str(field.contents()) if field else ""
     card = Path(source) / "README.md"
-    if kind == "folder" and (Path(source) / "origin.json").is_file():
-        return str(json.loads((Path(source) / "origin.json").read_text(encoding="utf-8")).get("licence", ""))
+    if kind == "folder" and (Path(source) / ORIGIN_FILE).is_file():
+        return str(json.loads((Path(source) / ORIGIN_FILE).read_text(encoding="utf-8")).get("licence", ""))
     if kind == "folder" and card.is_file():
         match = re.search(r"^licen[sc]e:\s*(\S+)", card.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
         return match.group(1).strip("'\"") if match else ""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from training.configs.export import ExportConfig
-from training.core.export_names import file_stem
+from training.core.export_names import ORIGIN_FILE, file_stem
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common import adapters
 from training.recipes.common.children import FIDELITY
@@ -70,9 +70,11 @@ def gather(source: Path, complete_folder: Path, about: Row, config: ExportConfig
         gguf_adapter.require_adapter(source, about["name"])
         merging.write_adapter_alone(source, complete_folder, about.get("base") or adapters.base_folder(source).name)
         return {}
-    if not merging.has_adapters(source):
+    if not merging.has_adapters(source) and not merging.names_trunk(source):
         return {}
     merging.write_merged(source, complete_folder)
+    if not merging.has_adapters(source):
+        return {}
     return {"fidelity": {"cosine": merging.kept_cosine(source, lambda merged: merged), "precision": "float32"}}
 
 
@@ -140,7 +142,7 @@ def leave(run: RunDirectory, make: Callable[[Path], object]) -> list[Row]:
 def archive(source: Path, target: Path, stem: str, readme: str) -> None:
     """Archive the folder as it is, with its card as README.md. Not compressed: weights hardly shrink."""
     with tarfile.open(target, "w") as tar:
-        for path in sorted(p for p in source.rglob("*") if p.is_file()):
+        for path in sorted(p for p in source.rglob("*") if p.is_file() and p.name != ORIGIN_FILE):
             tar.add(path, f"{stem}/{path.relative_to(source)}", filter=_nobody)
         if readme:
             card = target.with_name("README.md")
@@ -185,7 +187,10 @@ def push(run: RunDirectory, source: Path, about: dict[str, Any], config: ExportC
                 path_or_fileobj=about["readme"].encode(), path_in_repo="README.md", repo_id=config.repository
             )
         commit = hub.upload_folder(
-            repo_id=config.repository, folder_path=source, commit_message=f"{about['name']}, from Assay"
+            repo_id=config.repository,
+            folder_path=source,
+            commit_message=f"{about['name']}, from Assay",
+            ignore_patterns=[ORIGIN_FILE, f"*/{ORIGIN_FILE}"],
         )
     except (HfHubHTTPError, OSError) as error:
         raise RecipeFailure(

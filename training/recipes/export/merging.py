@@ -22,6 +22,7 @@ from torch import Tensor
 from training.recipes.common import adapters, loading
 from training.recipes.common.base_index import INDEX
 
+REWARD = "reward.json"
 SHARD = 4 << 30  # bytes
 # What belongs to an adapter, or says where its base lies on this machine.
 OWN = (adapters.CONFIG, adapters.WEIGHTS, adapters.ABOUT, INDEX, "config.json")
@@ -30,6 +31,16 @@ OWN = (adapters.CONFIG, adapters.WEIGHTS, adapters.ABOUT, INDEX, "config.json")
 def has_adapters(folder: Path) -> bool:
     """Return whether a model's folder is an adapter, or holds one, as a reward model's may."""
     return any(folder.rglob(adapters.CONFIG))
+
+
+def names_trunk(folder: Path) -> bool:
+    """Return whether the folder is a reward model's that says where its trunk lay on this machine."""
+    return bool(_read(folder / REWARD).get("trunk_was"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return facts
 
 
 def kept_cosine(folder: Path, rounded: Callable[[Tensor], Tensor]) -> float:
@@ -64,20 +75,24 @@ class Cosine:
 
 
 def write_merged(source: Path, target: Path) -> None:
-    """Write a copy of a model's folder that needs no other: adapters in it are merged, in float32."""
+    """Write a copy of a model's folder that needs no other and names none of this machine: adapters in it are merged,
+    in float32."""
     target.mkdir(parents=True)
     is_adapter = adapters.is_adapter(source)
+    base = adapters.base_folder(source).resolve()
     for path in sorted(source.iterdir()):
         if path.is_dir():
-            write_merged(path, target / path.name)
+            if path.resolve() != base:  # an imported adapter's lies inside its folder, and is merged
+                write_merged(path, target / path.name)
         elif not (is_adapter and path.name in OWN):
             shutil.copy2(path, target / path.name)
     if is_adapter:
         _write_weights(source, target)
-    if (target / "reward.json").is_file() and has_adapters(source):
-        facts = json.loads((target / "reward.json").read_text(encoding="utf-8"))
-        facts["trunk_hash"] = loading.weights_hash(target / "trunk")
-        (target / "reward.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    if facts := _read(target / REWARD):
+        facts["trunk_was"] = ""
+        if has_adapters(source):
+            facts["trunk_hash"] = loading.weights_hash(target / "trunk")
+        (target / REWARD).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_weights(source: Path, target: Path) -> None:

@@ -137,6 +137,17 @@ def test_an_adapter_comes_in_with_its_base_and_needs_nothing_else(base, parent, 
     assert_close(logits(plain, IDS), logits(theirs, IDS), atol=1e-4, rtol=1e-4)
 
 
+def test_an_imported_adapter_leaves_with_its_weights_once_and_tells_nothing_of_this_machine(base, parent, tmp_path):
+    import_weights.import_weights(str(parent), tmp_path / "imported")
+    for name, config in (("merged", {}), ("alone", {"adapter": True})):
+        folder = unpacked(
+            exported(tmp_path / name, tmp_path / "imported", to="safetensors", **config), tmp_path / f"{name} out"
+        )
+        assert len(list(folder.rglob("*.safetensors"))) == 1
+        texts = [path.read_text(errors="ignore") for path in folder.rglob("*.json")]
+        assert not any(str(folder) in text for text in texts for folder in (tmp_path, base.parent, parent.parent))
+
+
 def test_an_adapter_whose_base_is_gone_names_it(parent, tmp_path, capsys):
     exported_alone = unpacked(exported(tmp_path, parent, to="safetensors", adapter=True), tmp_path / "alone")
     config = json.loads((exported_alone / "adapter_config.json").read_text())
@@ -167,6 +178,21 @@ def test_a_reward_model_leaves_with_its_trunk_merged(parent, tmp_path, monkeypat
     archive = unpacked(exported(tmp_path, folder, to="safetensors"), tmp_path / "elsewhere")
     assert not any(archive.rglob("adapter_*"))
     assert_close(RewardModel.load(archive).score(PROMPTS, ["one", "two", "three"]), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_reward_head_leaves_without_the_place_where_its_trunk_lay(base, tmp_path):
+    trunk_hash = loading.weights_hash(base)
+    model = RewardModel(
+        method="head", features=((2, "mean"),), weight=torch.ones(64), bias=torch.zeros(1),
+        feature_mean=torch.zeros(64), feature_std=torch.ones(64), trunk_folder="../tiny-base", trunk_hash=trunk_hash,
+        max_prompt_tokens=64, max_completion_tokens=64, trunk_was=str(base),
+    )  # fmt: skip
+    (tmp_path / "reward").mkdir()
+    model.save(tmp_path / "reward")
+    run = exported(tmp_path, tmp_path / "reward", to="safetensors")
+    archive = unpacked(run, tmp_path / "elsewhere")
+    facts = json.loads((archive / "reward.json").read_text())
+    assert not facts["trunk_was"] and facts["trunk_hash"] == trunk_hash and "fidelity" not in run.result()
 
 
 def test_a_classifier_leaves_with_its_trunk_merged(parent, tmp_path, monkeypatch):
