@@ -2,7 +2,7 @@
 
 In: `data/references.jsonl` or `data/other/*.jsonl`, {"id", "prompt": [messages] or text, "references": [texts]}, or
 with one "reference" or "completion". The model answers each prompt greedily, once; answers are kept in `answers.jsonl`
-as they come, so that a run that was killed goes on.
+as they come, so that a run that was killed goes on. What a model thinks before it answers is no part of its answer.
 
 Every item leaves the sums that its metrics are functions of, so that the corpus figures are those of the field's tools
 to the last digit: BLEU and chrF by sacrebleu, ROUGE by rouge-score (F1, no stemming, Lsum by lines), METEOR by nltk.
@@ -24,6 +24,7 @@ from typing import Any
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
+from common import reasoning
 from evaluation.recipes import meteor
 from evaluation.recipes.common.choice_items import unique_names
 from evaluation.recipes.common.outcome import Item, Measured
@@ -173,7 +174,7 @@ def answered(run: RunDirectory, spec: RunSpec, config: Any, prompts: list[Refere
         rows = zip(batch, samples.tokens.tolist(), samples.lengths.tolist(), samples.finished.tolist(), strict=True)
         new = {
             one.id: Answer(
-                tokenizer.decode(tokens[:length], skip_special_tokens=True).strip(),
+                reasoning.split(tokenizer.decode(tokens[:length], skip_special_tokens=True)).answer.strip(),
                 length, not is_finished, len(tokens_by_id[one.id]) > room,
             )
             for one, tokens, length, is_finished in rows

@@ -17,6 +17,7 @@ from evaluation.recipes import evaluate, meteor, overlap
 from evaluation.recipes.overlap import ReferencePrompt, Scorer
 from evaluation.recipes.word_tokens import words
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes.common import loading
 from training.recipes.common.entry import attempt
 
 GOLDEN = json.loads((Path(__file__).parents[4] / "tests/support/golden" / "overlap.json").read_text())
@@ -165,6 +166,13 @@ def test_every_figure_has_its_interval_and_every_item_its_answer(first):
     assert all(line["shown"]["answer"] and line["shown"]["references"] for line in lines)
     assert result["metrics"]["BLEU"]["lower"] is None, "nine items are too few to draw from"
     assert any("too few for an interval" in note for note in result["notes"])
+
+
+def test_what_a_model_thinks_first_is_no_part_of_its_answer(model, tmp_path, monkeypatch):
+    tokenizer = type(loading.load_tokenizer(model))
+    monkeypatch.setattr(tokenizer, "decode", lambda self, ids, **_: "<think>Is it 3? No.</think>\n\nAnswer 3.")
+    run = run_on(tmp_path / "run", rows(2), model)
+    assert [row["answer"]["text"] for row in read_lines(run.path / "answers.jsonl")] == ["Answer 3."] * 2
 
 
 def test_answers_do_not_hang_on_the_batch(first, model, tmp_path, monkeypatch):
