@@ -1,4 +1,4 @@
-"""Finetuning of a classifier: every weight, or adapters, with the best epoch by its held-out loss."""
+"""Finetuning of a classifier: every weight, or adapters. The weights of the last step are kept."""
 
 from __future__ import annotations
 

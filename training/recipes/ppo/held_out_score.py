@@ -31,15 +31,16 @@ class Mean:
 
 
 def measure(ppo: PPO, state: State, batch: dict[str, float]) -> dict[str, float]:
-    """Return figures of the policy as it is on the held-out prompts; {} where there are too few of them.
+    """Return figures of the policy that drew the step's batch on the held-out prompts; {} where there are too few.
 
-    `batch` are the figures of the batch that was sampled from the same weights.
+    `batch` are the figures of that batch.
     """
     count = len(ppo.held_out)
     if count < FEWEST:
         return {}
     trained = Mean(batch["score_mean"], batch["score_std"], ppo.config.batch_size)
-    episodes = ppo.collect(list(range(count)), ppo.seeds("held-out prompts", count=count), held_out=True)
+    with state.as_drawn(ppo):
+        episodes = ppo.collect(list(range(count)), ppo.seeds("held-out prompts", count=count), held_out=True)
     scores = state.calibration.scaled(episodes.scores, episodes.rollout, ppo.config)
     apart = Mean(float(scores.mean()), float(scores.std()), count)
     figures = {"held_out_score": apart.value, "held_out_gap": trained.value - apart.value}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.configs import PPOConfig
 from training.core.run_directory import RecipeFailure, Row
@@ -90,6 +92,24 @@ class State:
     def restore_kept(self, ppo: PPO) -> None:
         for name, parameter in ppo.policy.parameters().items():
             parameter.copy_(self.kept_weights[name])
+        self.drawn_by = {}
+
+    @contextmanager
+    def as_drawn(self, ppo: PPO) -> Iterator[None]:
+        """Give the policy, within the block, the weights that drew this step's answers."""
+        parameters = ppo.policy.parameters() if self.drawn_by else {}
+        now = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        _fill(parameters, self.drawn_by)
+        try:
+            yield
+        finally:
+            _fill(parameters, now)
+
+
+def _fill(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
+    """Write weights by their names; a graph that is kept for the update notices nothing."""
+    for name, parameter in parameters.items():
+        parameter.data.copy_(weights[name])
 
 
 def calibrate(ppo: PPO) -> State:
@@ -197,7 +217,6 @@ def follow_amendments(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) 
     for amendment in chosen[state.amended :]:
         if amendment["action"] == "back":
             state.restore_kept(ppo)
-            state.drawn_by = {}
             optimiser.state.clear()
         if "kl_coef" in amendment["changes"]:
             state.controller.reset(amendment["changes"]["kl_coef"])

@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 
 from tests.support.training.ppo_runs import CONFIG, carry_out, metrics, same_weights
+from tests.support.training.thread_actors import Threads
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import entry
 from training.recipes.ppo import __main__ as ppo
@@ -37,6 +38,33 @@ def test_at_most_a_tenth_is_held_out_and_at_most_what_was_asked_for(count: int, 
     rows = ppo_rollouts.held_out_rows(count, most, 7)
     assert len(set(rows)) == wanted and rows == ppo_rollouts.held_out_rows(count, most, 7)
     assert not wanted or rows != ppo_rollouts.held_out_rows(count, most, 8)
+
+
+def test_held_out_prompts_are_answered_by_the_weights_that_drew_the_batch(tmp_path: Path, model: Path, monkeypatch):
+    """Else the gap between the two scores compares two policies, where rollout processes are a step behind."""
+    Threads(monkeypatch)
+    measured: list[tuple[dict, dict, dict]] = []
+    measure, collect = ppo_held_out.measure, ppo_rollouts.PPO.collect
+
+    def weights_of(trainer):
+        return {name: parameter.detach().clone() for name, parameter in trainer.policy.parameters().items()}
+
+    def noted_measure(trainer, state, batch):
+        measured.append((dict(state.drawn_by), weights_of(trainer), {}))
+        return measure(trainer, state, batch)
+
+    def noted_collect(self, *arguments, held_out=False, **given):
+        if held_out:
+            measured[-1][2].update(weights_of(self))
+        return collect(self, *arguments, held_out=held_out, **given)
+
+    monkeypatch.setattr(ppo_held_out, "measure", noted_measure)
+    monkeypatch.setattr(ppo_rollouts.PPO, "collect", noted_collect)
+    carry_out(make_run(tmp_path, model, actors=1, samples_every=1, sample_prompts=0, minibatches=1))
+    behind = [(drawn_by, now) for drawn_by, now, _ in measured if drawn_by]
+    assert len(measured) == 4 and any(not torch.equal(now[name], drew[name]) for drew, now in behind for name in drew)
+    for drawn_by, now, answered_by in measured:
+        assert all(torch.equal(answered_by[name], weight) for name, weight in (drawn_by or now).items())
 
 
 def test_held_out_prompts_are_answered_at_each_evaluation_and_at_no_other_time(tmp_path: Path, model: Path):
