@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,9 @@ PREFIX = "base_model.model."  # PEFT's, before the names of the base's own modul
 
 # What of PEFT's options would make another function of the same two factors.
 REFUSED = ("use_dora", "modules_to_save", "layer_replication", "alora_invocation_tokens", "target_parameters")
+# How factors may have begun, by PEFT's word. Others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) take something off the base's
+# weights first, so that factors and base are not the model that was trained.
+BEGINNINGS = ("gaussian", "eva", "orthogonal", "mica")
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """Return adapter_config.json. Raises RecipeFailure when it is not a plain LoRA adapter."""
     config: dict[str, Any] = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
     refused = [f"{name} = {config[name]!r}" for name in REFUSED if config.get(name)]
+    if isinstance(begun := config.get("init_lora_weights"), str) and begun.lower() not in BEGINNINGS:
+        refused.append(f"init_lora_weights = {begun!r}")
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or refused:
         text = ", ".join([f"peft_type = {config.get('peft_type')!r}", *refused])
         raise RecipeFailure(
@@ -111,7 +117,7 @@ def read_adapter(folder: str | Path) -> dict[str, Factors]:
 
 def _scaling(config: dict[str, Any], name: str, rank: int) -> float:
     patterns = config.get("alpha_pattern") or {}
-    named = [alpha for key, alpha in patterns.items() if name == key or name.endswith("." + key)]
+    named = [alpha for key, alpha in patterns.items() if re.match(rf"(.*\.)?({key})$", name)]  # as PEFT does
     alpha = float(named[0] if named else config.get("lora_alpha", rank))
     return alpha / (rank**0.5 if config.get("use_rslora") else rank)
 

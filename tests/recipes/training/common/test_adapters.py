@@ -228,7 +228,32 @@ def test_merged_weights_are_base_plus_update_in_float32(base, tmp_path):
         assert torch.equal(weight, wanted)
 
 
-@pytest.mark.parametrize("extra", [{"peft_type": "IA3"}, {"use_dora": True}, {"bias": "all"}])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"alpha_pattern": {r"model\.layers\.[01]\..*q_proj": 64.0}},
+        {"alpha_pattern": {"k_proj": 10}, "rank_pattern": {"k_proj": 2}},
+        {"init_lora_weights": "orthogonal", "use_rslora": True},
+    ],
+)
+def test_another_tools_adapter_is_the_model_that_it_trained(base, tmp_path, extra):
+    model = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
+        LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "k_proj"], task_type="CAUSAL_LM", **extra),
+    )
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    model.save_pretrained(tmp_path)
+    loading.load_tokenizer(base).save_pretrained(tmp_path)
+    assert_close(logits(loading.load_policy(tmp_path, torch.float32)[0]), logits(model), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "extra", [{"peft_type": "IA3"}, {"use_dora": True}, {"bias": "all"}, {"init_lora_weights": "pissa_niter_4"}]
+)
 def test_an_adapter_of_another_kind_is_refused(base, tmp_path, extra):
     adapters.write_adapter(tmp_path, {"x": Factors(torch.zeros(1, 2), torch.zeros(2, 1))}, adapters.Base(base, ""))
     config = json.loads((tmp_path / adapters.CONFIG).read_text()) | extra
