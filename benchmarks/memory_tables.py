@@ -9,9 +9,8 @@ from typing import Any
 
 from training import configs
 from training.core.memory.decoder_sizes import Decoder, decoder_of
-from training.core.memory.fitting import GB, fits
-from training.core.memory.stage_counts import stage_memory
-from training.core.memory.stage_memory import Hardware, StageMemory, sharded
+from training.core.memory.fitting import GB, fits, process_memory
+from training.core.memory.stage_memory import Hardware, StageMemory
 from training.core.resource_estimate import token_bytes
 
 Options = dict[str, Any]
@@ -107,13 +106,9 @@ def _memory(kind: str, decoder: Decoder, options: Options, count: int) -> StageM
     config = vars(configs.parse(kind, options))
     if "processes" in config and count > 1:
         config |= {"processes": count, "sharding": "full"}
-    free = Hardware("cuda", 2)
-    whole = stage_memory(kind, decoder, config, free)
-    assert whole is not None
-    saved = whole.total - sharded(whole, decoder, count, 2).total
-    planned = stage_memory(kind, decoder, config, Hardware("cuda", 2, GPU + saved))
-    assert planned is not None
-    return sharded(planned, decoder, count, 2)
+    memory = process_memory(kind, decoder, config, Hardware("cuda", 2, GPU))
+    assert memory is not None
+    return memory
 
 
 def _decoder(config: Options) -> Decoder:

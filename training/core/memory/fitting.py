@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from training.core.memory.decoder_sizes import Decoder
 from training.core.memory.stage_counts import stage_memory
-from training.core.memory.stage_memory import Hardware
+from training.core.memory.stage_memory import Hardware, StageMemory, sharded
 from training.core.resource_estimate import ROOM
 
 GB = 1e9
 DEVICES = (8, 12, 16, 24, 32, 48, 80, 96, 141, 192)  # GB of the GPUs that there are
+SHARES = (2, 4, 8, 16, 32, 64)  # processes among which a model is split, each with a GPU
 Changes = dict[str, Any]
 
 
@@ -33,13 +35,61 @@ def smallest_device(total: float) -> int | None:
     return next((size for size in DEVICES if fits(total, size * GB)), None)
 
 
+def process_memory(kind: str, decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory | None:
+    """Return what each process of a run holds: its share of the model where `sharding` is full. None for kinds that are
+    not counted.
+
+    Recipes plan how many rows they compute at once by the room that is left, so by what sharding leaves.
+    """
+    count, size = config.get("processes", 1), hardware.dtype_bytes
+    if config.get("sharding") != "full":
+        return stage_memory(kind, decoder, config, hardware)
+    whole = stage_memory(kind, decoder, config, replace(hardware, available=math.inf))
+    if whole is None:
+        return None
+    saved = whole.total - sharded(whole, decoder, count, size).total
+    planned = stage_memory(kind, decoder, config, replace(hardware, available=hardware.available + saved))
+    return sharded(planned, decoder, count, size) if planned else None
+
+
 def find_remedy(kind: str, decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> Remedy | None:
     """Return the first changes with which the stage fits: one alone, else several; None where none of them helps."""
     for changes in _candidates(kind, config, hardware):
-        stage = stage_memory(kind, decoder, {**config, **changes}, hardware)
-        if stage is not None and fits(stage.total, hardware.available):
-            return Remedy(changes, stage.total)
+        if remedy := _remedy(changes, kind, decoder, config, hardware):
+            return remedy
     return None
+
+
+def find_shares(
+    kind: str,
+    decoder: Decoder,
+    config: Mapping[str, Any],
+    hardware: Hardware,
+    is_allowed: Callable[[Changes], bool],
+) -> Remedy | None:
+    """Return the fewest processes, each on a device like `hardware`, that hold the stage when the model is split among
+    them, with what must change besides; None where there are none that `is_allowed`."""
+    for count in SHARES if "sharding" in config else ():
+        split: Changes = {"processes": count, "sharding": "full"}
+        for changes in (split, {**split, **_gentlest(kind, {**config, **split})}):
+            remedy = _remedy(changes, kind, decoder, config, hardware) if is_allowed(changes) else None
+            if remedy:
+                return remedy
+    return None
+
+
+def _remedy(
+    changes: Changes, kind: str, decoder: Decoder, config: Mapping[str, Any], hardware: Hardware
+) -> Remedy | None:
+    stage = process_memory(kind, decoder, {**config, **changes}, hardware)
+    does_fit = stage is not None and fits(stage.total, hardware.available)
+    return Remedy(changes, stage.total) if stage is not None and does_fit else None
+
+
+def _gentlest(kind: str, config: Mapping[str, Any]) -> Changes:
+    """Return the settings that take least memory and change nothing of what is learnt."""
+    steps = [step for step in _unchanging_steps(kind, config) if all(name in config for name in step)]
+    return {name: value for step in steps for name, value in step.items()}
 
 
 def _candidates(kind: str, config: Mapping[str, Any], hardware: Hardware) -> Iterator[Changes]:
@@ -56,13 +106,17 @@ def _candidates(kind: str, config: Mapping[str, Any], hardware: Hardware) -> Ite
         yield together
 
 
-def _steps(kind: str, config: Mapping[str, Any], hardware: Hardware) -> Iterator[Changes]:
+def _unchanging_steps(kind: str, config: Mapping[str, Any]) -> Iterator[Changes]:
     if kind in ("pretrain", "domain"):
         yield {"micro_batch_size": 1}
     if kind in ("dpo", "kto"):  # all processes together take so many; each takes one at least
         fewest, size = max(config.get("processes", 1), 2 if kind == "kto" else 1), config["batch_size"]
         yield {"micro_batch_size": next((n for n in range(fewest, size) if size % n == 0), size)}
     yield {"activation_checkpointing": "on"}
+
+
+def _steps(kind: str, config: Mapping[str, Any], hardware: Hardware) -> Iterator[Changes]:
+    yield from _unchanging_steps(kind, config)
     if kind in ("reward", "sample"):
         yield {"batch_size": max(config["batch_size"] // 8, config.get("processes", 1))}
     if kind == "pretrain":

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from annotate.models import LanguageModel
-from training.core.memory.decoder_sizes import decoder_of_folder
-from training.core.memory.fitting import Remedy, find_remedy, fits, smallest_device
-from training.core.memory.stage_counts import stage_memory
-from training.core.memory.stage_memory import Hardware, sharded
+from training import configs
+from training.core.memory.decoder_sizes import Decoder, decoder_of_folder
+from training.core.memory.fitting import GB, Remedy, find_remedy, find_shares, fits, process_memory, smallest_device
+from training.core.memory.stage_memory import Hardware
 from training.runs.ordering import machine_speed
 
 _LARGEST = 3  # parts that the line names
+_USUAL_GB = 80  # of a GPU among several of which a model is split
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,21 @@ def counted_memory(
     machine = machine_speed.measured()
     processes = config.get("processes", 1)
     hardware = _hardware(machine, processes)
-    stage = stage_memory(kind, decoder, config, hardware)
+    stage = process_memory(kind, decoder, config, hardware)
     if stage is None:
         return None
-    if config.get("sharding") == "full":
-        stage = sharded(stage, decoder, processes, hardware.dtype_bytes)
     size = "the model's sizes" if decoder.is_exact else "the sizes of a common model with as many parameters"
     largest = sorted(stage.parts.items(), key=lambda part: -part[1])[:_LARGEST]
     named = ", ".join(f"{name} {_gb(value)}" for name, value in largest)
     basis = f"counted from {size} ({named}; {stage.settings})"
     if machine is None:
-        return CountedMemory(stage.parts, None, basis, _device_advice(stage.total, processes), {})
+        advice = _device_advice(stage.total, processes, kind, decoder, config)
+        return CountedMemory(stage.parts, None, basis, advice, {})
     does_fit = fits(stage.total, hardware.available)
     remedy = None if does_fit else find_remedy(kind, decoder, config, hardware)
-    advice = _advice(stage.total, hardware, does_fit, remedy, processes)
+    advice = _advice(hardware, does_fit, remedy, processes)
+    if not does_fit and remedy is None:
+        advice += " " + _device_advice(stage.total, processes, kind, decoder, config)
     return CountedMemory(stage.parts, does_fit, basis, advice, remedy.changes if remedy else {})
 
 
@@ -75,23 +77,43 @@ def _hardware(machine: machine_speed.Machine | None, processes: int) -> Hardware
     return Hardware(machine.device, 2 if machine.dtype == "bfloat16" else 4, share)
 
 
-def _device_advice(total: float, processes: int) -> str:
+def _device_advice(total: float, processes: int, kind: str, decoder: Decoder, config: Mapping[str, Any]) -> str:
     size = smallest_device(total)
     if size is None:
-        return "No single GPU has room for it."
-    return f"It fits a GPU with {size} GB." if processes == 1 else f"Each process needs a GPU with {size} GB."
+        needs = "No single GPU has room for it."
+    else:
+        needs = f"It fits a GPU with {size} GB." if processes == 1 else f"Each process needs a GPU with {size} GB."
+    if size is not None and size <= _USUAL_GB:
+        return needs
+    usual = Hardware(available=_USUAL_GB * GB)
+    shares = find_shares(kind, decoder, config, usual, lambda changes: _is_allowed(kind, config, changes))
+    if shares is None:
+        return needs
+    split = f"Split over {shares.changes['processes']} GPUs with {_USUAL_GB} GB it fits"
+    return f"{needs} {split}, with {_named(shares.changes)} ({_gb(shares.total)} of each)."
 
 
-def _advice(total: float, hardware: Hardware, does_fit: bool, remedy: Remedy | None, processes: int) -> str:
+def _is_allowed(kind: str, config: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    try:
+        configs.parse(kind, {**config, **changes})
+    except configs.ConfigError:
+        return False
+    return True
+
+
+def _advice(hardware: Hardware, does_fit: bool, remedy: Remedy | None, processes: int) -> str:
     where = f"the {_gb(hardware.available)} of {'this GPU' if hardware.device == 'cuda' else 'free memory here'}"
     if processes > 1 and hardware.device == "cpu":
         where += " for each process"
     if does_fit:
         return f"It fits {where}."
     if remedy is None:
-        return f"It does not fit {where}, whatever the options. {_device_advice(total, processes)}"
-    options = ", ".join(f"{name}: {value}" for name, value in remedy.changes.items())
-    return f"It does not fit {where}. It fits with {options} ({_gb(remedy.total)})."
+        return f"It does not fit {where}, whatever the options."
+    return f"It does not fit {where}. It fits with {_named(remedy.changes)} ({_gb(remedy.total)})."
+
+
+def _named(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in changes.items())
 
 
 def _gb(value: float) -> str:

@@ -21,6 +21,10 @@ LLAMA_8B = {
     "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256, "tie_word_embeddings": False,
 }  # fmt: skip
 
+LLAMA_70B = LLAMA_8B | {
+    "hidden_size": 8192, "num_hidden_layers": 80, "num_attention_heads": 64, "intermediate_size": 28672,
+}  # fmt: skip
+
 
 @pytest.fixture
 def project():
@@ -62,8 +66,20 @@ def test_without_a_measurement_it_says_which_gpu_it_fits(project, llama):
     assert one.fits is None and one.text.endswith("It fits a GPU with 32 GB.")
     several = estimate(planned(project, "sft", llama, max_length=256, batch_size=2, processes=2))
     assert several.memory_bytes == one.memory_bytes and several.text.endswith("Each process needs a GPU with 32 GB.")
-    in_parts = planned(project, "sft", llama, adapters="full", batch_size=64)
-    assert estimate(in_parts).text.endswith("No single GPU has room for it.")
+    in_parts = estimate(planned(project, "sft", llama, adapters="full", batch_size=64))
+    assert "No single GPU has room for it. Split over 4 GPUs with 80 GB it fits, with processes: 4, " in in_parts.text
+
+
+def test_a_70b_says_over_how_many_gpus_it_must_be_split(project, llama, gpu):
+    (llama.path / "config.json").write_text(json.dumps(LLAMA_70B))
+    whole = estimate(planned(project, "sft", llama, adapters="lora", batch_size=64))
+    assert whole.fits is False and whole.changes == {}
+    assert "It does not fit the 80 GB of this GPU, whatever the options. It fits a GPU with 192 GB. Split" in whole.text
+    assert "Split over 4 GPUs with 80 GB it fits, with processes: 4, sharding: full (" in whole.text
+    split = estimate(planned(project, "sft", llama, adapters="lora", batch_size=64, processes=4, sharding="full"))
+    assert split.fits and split.memory_bytes < 0.8 * 80 * GB
+    few = estimate(planned(project, "sft", llama, adapters="lora", batch_size=2))
+    assert "Split over" not in few.text, "each process takes a row at least"
 
 
 def test_weights_that_are_elsewhere_count_by_their_parameters(project):
