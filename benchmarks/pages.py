@@ -1,7 +1,7 @@
 """Each page of a large project on Postgres: how long it takes, and how many queries it makes.
 
     python -m benchmarks.pages                       a million annotations
-    python -m benchmarks.pages --rows 10000000 --repeats 5
+    python -m benchmarks.pages --rows 10000000 --keep FOLDER    filled once, measured as often as one likes
 
 Half of the rows are comparisons and half are ratings, by a thousand people over a year; one in a hundred is held. The
 database writes them itself, as copies of one row that the product has written, so that every column is what it would
@@ -134,7 +134,7 @@ def do_in_background() -> None:
     """Do what the background worker does with figures that take longer than a page may."""
     from annotate.core.periodic_tasks import PERIODIC_TASKS
 
-    for task in PERIODIC_TASKS:
+    for task in PERIODIC_TASKS.values():
         if task.name == "figures that take long":
             while task.do():
                 pass
@@ -171,18 +171,10 @@ def measure(rows: int, repeats: int) -> int:
     import django
 
     django.setup()
-    from django.core.management import call_command
-    from django.db import connection
-
-    began = time.monotonic()
-    session = fill(rows)
-    print(f"{rows:,} annotations written in {time.monotonic() - began:.0f} s", flush=True)
-    for command in (["recount_votes"], ["recount_queue", SLUG]):
-        began = time.monotonic()
-        call_command(*command)
-        print(f"{command[0]}: {time.monotonic() - began:.0f} s", flush=True)
-    with connection.cursor() as cursor:
-        cursor.execute("analyze")
+    kept = Path(os.environ["ASSAY_DATA"]) / "session"
+    if not kept.exists():
+        kept.write_text(_prepare(rows))
+    session = kept.read_text()
     print("\n| page | status | ms | queries | slowest query, ms |\n|---|---|---|---|---|")
     slow = []
     for address, status, took, queries, slowest in pages(session, repeats):
@@ -195,10 +187,30 @@ def measure(rows: int, repeats: int) -> int:
     return 0
 
 
+def _prepare(rows: int) -> str:
+    """Fill the database and compute what is kept of its rows; return the session of the project's manager."""
+    from django.core.management import call_command
+    from django.db import connection
+
+    began = time.monotonic()
+    session = fill(rows)
+    print(f"{rows:,} annotations written in {time.monotonic() - began:.0f} s", flush=True)
+    with connection.cursor() as cursor:
+        cursor.execute("analyze")
+    for command in (["recount_votes"], ["recount_queue", SLUG]):
+        began = time.monotonic()
+        call_command(*command)
+        print(f"{command[0]}: {time.monotonic() - began:.0f} s", flush=True)
+    with connection.cursor() as cursor:
+        cursor.execute("analyze")
+    return session
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000, help="annotations")
     parser.add_argument("--repeats", type=int, default=5, help="of each page")
+    parser.add_argument("--keep", type=Path, help="a folder for the database, which is found filled the next time")
     options = parser.parse_args()
     if "ASSAY_BENCHMARK_PAGES" in os.environ:
         return measure(options.rows, options.repeats)
@@ -207,16 +219,19 @@ def main() -> int:
     from tests.support.processes import ROOT
     from tests.support.servers import postgres
 
-    with tempfile.TemporaryDirectory(prefix="assay-pages-") as folder, postgres(Path(folder) / "postgres") as url:
-        environment = os.environ | {
-            "ASSAY_DATA": str(Path(folder) / "data"), "DATABASE_URL": url, "DEBUG": "0", "SECRET_KEY": "pages",
-            "ALLOWED_HOSTS": "testserver", "DJANGO_SETTINGS_MODULE": "config.settings", "LOG_LEVEL": "WARNING",
-            "ASSAY_BENCHMARK_PAGES": "1", "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1",
-        }  # fmt: skip
-        (Path(folder) / "data").mkdir()
-        make_tables(environment)
-        make_static(environment)
-        return subprocess.call([sys.executable, "-m", "benchmarks.pages", *sys.argv[1:]], cwd=ROOT, env=environment)
+    with tempfile.TemporaryDirectory(prefix="assay-pages-") as temporary:
+        folder = (options.keep or Path(temporary)).resolve()
+        with postgres(folder / "postgres", is_kept=options.keep is not None) as url:
+            environment = os.environ | {
+                "ASSAY_DATA": str(folder / "data"), "DATABASE_URL": url, "DEBUG": "0", "SECRET_KEY": "pages",
+                "ALLOWED_HOSTS": "testserver", "DJANGO_SETTINGS_MODULE": "config.settings", "LOG_LEVEL": "WARNING",
+                "ASSAY_BENCHMARK_PAGES": "1", "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1",
+            }  # fmt: skip
+            if not (folder / "data").exists():
+                (folder / "data").mkdir()
+                make_tables(environment)
+                make_static(environment)
+            return subprocess.call([sys.executable, "-m", "benchmarks.pages", *sys.argv[1:]], cwd=ROOT, env=environment)
 
 
 if __name__ == "__main__":

