@@ -106,6 +106,9 @@ class Assignment(models.Model):
             models.Index(fields=["prompt", "kind"], name="places_of_a_prompt"),
             models.Index(fields=["project", "expires_at"], condition=models.Q(state="open"), name="what_runs_out"),
             models.Index(fields=["user", "project"], condition=models.Q(is_ahead=True), name="handed_out_ahead"),
+            # Few of millions, which their pages count.
+            models.Index(fields=["project", "item"], condition=models.Q(is_review=True), name="reviews_of_a_project"),
+            models.Index(fields=["project", "user"], condition=models.Q(purpose="gold"), name="gold_of_a_project"),
         ]
 
     def __str__(self) -> str:

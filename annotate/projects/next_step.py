@@ -76,7 +76,7 @@ def checklist(project: Project, *, is_manager: bool) -> list[Step]:
             is_done=project.prompts.exists(),
         )
     ]
-    if not facts.has_models and facts.has_brought_answers:  # they need no model
+    if not facts.has_models and facts.has_brought_answers():  # they need no model
         return [*steps, *to_annotate, _model_step(facts), *_answer_steps(facts), *_learning_steps(project)]
     return [*steps, _model_step(facts), *_answer_steps(facts), *to_annotate, *_learning_steps(project)]
 
@@ -88,7 +88,10 @@ class _Facts:
         self.project = project
         self.answers = Completion.objects.filter(prompt__project=project)
         self.has_models = project.contestants.filter(left_at=None).exists()
-        self.has_brought_answers = self.answers.filter(prompt__side=Split.TRAIN, model=None).exists()
+
+    def has_brought_answers(self) -> bool:
+        """Return whether answers of no model wait; of millions by models the database looks at each."""
+        return self.answers.filter(prompt__side=Split.TRAIN, model=None).exists()
 
 
 def _first_missing(project: Project, steps: Sequence[Step]) -> NextStep:

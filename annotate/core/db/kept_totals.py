@@ -16,19 +16,23 @@ Row = TypeVar("Row", bound=Model)
 
 
 class CountedRows(Generic[Row]):
-    """Rows of which several things are counted; whether they are many is asked once.
+    """Rows of which several things are counted; whether they are many is asked once, and again after SECONDS.
 
     `name` tells them from all others, of other projects as well.
     """
 
     def __init__(self, name: str, rows: QuerySet[Row]) -> None:
-        self.name, self.rows, self.are_many = name, rows, is_large(rows)
+        self.name, self.rows = name.replace(" ", "-"), rows
+        self.are_many = bool(cache.get(f"many-{self.name}"))  # counting to LARGE takes longer than most queries
+        if not self.are_many and is_large(rows):
+            self.are_many = True
+            cache.set(f"many-{self.name}", True, SECONDS)
 
     def totals(self, what: str, count: Callable[[], Totals]) -> Totals:
         """Return what `count` returns; where it reads many rows, it is up to SECONDS old."""
         if not self.are_many:
             return count()
-        key = f"totals-{what}-{self.name}".replace(" ", "-")
+        key = f"totals-{what.replace(' ', '-')}-{self.name}"
         if (kept := cache.get(key)) is None:
             kept = count()
             cache.set(key, kept, SECONDS)

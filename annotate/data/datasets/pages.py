@@ -104,8 +104,9 @@ def _annotator_kind(project: Project) -> str:
     """Return whose feedback is frozen unless somebody says otherwise: people's, but where simulations alone have
     annotated."""
     rows = [table.objects.filter(project=project) for table in feedback_lineage.KINDS.values()]
-    has_people, has_simulations = (any(each.by(kind).exists() for each in rows) for kind in ("person", "simulation"))
-    return AnnotatorKind.SIMULATION if has_simulations and not has_people else AnnotatorKind.PERSON
+    has_people = any(each.by("person").exists() for each in rows)  # simulations are looked for where there are none
+    has_only_simulations = not has_people and any(each.by("simulation").exists() for each in rows)
+    return AnnotatorKind.SIMULATION if has_only_simulations else AnnotatorKind.PERSON
 
 
 def _arguments(form: dict[str, Any]) -> dict[str, Any]:

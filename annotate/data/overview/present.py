@@ -11,7 +11,7 @@ from django.db.models import Count
 from annotate.core.db.kept_totals import kept_totals
 from annotate.data import feedback_lineage
 from annotate.models import AnnotatorKind, Completion, Dataset, Project, Split, Status
-from annotate.models.prompts import split_counts
+from annotate.projects.overview.loop_stations import prompt_counts
 
 _DATASET_TITLES = {
     Dataset.Kind.PREFERENCES: "preferences",
@@ -50,7 +50,7 @@ def annotation_totals(project: Project) -> list[dict[str, Any]]:
 def prompt_totals(project: Project) -> dict[str, int]:
     """Return the number of prompts in each split, and how many are retired beside them."""
     retired = project.prompts.exclude(out_since=None).count()
-    return split_counts(project) | {"retired": retired}
+    return prompt_counts(project) | {"retired": retired}
 
 
 def answer_count(project: Project) -> int:

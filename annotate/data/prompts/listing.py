@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Q, QuerySet
 
+from annotate.core.db.kept_totals import CountedRows
 from annotate.models import Completion, Project, Prompt, Split
 
 PER_PAGE = 50
@@ -82,13 +83,19 @@ def page_of(project: Project, filters: Filters, before: int | None = None) -> Pr
 def categories(project: Project) -> list[str]:
     """Return the categories of a project's prompts, in order."""
     rows = project.prompts.exclude(category="").order_by("category")
-    return list(rows.values_list("category", flat=True).distinct())
+    return _kept_values(project, "category", rows)
 
 
 def languages(project: Project) -> list[str]:
     """Return the language tags of a project's prompts, in order."""
     rows = project.prompts.exclude(language="").order_by("language")
-    return list(rows.values_list("language", flat=True).distinct())
+    return _kept_values(project, "language", rows)
+
+
+def _kept_values(project: Project, name: str, rows: QuerySet[Prompt]) -> list[str]:
+    """Return the values of a field; of many prompts, as they were up to five minutes ago."""
+    values = rows.values_list(name, flat=True).distinct()
+    return CountedRows(f"prompts of {project.pk}", project.prompts.all()).totals(name, lambda: list(values))
 
 
 def empty_split(counts: Mapping[str, int], eval_percent: int) -> EmptySplit | None:

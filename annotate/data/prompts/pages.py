@@ -14,7 +14,7 @@ from annotate.core.permissions import can
 from annotate.data.prompts import editing, listing, retirement
 from annotate.data.prompts.listing import Filters
 from annotate.models import Project, Prompt, Split
-from annotate.models.prompts import split_counts
+from annotate.projects.overview.loop_stations import prompt_counts
 from annotate.projects.wellbeing import actions as harm_budget
 from common.languages import language_tags
 from common.whole_numbers import row_id
@@ -27,7 +27,7 @@ _LONGEST_SEARCH = 200
 def prompts(request: MemberRequest, project: Project) -> HttpResponse:
     filters = _filters(request.GET)
     page = listing.page_of(project, filters, row_id(request.GET.get("before", "")) or None)
-    counts = split_counts(project)
+    counts = prompt_counts(project)
     context = {
         "project": project,
         "filters": filters,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -104,7 +104,8 @@ def vote_status(request: MemberRequest, project: Project, kind: str, pk: int) ->
 def _models(project: Project) -> QuerySet[LanguageModel]:
     """Return those that have answered here."""
     answers = Completion.objects.filter(model=OuterRef("pk"), prompt__project=project)
-    return LanguageModel.objects.filter(Exists(answers))
+    one = Subquery(answers.order_by().values("pk")[:1])  # for EXISTS Postgres joins, and reads all answers
+    return LanguageModel.objects.alias(answer=one).filter(answer__isnull=False)
 
 
 def _filters(query: QueryDict, project: Project) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import Count, Q
 
+from annotate.core.db.kept_totals import kept_totals
 from annotate.labelling.adjudication import disagreements
 from annotate.labelling.reviews import actions
 from annotate.models import Assignment, Project
@@ -24,22 +25,35 @@ class Figures:
 
 
 def figures_of(project: Project) -> Figures:
-    """Return the counts. Two agree as long as they are not among the disagreements: stars one step apart do."""
+    """Return the counts; those of very many reviews are up to five minutes old (`kept_totals`)."""
     reviewed = actions.reviewed(project)
-    keys = set(reviewed.values_list("item", flat=True))
-    apart = disagreements.items_apart(project, Q(Exists(reviewed.filter(item=OuterRef("assignment__item")))))
-    both = project.assignments.filter(Exists(reviewed.filter(item=OuterRef("item"))), purpose="work", state="submitted")
-    pairs = set(both.order_by().values("item").annotate(n=Count("pk")).filter(n__gt=1).values_list("item", flat=True))
-    decided = project.assignments.filter(item__in=pairs, purpose=Assignment.Purpose.ADJUDICATION, state="submitted")
-    agreed = pairs - apart - set(decided.values_list("item", flat=True))
+    keys, agreed, disagreed = kept_totals(f"reviews of {project.pk}", reviewed, lambda: _counts(project))
     return Figures(
         percent=project.review_percent,
         due=actions.due(project).count() if project.review_percent else 0,
-        reviewed=len(keys),
-        agreed=len(agreed),
-        disagreed=len(apart),
-        settled=len(keys) - len(agreed) - len(apart),
+        reviewed=keys,
+        agreed=agreed,
+        disagreed=disagreed,
+        settled=keys - agreed - disagreed,
     )
+
+
+def _counts(project: Project) -> tuple[int, int, int]:
+    """Return of how many items there is a review, in how many both agree, and in how many they are apart.
+
+    Two agree as long as they are not among the disagreements: stars one step apart do.
+    """
+    reviewed = actions.reviewed(project)
+    keys = set(reviewed.values_list("item", flat=True))
+    if not keys:  # else all that was annotated is looked through for nothing
+        return 0, 0, 0
+    of_items = project.assignments.filter(item__in=reviewed.values("item"))
+    apart = disagreements.items_apart(project, Q(assignment__in=of_items.values("pk")))
+    submitted = of_items.filter(state=Assignment.State.SUBMITTED).order_by()
+    several = submitted.filter(purpose="work").values("item").annotate(n=Count("pk")).filter(n__gt=1)
+    decided = submitted.filter(purpose=Assignment.Purpose.ADJUDICATION).values_list("item", flat=True)
+    agreed = set(several.values_list("item", flat=True)) - apart - set(decided)
+    return len(keys), len(agreed), len(apart)
 
 
 def do_agree(project: Project, key: str) -> bool:

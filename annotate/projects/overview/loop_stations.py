@@ -53,8 +53,13 @@ def waiting(project: Project, languages: Sequence[str] = ()) -> Alert | None:
     return Alert(words, "Annotate", _at("annotate", project), "live")
 
 
+def prompt_counts(project: Project) -> dict[str, int]:
+    """Return how many prompts that are not retired each split has; of many, as it was up to five minutes ago."""
+    return kept_totals(f"prompts of {project.pk}", project.prompts.all(), partial(split_counts, project))
+
+
 def _prompts(project: Project, address: str) -> Station:
-    counts = split_counts(project)
+    counts = prompt_counts(project)
     train, evaluation = counts[Split.TRAIN], counts[Split.EVAL]
     is_lopsided = bool(train) != bool(evaluation)
     line = f"{train:,} to train, {evaluation:,} to evaluate"

@@ -7,7 +7,9 @@ from django.core.cache import cache
 
 from annotate.core.db import kept_totals
 from annotate.data.overview import present
+from annotate.data.prompts import listing
 from annotate.models import Completion
+from annotate.projects.overview import loop_stations
 from annotate.projects.overview.loop_stations import counted_annotations, stations
 from tests.support.factories import make_completion, make_project, make_prompt, make_rating
 
@@ -49,3 +51,16 @@ def test_of_many_rows_the_totals_are_kept_for_each_project(monkeypatch):
     assert Completion.objects.count() == 7
     [ratings] = [row for row in present.annotation_totals(projects[0]) if row["kind"] == "rating"]
     assert sum(n for _, _, n in ratings["columns"]) == 4
+
+
+def test_of_many_rows_neither_size_nor_total_is_asked_again(monkeypatch, django_assert_num_queries):
+    monkeypatch.setattr(kept_totals, "LARGE", 2)
+    project = make_project()
+    for category in "ccba":
+        make_prompt(project, category=category)
+    with django_assert_num_queries(2):
+        assert listing.categories(project) == ["a", "b", "c"]
+    with django_assert_num_queries(0):
+        assert listing.categories(project) == ["a", "b", "c"]
+    with django_assert_num_queries(1):
+        assert loop_stations.prompt_counts(project) == {"train": 4, "eval": 0}

@@ -127,6 +127,13 @@ def test_what_is_sent_back_after_a_review_is_neither_agreed_nor_due(project, ada
     assert present.figures_of(project).agreed == 1
 
 
+def test_without_a_review_nothing_that_was_annotated_is_read(project, ada, django_assert_num_queries):
+    rated(ada, project, 5)
+    project.review_percent = 0
+    with django_assert_num_queries(2):  # whether reviews are many, and their items
+        assert present.figures_of(project).reviewed == 0
+
+
 def test_a_review_takes_no_place_and_can_be_undone(project, ada, rita):
     first = rated(ada, project, 5)
     item = actions.take_next(project=project, by=rita)
