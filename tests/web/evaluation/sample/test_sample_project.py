@@ -272,3 +272,20 @@ def test_a_base_that_stands_is_used_and_kept() -> None:
     assert base.name == "our base"
     spec = json.loads((LanguageModel.objects.get(name="sample-sft").path / "adapter_config.json").read_text())  # type: ignore[operator]
     assert spec["base_model_name_or_path"].endswith("models/ours")
+
+
+def test_what_is_loaded_is_exported_as_it_was(tmp_path: Path) -> None:
+    neighbour()
+    project, _ = load()
+    with pytest.raises(CommandError, match="--ranks must be at least 1, not 0"):
+        call_command("export_sample", project=project.slug, folder=tmp_path, ranks=[0])
+    fixture_writer.export(project, tmp_path, ranks=())
+    again, before = (json.loads((folder / "manifest.json").read_text()) for folder in (tmp_path, FIXTURE))
+    assert again["tables"] == before["tables"] and again["day"] == before["day"]
+    for label in ("annotate.comparison", "annotate.rating", "training.metric"):
+        assert [_values(row) for row in read_rows(label, tmp_path)] == [_values(row) for row in read_rows(label)]
+
+
+def _values(row: dict) -> dict:
+    """Return what is no key of another row: those are numbered anew."""
+    return {name: value for name, value in row.items() if name != "id" and not name.endswith("_id")}
