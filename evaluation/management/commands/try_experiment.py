@@ -38,6 +38,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--url", default=f"http://127.0.0.1:{os.environ.get('PORT', '8000')}")
+        parser.add_argument("--model", default=Plan.model, help="a folder with the model; else the demo's small one")
         parser.add_argument("--project", default="methods", help="the project's slug")
         parser.add_argument("--arms", default="best_of,sft,dpo,kto,ppo", help=f"of {', '.join(ORDERED)}")
         parser.add_argument("--seeds", type=int, default=3)
@@ -54,8 +55,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         plan = Plan(
-            taste=options["taste"], annotators=options["annotators"], ratings=options["ratings"],
-            comparisons=options["comparisons"], max_new_tokens=options["max_new_tokens"], completions_per_prompt=3,
+            model=options["model"], taste=options["taste"], annotators=options["annotators"],
+            ratings=options["ratings"], comparisons=options["comparisons"], max_new_tokens=options["max_new_tokens"],
+            completions_per_prompt=3,
         )  # fmt: skip
         try:
             taste_named(plan.taste)

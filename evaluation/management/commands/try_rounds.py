@@ -39,6 +39,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--url", default=f"http://127.0.0.1:{os.environ.get('PORT', '8000')}")
+        parser.add_argument("--model", default=Plan.model, help="a folder with the model; else the demo's small one")
         parser.add_argument("--project", default="rounds", help="the project's slug")
         parser.add_argument("--method", default="dpo", help=f"one of {', '.join(ROUND_METHODS)}")
         parser.add_argument("--rounds", type=int, default=3)
@@ -58,7 +59,10 @@ class Command(BaseCommand):
         parser.add_argument("--taste", default=Plan.taste)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        plan = Plan(taste=options["taste"], annotators=options["annotators"], max_new_tokens=options["max_new_tokens"])
+        plan = Plan(
+            model=options["model"], taste=options["taste"], annotators=options["annotators"],
+            max_new_tokens=options["max_new_tokens"],
+        )  # fmt: skip
         try:
             taste_named(plan.taste)
             seeded = seed(
@@ -143,8 +147,11 @@ class Command(BaseCommand):
         if fitted is None:
             raise TurnStopped("The votes are not enough for a rating; start again for more.")
         places = [fitted.models.index(model.pk) for model in models]
-        difference = fitted.difference(*places)
-        self._say(f"{models[0]} against {models[1]}, by all {fitted.tally.votes} votes: {difference}")
+        points = fitted.difference(*places)
+        if points is None:
+            raise TurnStopped("No chain of votes joins the two models; start again for more.")
+        interval = f"{points.value:+.0f} [{points.lower:+.0f}, {points.upper:+.0f}]"
+        self._say(f"{models[0]} against {models[1]}, by all {fitted.tally.votes} votes: {interval}")
 
     def _say(self, text: str) -> None:
         self.stdout.write(f"{datetime.now():%H:%M:%S} {text}")
