@@ -238,3 +238,13 @@ def test_best_of_n_answers_no_new_question_so_it_is_no_judge_no_candidate_and_no
     asked = {"messages": [{"role": "user", "content": "Why?"}]}
     response = Program(researcher).post(f"projects/{project.slug}/default-model/v1/chat/completions", asked)
     assert "promote its parent" in errors(response, 409)["model"]
+
+
+def test_frontiers_have_a_line_for_each_run_and_a_dot_where_it_ends():
+    assert score_frontiers.picture([], {}) is None
+    found = [
+        score_frontiers.Frontier("DPO", 0, None, [(0.0, 0.0), (0.5, 0.3), (1.0, 0.4)]),
+        score_frontiers.Frontier("best-of-4", 1, None, [(0.64, 0.31)]),  # one point is no line
+    ]
+    drawn = score_frontiers.picture(found, score_frontiers.colours(["DPO", "best-of-4"]))
+    assert drawn.count("<circle") == 2 and drawn.count("DPO, seed 0") == 2 and drawn.count("best-of-4, seed 1") == 1

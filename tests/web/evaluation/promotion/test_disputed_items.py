@@ -11,9 +11,10 @@ import pytest
 from annotate.core.errors import Refused
 from annotate.labelling import assigning as assignments
 from annotate.labelling import assignment_lifecycle
+from annotate.labelling.queue.priorities import Uncertain, of_probability
 from annotate.models import Assignment, Status
 from evaluation.models import AskedAgain
-from evaluation.promotion import disagreements, disputed_items
+from evaluation.promotion import disagreements, disputed_items, reward_model_uncertainty
 from tests.support.factories import (
     make_assignment,
     make_comparison,
@@ -179,6 +180,19 @@ class TestWithTheRewardModel:
         path.write_text(lines)
         with django_assert_max_num_queries(10):
             assert len(disputed_items.disputes(project, "eval", "person")) == 8
+
+    def test_the_queue_learns_how_unsure_reward_models_are_of_pairs_that_train(self, project, pair, scored):
+        first, second = pair
+        scored(first, second)
+        [unsure] = reward_model_uncertainty.of_reward_models(project)
+        p = 1 / (1 + math.exp(2))
+        p = p if first.pk < second.pk else 1 - p
+        assert unsure == Uncertain(
+            first.prompt_id, tuple(sorted((first.pk, second.pk))), of_probability(p),
+            f"tide-judge gives {p:.0%} to one answer",
+        )  # fmt: skip
+        type(first.prompt).objects.filter(pk=first.prompt_id).update(side="eval")
+        assert list(reward_model_uncertainty.of_reward_models(project)) == []
 
     def test_a_run_whose_files_are_gone_says_nothing(self, project, child, base, vote, scored):
         vote(child, base, "model_a")
