@@ -132,9 +132,7 @@ def combine(models: tuple[Hashable, ...], votes: Votes, verdicts: Verdicts) -> C
     persons = _effective(votes.person)
     is_of_few = persons < FEWEST_PERSONS
     rows, used = _rows(votes, verdicts, is_of_few)
-    critical = (
-        student95(persons - 1) if not is_of_few else student95(max(len(votes.a) - 1, 1))
-    )  # a single vote ends, too
+    critical = student95(max(len(votes.a) - 1, 1) if is_of_few else persons - 1)  # of a single vote, too
     doubt = 0.0 if is_of_few else 1 / persons**2
     people = _with_errors(alone, rows.of_votes(), alone.log_odds, 0.0, critical, doubt)
     weight, log_odds = _fit(alone, rows, _best_weight(alone, rows))

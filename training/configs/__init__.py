@@ -119,6 +119,15 @@ def _not_an_option(name: str, kind: str, options: list[str]) -> str:
     return f"is not an option of {kind}; the options are {', '.join(options)}."
 
 
+def is_valid(kind: str, values: dict[str, Any]) -> bool:
+    """Return whether `parse` takes these values."""
+    try:
+        parse(kind, values)
+    except ConfigError:
+        return False
+    return True
+
+
 def parse_valid(kind: str, values: dict[str, Any]) -> Any:
     """Return a config for values that may be wrong: those count as they are by default."""
     try:

@@ -72,8 +72,7 @@ def find_shares(
     for count in SHARES if "sharding" in config else ():
         split: Changes = {"processes": count, "sharding": "full"}
         for changes in (split, {**split, **_gentlest(kind, {**config, **split})}):
-            remedy = _remedy(changes, kind, decoder, config, hardware) if is_allowed(changes) else None
-            if remedy:
+            if is_allowed(changes) and (remedy := _remedy(changes, kind, decoder, config, hardware)):
                 return remedy
     return None
 
@@ -82,8 +81,9 @@ def _remedy(
     changes: Changes, kind: str, decoder: Decoder, config: Mapping[str, Any], hardware: Hardware
 ) -> Remedy | None:
     stage = process_memory(kind, decoder, {**config, **changes}, hardware)
-    does_fit = stage is not None and fits(stage.total, hardware.available)
-    return Remedy(changes, stage.total) if stage is not None and does_fit else None
+    if stage is None or not fits(stage.total, hardware.available):
+        return None
+    return Remedy(changes, stage.total)
 
 
 def _gentlest(kind: str, config: Mapping[str, Any]) -> Changes:

@@ -88,10 +88,8 @@ class State:
         self.kept_weights = self.drawn_by or now
         self.kept_step, self.kept_figures = step - bool(self.drawn_by), figures
 
-    @torch.no_grad()
     def restore_kept(self, ppo: PPO) -> None:
-        for name, parameter in ppo.policy.parameters().items():
-            parameter.copy_(self.kept_weights[name])
+        _fill(ppo.policy.parameters(), self.kept_weights)
         self.drawn_by = {}
 
     @contextmanager

@@ -59,13 +59,12 @@ def counted_memory(
     named = ", ".join(f"{name} {_gb(value)}" for name, value in largest)
     basis = f"counted from {size} ({named}; {stage.settings})"
     if machine is None:
-        advice = _device_advice(stage.total, processes, kind, decoder, config)
-        return CountedMemory(stage.parts, None, basis, advice, {})
+        return CountedMemory(stage.parts, None, basis, _device_advice(kind, decoder, config, stage.total), {})
     does_fit = fits(stage.total, hardware.available)
     remedy = None if does_fit else find_remedy(kind, decoder, config, hardware)
     advice = _advice(hardware, does_fit, remedy, processes)
     if not does_fit and remedy is None:
-        advice += " " + _device_advice(stage.total, processes, kind, decoder, config)
+        advice += " " + _device_advice(kind, decoder, config, stage.total)
     return CountedMemory(stage.parts, does_fit, basis, advice, remedy.changes if remedy else {})
 
 
@@ -77,28 +76,22 @@ def _hardware(machine: machine_speed.Machine | None, processes: int) -> Hardware
     return Hardware(machine.device, 2 if machine.dtype == "bfloat16" else 4, share)
 
 
-def _device_advice(total: float, processes: int, kind: str, decoder: Decoder, config: Mapping[str, Any]) -> str:
+def _device_advice(kind: str, decoder: Decoder, config: Mapping[str, Any], total: float) -> str:
     size = smallest_device(total)
     if size is None:
         needs = "No single GPU has room for it."
+    elif config.get("processes", 1) == 1:
+        needs = f"It fits a GPU with {size} GB."
     else:
-        needs = f"It fits a GPU with {size} GB." if processes == 1 else f"Each process needs a GPU with {size} GB."
+        needs = f"Each process needs a GPU with {size} GB."
     if size is not None and size <= _USUAL_GB:
         return needs
     usual = Hardware(available=_USUAL_GB * GB)
-    shares = find_shares(kind, decoder, config, usual, lambda changes: _is_allowed(kind, config, changes))
+    shares = find_shares(kind, decoder, config, usual, lambda changes: configs.is_valid(kind, {**config, **changes}))
     if shares is None:
         return needs
     split = f"Split over {shares.changes['processes']} GPUs with {_USUAL_GB} GB it fits"
     return f"{needs} {split}, with {_named(shares.changes)} ({_gb(shares.total)} of each)."
-
-
-def _is_allowed(kind: str, config: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-    try:
-        configs.parse(kind, {**config, **changes})
-    except configs.ConfigError:
-        return False
-    return True
 
 
 def _advice(hardware: Hardware, does_fit: bool, remedy: Remedy | None, processes: int) -> str:

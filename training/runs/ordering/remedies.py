@@ -24,7 +24,7 @@ def changes_for(code: str, kind: str, config: dict[str, Any]) -> Changes:
     candidates = {"out_of_memory": _lighter, "not_finite": _gentler}.get(code)
     if candidates is None or kind not in configs.CONFIGS:
         return {}
-    return next((changes for changes in candidates(kind, config) if _is_allowed(kind, {**config, **changes})), {})
+    return next((changes for changes in candidates(kind, config) if configs.is_valid(kind, {**config, **changes})), {})
 
 
 def describe_changes(changes: Changes) -> str:
@@ -57,7 +57,7 @@ def _gentler(kind: str, config: dict[str, Any]) -> Iterator[Changes]:
 def _rate(kind: str, config: dict[str, Any]) -> float | None:
     """Return the learning rate that was used: where none was chosen, the one that the config derives."""
     chosen = config.get("learning_rate")
-    if chosen is None and "learning_rate" in config and _is_allowed(kind, config):
+    if chosen is None and "learning_rate" in config and configs.is_valid(kind, config):
         parsed = configs.parse(kind, config)
         chosen = getattr(parsed, "rate", None) or getattr(parsed, "peak_rate", None)
     return chosen if isinstance(chosen, float) and chosen > 0 else None
@@ -65,11 +65,3 @@ def _rate(kind: str, config: dict[str, Any]) -> float | None:
 
 def _is_whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_allowed(kind: str, config: dict[str, Any]) -> bool:
-    try:
-        configs.parse(kind, config)
-    except configs.ConfigError:
-        return False
-    return True
