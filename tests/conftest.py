@@ -30,6 +30,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin take th
 os.environ.setdefault("ASSAY_PRIVATE_ENDPOINTS", "127.0.0.1,localhost")  # the tests' own servers, for recipes
 os.environ.setdefault("ASSAY_RECIPE_NICE", "0")  # beside other tests a nice recipe gets a tenth of a core
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_XET_HIGH_PERFORMANCE", "1")  # lm-eval sets it; recipes of another environment are not forked
 # Playwright's synchronous API runs an event loop, and Django refuses the ORM while one is running in the thread.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 

@@ -88,7 +88,7 @@ SMALL = {
     "imports": ("--rows 2000 --again", "nothing added"),
     "load": ("--databases sqlite --seconds 1 --people 2 --prompts 20 --workers 1", '"missing": 0'),
     "load_waiting": (
-        "--databases sqlite --judges 2 --visitors 1 --sockets 5 --seconds 1 --prompts 20 --workers 1",
+        "--databases sqlite --judges 2 --visitors 1 --sockets 5 --seconds 2 --prompts 20 --workers 1",
         '"p95_ratio"',
     ),
     "lost_machine": (
