@@ -147,7 +147,10 @@ class Work:
         end(self.claimed, _claimed_import(self.claimed), state, problem)
 
 
-_GOOD = ("already", "prompts", "comparisons", "ratings", "rankings", "demonstrations", "spans", "flags", "attacks")
+_GOOD = (
+    *("already", "prompts", "completions", "comparisons", "ratings", "rankings", "demonstrations", "spans", "flags"),
+    "attacks",
+)
 
 
 class Importer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -139,3 +140,14 @@ def test_a_file_of_answers_becomes_work_for_judges(tmp_path):
     assert Prompt.objects.first().category == "art" and Completion.objects.count() == 6
     assignment = assignments.next_for(project=project, user=ada)
     assert assignment.kind == Assignment.Kind.COMPARE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_answers_to_prompts_that_stand_are_taken_in():
+    project: Project = factories.make_project()
+    manager = factories.make_user(project, role="manager")
+    for model in ("one", "two"):
+        file = io.BytesIO(json.dumps({"prompt": "Why?", "completion": f"By {model}.", "model": model}).encode())
+        order = Order(source="mine")
+        done = carry_out(start_import(project=project, by=manager, file=file, file_name="a.jsonl", order=order))
+        assert (done.state, done.problem, done.counts["completions"]) == ("done", "", 1)
