@@ -18,6 +18,7 @@ SPECTACULAR_SETTINGS = {
         "Side": "annotate.models.Split",
         "FeedbackStatus": "annotate.models.Status",
         "DatasetKind": "annotate.models.Dataset.Kind",
+        "FrozenKind": "annotate.data.datasets.selections.FROZEN_KINDS",
         "ModelKind": "annotate.models.LanguageModel.Kind",
         "AssignmentKind": "annotate.models.Assignment.Kind",
         "AssignmentState": "annotate.models.Assignment.State",

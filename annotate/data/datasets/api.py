@@ -21,7 +21,7 @@ from annotate.core.asgi.downloads import download
 from annotate.core.permissions import projects_where
 from annotate.data.datasets.freezing import cancel_freeze, order_freeze
 from annotate.data.datasets.frozen_exports import FORMATS, export_file
-from annotate.data.datasets.selections import select
+from annotate.data.datasets.selections import FROZEN_KINDS, select
 from annotate.data.exports.actions import FILES
 from annotate.data.exports.api import FILE_TYPES
 from annotate.models import AnnotatorKind, Dataset, DatasetFreeze, Split
@@ -33,7 +33,7 @@ class Ids(serializers.ListField):
 
 class SelectionIn(Input):
     project = serializers.SlugField(max_length=50)
-    kind = Choice(Dataset.Kind.choices)
+    kind = Choice(FROZEN_KINDS)
     side = Choice(Split.choices, required=False, help_text="eval only for prompts")
     judge = Choice(AnnotatorKind.choices, required=False, help_text="Whose feedback; a dataset has one kind only.")
     categories = serializers.ListField(child=serializers.CharField(allow_blank=True), required=False)

@@ -43,6 +43,7 @@ FEEDBACK: dict[str, type[Any]] = {
     "demonstrations": Demonstration,
     "spans": Span,
 }
+FROZEN_KINDS = ("preferences", "sft", "prompts")  # others are uploaded, or a run makes them
 _NAMED = 5  # ids in a refusal
 
 
@@ -68,8 +69,8 @@ def select(
 
 def checked(*, kind: str, side: str, judge: str, **options: Any) -> Options:
     """Return the options. Refused for a wrong kind, side, judge or option."""
-    if kind not in Dataset.Kind.values:
-        raise Refused(400, kind=f"{kind!r} is not a kind of dataset; use one of {', '.join(Dataset.Kind.values)}.")
+    if kind not in FROZEN_KINDS:
+        raise Refused(400, kind=f"{kind!r} cannot be frozen from feedback; use one of {', '.join(FROZEN_KINDS)}.")
     if judge not in AnnotatorKind.values:
         raise Refused(400, judge=f"{judge!r} is not a kind of annotator; use {' or '.join(AnnotatorKind.values)}.")
     if side not in (splits.TRAIN, splits.EVAL):

@@ -105,3 +105,12 @@ def test_downloads_are_for_reviewers(project, researcher):
     pk = researcher.post("datasets/", order(project)).json()["id"]
     assert errors(program(project).get(f"datasets/{pk}/export/"), 403)
     assert errors(program().get("datasets/12345/export/"), 404)
+
+
+@pytest.mark.parametrize("kind", ["corpus", "labelled", "task"])
+def test_feedback_is_not_frozen_as_what_is_uploaded(project, researcher, kind):
+    make_rating(make_completion(make_prompt(project)), stars=5)
+    for address in ("datasets/", "datasets/preview/"):
+        sent = order(project, kind=kind) if address == "datasets/" else {"project": project.slug, "kind": kind}
+        assert "use one of preferences, sft, prompts" in errors(researcher.post(address, sent))["kind"]
+    assert not Dataset.objects.exists()
