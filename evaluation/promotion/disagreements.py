@@ -134,10 +134,10 @@ class Scored:
 def scored_pairs(path: Path) -> tuple[Scored, ...]:
     """Yield the scored pairs of a finished run; none without its file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() would split a text within its JSON
     except OSError:
         return ()
-    return tuple(pair for line in lines for pair in _scored(json.loads(line)))
+    return tuple(pair for line in lines if line for pair in _scored(json.loads(line)))
 
 
 def _scored(item: Row) -> Iterator[Scored]:

@@ -135,7 +135,7 @@ def _of_dataset(plan: Plan, first: Sequence[FileRow], rows: Sequence[Mapping[str
     done, spool = Uploaded(), StringIO()
     how = Reading(plan.shape, plan.task, dataset_columns(chosen), dict(plan.labels))
     spool_rows(first[:_LARGEST_READ], how, lambda row: "", spool, done)
-    shown = tuple(json.loads(line) for line in spool.getvalue().splitlines()[:_SHOWN])
+    shown = tuple(json.loads(line) for line in spool.getvalue().split("\n")[:_SHOWN] if line)
     problem = "" if shown else "No line at the beginning of the file can be used: choose how to read the columns."
     uses = {} if problem else {name: chosen[name] or name for name in names if name not in done.ignored_columns}
     return Preview(

@@ -53,6 +53,13 @@ def test_every_usual_shape_shows_what_it_becomes(client, project, row, kind):
     assert nothing_is_written()
 
 
+def test_a_dataset_is_shown_whose_texts_hold_other_line_separators(client, project):
+    sign_in(client, project, "researcher")
+    row = {"text": "one\u2028two\x85three", "label": "a"}
+    page = look_at(client, project, rows_file(row), **{"as": "labelled"})
+    assert page.status_code == 200 and page.context["seen"].dataset_rows == (row,)
+
+
 def test_plain_text_is_a_prompt_on_each_line(client, project):
     sign_in(client, project, "researcher")
     text = "What is a tide?\nWhy is the sky blue?\n"

@@ -156,16 +156,17 @@ class TestWithTheRewardModel:
         from evaluation.recipes.reward_accuracy import measured_of
 
         [cast] = vote(child, base, "model_a")
-        first, second, prompt = cast.completion_a, cast.completion_b, cast.prompt
+        first, prompt, odd = cast.completion_a, cast.prompt, "A line\u2028and another."  # which splitlines() splits
         given = Judgements(
-            prompts=[prompt.messages], prompt_ids=[str(prompt.pk)], answers=[(0, first.text), (0, second.text)],
+            prompts=[prompt.messages], prompt_ids=[str(prompt.pk)], answers=[(0, first.text), (0, odd)],
             pairs=[Pair(0, "arena", 1, 0, 1, "a"), Pair(0, "arena", 2, 0, 1, "")],
         )  # fmt: skip
         [item] = measured_of(given, np.array([0.5, 2.5]), seed=0, draws=100).items
         path = tmp_path / "items.jsonl"
-        path.write_text(json.dumps({"id": item.id, "group": item.group, "counts": {}, "shown": item.shown}) + "\n")
+        shown = {"id": item.id, "group": item.group, "counts": {}, "shown": item.shown}
+        path.write_text(json.dumps(shown, ensure_ascii=False) + "\n")
         pairs = disagreements.scored_pairs(path)
-        assert {(pair.prompt, pair.first, pair.second) for pair in pairs} == {(prompt.pk, first.text, second.text)}
+        assert {(pair.prompt, pair.first, pair.second) for pair in pairs} == {(prompt.pk, first.text, odd)}
         assert [pair.probability for pair in pairs] == pytest.approx([1 / (1 + math.exp(2))] * 2)
 
     def test_many_scored_pairs_take_no_more_queries_than_one(
