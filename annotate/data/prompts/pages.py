@@ -121,12 +121,23 @@ def _entered(row: Prompt, query: QueryDict | None) -> dict[str, Any]:
     turns = []
     for number, turn in enumerate(row.messages):
         name = f"turn-{number}"
-        text = turn["content"] if query is None else query.get(name, turn["content"]).replace("\r\n", "\n")
+        text = turn["content"] if query is None else _typed(query, name, turn["content"])
         turns.append((name, turn["role"], text))
     labels = {"category": row.category, "language": row.language, "answer": row.answer}
     return {"turns": turns} | {
-        name: label if query is None else query.get(name, label) for name, label in labels.items()
+        name: label if query is None else _typed(query, name, label) for name, label in labels.items()
     }
+
+
+def _typed(query: QueryDict, name: str, standing: str) -> str:
+    """Return a field's text with line feeds; what stands where nothing else differs, as a form sends other line ends
+    than it was given."""
+    text = _with_line_feeds(query.get(name, standing))
+    return standing if text == _with_line_feeds(standing) else text
+
+
+def _with_line_feeds(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _edit_message(before: Prompt, edited: editing.Edited) -> str:

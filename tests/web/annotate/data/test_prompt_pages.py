@@ -212,6 +212,15 @@ def test_harm_is_withheld_from_whoever_has_not_agreed(client, project):
     assert client.post(reverse("prompt", args=[project.slug, prompt.pk]), {"turn-0": "Other?"}).status_code == 403
 
 
+def test_a_form_that_sends_other_line_ends_changes_no_text(client, project):
+    sign_in(client, project, "researcher")
+    prompt = make_completion(make_prompt(project, "One\r\ntwo", answer="a\nb")).prompt
+    sent = {"turn-0": "One\r\ntwo", "category": "new", "language": "", "answer": "a\r\nb"}
+    assert client.post(reverse("prompt", args=[project.slug, prompt.pk]), sent).status_code == 302
+    prompt.refresh_from_db()
+    assert (prompt.category, prompt.text, prompt.answer) == ("new", "One\r\ntwo", "a\nb")
+
+
 def test_a_program_edits_retires_and_brings_back(project):
     researcher = program(project, "researcher")
     prompt = make_completion(make_prompt(project, "Wat is it?")).prompt
