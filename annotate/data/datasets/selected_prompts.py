@@ -16,6 +16,7 @@ from common.harm_kinds import UNRATED_TALK
 def select_prompts(project: Project, side: str, options: Options, tell: Tell = silent) -> Selection:
     on_side = Prompt.objects.filter(project=project, side=side).exclude(out_reason=UNRATED_TALK)
     prompts = on_side.filter(out_since=None)
+    in_use = prompts.count()
     retired = on_side.exclude(out_since=None).count()
     if options.categories is not None:
         prompts = prompts.filter(category__in=options.categories)
@@ -24,6 +25,7 @@ def select_prompts(project: Project, side: str, options: Options, tell: Tell = s
     if options.prompts is not None:
         prompts = prompts.filter(pk__in=among(options.prompts))
     rows = list(prompts.values("id", "category", "text_hash", "answer"))
+    matching = len(rows)
     if options.limit:
         # By hash: the same prompts whenever it is asked, and no category or author first.
         rows = sorted(sorted(rows, key=lambda row: row["text_hash"])[: options.limit], key=lambda row: row["id"])
@@ -36,7 +38,8 @@ def select_prompts(project: Project, side: str, options: Options, tell: Tell = s
             "categories": dict(Counter(row["category"] or "none" for row in rows)),
             "left_out": {
                 "in the other split": other,
-                "not matching the filter": prompts.count() - len(rows),
+                "not matching the filter": in_use - matching,
+                "above the limit": matching - len(rows),
                 "retired": retired,
             },
             "empty": f"No prompt in the {side} split matches; add prompts, or choose more categories.",

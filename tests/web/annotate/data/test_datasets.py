@@ -230,6 +230,7 @@ def test_prompts_of_either_side_are_frozen_by_category(project, researcher):
     dataset = freeze(project=project, kind="prompts", name="x", by=researcher, side="eval", categories=["science"])
     assert rows(dataset, "prompts") == [{"id": wanted.pk, "messages": wanted.messages}]
     assert list(dataset.prompts.all()) == [wanted] and dataset.judge == ""
+    assert dataset.counts["left_out"]["not matching the filter"] == 1
 
 
 def test_a_limit_takes_the_same_prompts_every_time(project, researcher):
@@ -238,6 +239,7 @@ def test_a_limit_takes_the_same_prompts_every_time(project, researcher):
     first = freeze(project=project, kind="prompts", name="x", by=researcher, limit=5)
     again = freeze(project=project, kind="prompts", name="y", by=researcher, limit=5)
     assert first.content_hash == again.content_hash and first.prompts.count() == 5
+    assert first.counts["left_out"] == {"above the limit": project.prompts.count() - 5}
 
 
 def test_a_name_is_used_once_in_a_project(project, researcher):
