@@ -43,10 +43,14 @@ class FeedbackQuerySet(models.QuerySet):
         """Return rows of people, or of simulations; never both in one figure."""
         return self.filter(judge=judge)
 
+    def of_work(self) -> FeedbackQuerySet:
+        """Return what was said of the work itself: without gold items, repeats and the tutorial."""
+        purposes = Assignment.Purpose
+        return self.exclude(assignment__purpose__in=[purposes.GOLD, purposes.REPEAT, purposes.TUTORIAL])
+
     def standing(self) -> FeedbackQuerySet:
         """Return what a file may take: counted, said of the work itself, and not overruled by an adjudication."""
         purposes = Assignment.Purpose
-        measures = Q(assignment__purpose__in=[purposes.GOLD, purposes.REPEAT, purposes.TUTORIAL])
         overruling = Assignment.objects.filter(
             project=OuterRef("project"),
             item=OuterRef("assignment__item"),
@@ -54,7 +58,7 @@ class FeedbackQuerySet(models.QuerySet):
             state=Assignment.State.SUBMITTED,
         )
         overruled = Q(assignment__purpose=purposes.WORK) & Exists(overruling)
-        rows = self.counted().exclude(measures).exclude(overruled)
+        rows = self.counted().of_work().exclude(overruled)
         if self.model is not Comparison:
             return rows
         # A vote on a whole conversation in the arena, whose answers have different turns before them, makes no pair.

@@ -70,8 +70,9 @@ class Selection:
     def rows(self, kind: type[Item]) -> QuerySet[Any]:
         table = TABLES[kind]
         rows = table.objects.filter(project=self.project).by(self.judge)
-        is_default = self.statuses == (Status.COUNTED,) and not self.measures
-        rows = rows.standing() if is_default else rows.filter(status__in=self.statuses)
+        if not self.measures:
+            rows = rows.standing() if self.statuses == (Status.COUNTED,) else rows.of_work()
+        rows = rows.filter(status__in=self.statuses)
         if self.side:
             rows = rows.on_split(self.side)
         if self.sources:

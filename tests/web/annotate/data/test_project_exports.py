@@ -186,6 +186,18 @@ def test_only_what_counts_unless_more_is_asked_for(project, manager):
     assert {row["status"] for row in both} == {"held", "excluded"}
 
 
+def test_gold_items_are_in_no_file_unless_asked_for(project, manager):
+    for status in ("counted", "held"):
+        a, b = factories.make_pair(project)
+        gold = factories.make_assignment(factories.make_user(project), a, b, purpose="gold", state="submitted")
+        factories.make_comparison(a, b, status=status, assignment=gold)
+        factories.make_comparison(*factories.make_pair(project), status=status)
+    for statuses in (("counted",), ("held",), ("counted", "held")):
+        for measures, each in ((False, 1), (True, 2)):
+            rows = rows_of(exported(project, manager, "assay", statuses=statuses, measures=measures))
+            assert len(rows) == each * len(statuses)
+
+
 def test_people_and_simulations_are_never_in_one_file(project, manager):
     factories.make_comparison(*factories.make_pair(project))
     factories.make_comparison(*factories.make_pair(project), author=factories.make_user(is_simulated=True))
