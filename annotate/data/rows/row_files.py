@@ -101,7 +101,7 @@ def _json_lines(source: Source, after: int, position: int) -> Iterator[FileRow]:
     row_ended = source.read_so_far
     for number, line in enumerate(iter(source.readline, b""), start=(after if can_jump else 0) + 1):
         if is_long := len(line) > row_source.LONGEST_LINE:
-            source.pass_line()
+            source.pass_rest_of(line)
         if not line.strip():
             source.check_void(row_ended, row_source.LONGEST_LINE)
             continue

@@ -56,10 +56,11 @@ class Source:
     def read(self, n: int) -> bytes:
         return self._count(self.plain.read(n))
 
-    def pass_line(self) -> None:
-        """Skip the rest of a line that nobody can use, without holding it."""
-        began = self.read_so_far
-        while (part := self.readline()) and not part.endswith(b"\n"):
+    def pass_rest_of(self, line: bytes) -> None:
+        """Skip what `readline` left of a line that nobody can use, without holding it."""
+        began, part = self.read_so_far, line
+        while part and not part.endswith(b"\n"):
+            part = self.readline()
             self.check_void(began, LONGEST_VOID)
 
     def check_void(self, since: int, most: int) -> None:

@@ -35,7 +35,7 @@ def read_text(source: Source, kind: str) -> Iterator[FileRow]:
         held.append(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
         size += len(line)
         if len(line) > row_source.LONGEST_LINE:
-            source.pass_line()
+            source.pass_rest_of(line)
         elif kind == PARAGRAPHS and size > row_source.LONGEST_LINE:
             text = f"Up to line {number} a text has more than {row_source.LONGEST_LINE:,} bytes"
             raise TooLarge(f"{text}; separate the texts by blank lines, or choose one text on each line (txt).")

@@ -209,6 +209,14 @@ def test_a_line_that_is_too_long_is_told_and_the_next_is_read(monkeypatch):
     assert [row.line for row in read_rows(io.BytesIO(content), "x.jsonl", after=1, position=one.position)] == [2, 3]
 
 
+@pytest.mark.parametrize("name", ["x.jsonl", "x.txt"])
+def test_a_line_that_is_just_too_long_costs_no_other(name, monkeypatch):
+    monkeypatch.setattr(row_source, "LONGEST_LINE", 50)
+    long = b'{"n": "' + b"x" * (50 - len(b'{"n": ""}')) + b'"}\n'
+    rows = read_rows(io.BytesIO(b'{"n": 1}\n' + long + b'{"n": 3}\n'), name, "txt" if name == "x.txt" else "jsonl")
+    assert [(row.line, "3" in str(row.row)) for row in rows] == [(1, False), (2, False), (3, True)]
+
+
 def test_a_column_name_may_hold_what_separates_others():
     (found,) = read_rows(io.BytesIO(b'prompt;"chosen, really"\nq;"a ""b""\nc"\n'), "x.csv")
     assert found.row == {"prompt": "q", "chosen, really": 'a "b"\nc'}
