@@ -21,6 +21,7 @@ from annotate.data.formats.items import Row
 CONTAINERS = ("jsonl", "json", "csv", "parquet")
 PACKED = tuple(f"{name}.gz" for name in CONTAINERS if name != "parquet")
 _MIME = {"jsonl": "application/x-ndjson", "json": "application/json", "csv": "text/csv; charset=utf-8"}
+_SINGLE = ("text", "whole", "number", "truth")
 _AT_ONCE = 200
 _BLOCK = 1 << 18
 
@@ -106,7 +107,7 @@ def _arrow(pa: Any, kind: str) -> Any:
 
 
 def _value(value: Any, kind: str) -> Any:
-    if value is None or (kind == "text" and value == []):  # a column of nothing but empty lists
+    if value is None or (value == [] and kind in _SINGLE):  # an empty list is of no kind
         return None
     if kind == "json":
         return value if isinstance(value, str) else _line(value)
@@ -141,13 +142,20 @@ def _kind(value: Any) -> str:
     if value is None or value == []:
         return ""
     if isinstance(value, list):
-        if all(isinstance(turn, dict) and set(turn) == {"role", "content"} for turn in value):
+        if all(_is_turn(element) for element in value):
             return "turns"
         return "texts" if all(isinstance(text, str) for text in value) else "json"
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "json"
     for kind, type_ in (("truth", bool), ("whole", int), ("number", float), ("text", str)):
         if isinstance(value, type_):
             return kind
     return "json"
+
+
+def _is_turn(value: Any) -> bool:
+    is_one = isinstance(value, dict) and set(value) == {"role", "content"}
+    return is_one and all(isinstance(text, str) for text in value.values())
 
 
 def _both(first: str, second: str) -> str:

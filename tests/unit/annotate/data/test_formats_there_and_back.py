@@ -271,3 +271,18 @@ def test_label_studio_is_told_only_of_people_whom_it_knows():
             assert by is None or (item is theirs and (type(by) is int or set(by) == {"email"}))
             assert annotation["ground_truth"] is False  # where it is not said, some of its versions take it for one
             assert [found.judge for found in READERS["label-studio"](task, 1)] == [judge]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[{"role": "user", "content": [{"type": "text", "text": "Why?"}]}], [{"role": "user", "content": "Why?"}]],
+        [2**63, 1],
+        [1, []],
+        [0.5, []],
+    ],
+    ids=["parts", "huge", "whole", "number"],
+)
+def test_any_column_stands_in_parquet(values):
+    file = io.BytesIO(b"".join(written([{"a": value} for value in values], "parquet")))
+    assert len(list(read_rows(file, "rows.parquet"))) == len(values)
