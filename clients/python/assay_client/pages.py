@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from assay_client.decoding import decode
 
@@ -31,5 +31,8 @@ class Pages(Generic[Row]):
 
 
 def _query_of(address: str | None) -> dict[str, Any] | None:
-    """Return what to ask for the next page. Its host is not asked: the token goes only where the client was told to."""
-    return dict(parse_qsl(urlsplit(address).query)) if address else None
+    """Return what to ask for the next page: empty values are filters, too, and a name may have several.
+
+    Its host is not asked: the token goes only where the client was told to.
+    """
+    return parse_qs(urlsplit(address).query, keep_blank_values=True) if address else None

@@ -61,12 +61,12 @@ def test_its_version_is_that_of_the_api_it_is_made_of():
 
 def test_a_list_is_read_to_its_end_and_the_token_stays_at_its_site(site, assay_client):
     rows = [as_sent(assay_client.models.Prompt, id=n) for n in range(3)]
-    following = "https://evil.example/api/v1/prompts/?cursor=c2&page_size=2"
+    following = "https://evil.example/api/v1/prompts/?category=&cursor=c2&page_size=2"  # those without a category
     assay, script = site(answer(200, {"next": following, "results": rows[:2]}), answer(200, {"results": rows[2:]}))
-    assert [prompt.id for prompt in assay.prompts.list(project="p", page_size=2)] == [0, 1, 2]
+    assert [prompt.id for prompt in assay.prompts.list(project="p", page_size=2, category="")] == [0, 1, 2]
     assert [str(r.url) for r in script.requests] == [
-        "https://a.example/api/v1/prompts/?page_size=2&project=p",
-        "https://a.example/api/v1/prompts/?cursor=c2&page_size=2",
+        "https://a.example/api/v1/prompts/?category=&page_size=2&project=p",
+        "https://a.example/api/v1/prompts/?category=&cursor=c2&page_size=2",
     ]
     assert {r.headers["Authorization"] for r in script.requests} == {"Token secret"}
 
