@@ -46,6 +46,7 @@ class ArtefactStore:
     def __init__(self, files: FileSystem) -> None:
         self.files = files
         self._hashes: dict[tuple[int, ...], str] = {}  # by device, inode, size and time
+        self._sizes: dict[str, tuple[str, dict[str, int]]] = {}  # by manifest: its version, and bytes by folder
         self._lock = threading.Lock()
         self.sent_bytes = 0  # since it was opened
 
@@ -109,6 +110,22 @@ class ArtefactStore:
         below = f"manifests/{folder}" if folder else "manifests"
         found = self.files.names(below)
         return [name.removeprefix("manifests/").removesuffix(".json") for name in found if name.endswith(".json")]
+
+    def sizes(self, folder: str = "") -> dict[str, dict[str, int]]:
+        """Return the bytes of the artefacts whose names begin with a folder's, by their folders, the upper two of each;
+        "" for files that are in none. Only manifests that have changed are read. Raises StorageProblem."""
+        below = f"manifests/{folder}" if folder else "manifests"
+        versions = {place: version for place, version in self.files.versions(below).items() if place.endswith(".json")}
+        found = {}
+        for place, version in versions.items():
+            known, sizes = self._sizes.get(place, ("", {}))
+            name = place.removeprefix("manifests/").removesuffix(".json")
+            if known != version:
+                standing = self._standing(name)
+                sizes = standing.sizes() if standing else {}
+                self._sizes[place] = version, sizes
+            found[name] = sizes
+        return found
 
     def fetch(self, name: str, into: Path, folder: str = "") -> Manifest:
         """Bring an artefact, or one folder of it, to `into`, which is whole when it has that name. Each file's hash is

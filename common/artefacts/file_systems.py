@@ -84,6 +84,16 @@ class FileSystem:
         """List the objects below a folder, sorted. Raises Unreachable where any part of it cannot be listed."""
         return [name for name in self._all_names(folder) if not name.endswith(_PARTIAL)]
 
+    def versions(self, folder: str) -> dict[str, str]:
+        """Return the objects below a folder, each with what changes when it is written anew: its size and its time, and
+        the storage's own mark where it has one. Raises Unreachable."""
+        root = f"{self._root}/"
+        if self.is_folder:
+            return dict(self._patiently(lambda: list(_versions_below(self._path(folder), root))))
+        found = self._patiently(lambda: self._fs.find(self._path(folder), detail=True))
+        marks = ("ETag", "LastModified", "mtime", "created", "size")
+        return {path.removeprefix(root): str([info.get(mark) for mark in marks]) for path, info in found.items()}
+
     def partials(self, folder: str) -> list[str]:
         """List what stands beside objects that are being written, or whose writer was killed. Raises Unreachable."""
         return [name for name in self._all_names(folder) if name.endswith(_PARTIAL)] if self._renames else []
@@ -174,6 +184,13 @@ def _files_below(folder: str) -> list[str]:
     except FileNotFoundError:  # never there, or deleted at this moment
         return []
     return [path for entry in found for path in (_files_below(entry.path) if entry.is_dir() else [entry.path])]
+
+
+def _versions_below(folder: str, root: str) -> Iterator[tuple[str, str]]:
+    for path in _files_below(folder):
+        with suppress(FileNotFoundError):  # deleted at this moment
+            status = Path(path).stat()
+            yield path.removeprefix(root), f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
 
 
 def _may_pass(error: Exception) -> bool:

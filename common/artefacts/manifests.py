@@ -42,6 +42,14 @@ class Manifest:
     def size(self) -> int:
         return sum(entry.size for entry in self.entries)
 
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes by folder, the upper two of each; "" for files that are in none."""
+        sizes: dict[str, int] = {}
+        for entry in self.entries:
+            folder = "/".join(entry.path.split("/")[:-1][:2])
+            sizes[folder] = sizes.get(folder, 0) + entry.size
+        return sizes
+
     def below(self, folder: str) -> tuple[Entry, ...]:
         """Return the entries of a folder of the artefact; all where `folder` is empty."""
         if not folder:

@@ -1,15 +1,20 @@
-"""Measure what is on the disk: of each run, of each model, in all, and how much is free."""
+"""Measure what is on the disk: of each run, of each model, in all, and how much is free.
+
+With ASSAY_STORAGE a run or a model takes what is here or what is stored, whichever is more: another host may have made
+it, and this one has nothing of it.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
 
+from annotate.core.artefacts import local_copies
 from annotate.models import LanguageModel, Project
 from training.core import kept_steps
 from training.core.run_directory import RunDirectory
@@ -22,10 +27,10 @@ class RunUse:
 
     run: Run
     checkpoints: int
-    last_checkpoint: int
     model: int
     kept: int  # models of steps on its way
     rest: int
+    here: int  # of all this on the disk of this host
 
     @property
     def models(self) -> int:
@@ -75,10 +80,12 @@ class DiskUse:
 
 def of_project(project: Project) -> DiskUse:
     """Return each run and model of this project, the largest first, and the others as one number."""
-    runs = sorted((of_run(run) for run in project.runs.select_related("output_model")), key=lambda use: -use.total)
+    stored = stored_runs()
+    every = project.runs.select_related("output_model")
+    runs = sorted((of_run(run, stored.get(run.path, {})) for run in every), key=lambda use: -use.total)
     models = (
         _imported(project)
-        + _kept(project)
+        + _kept(project, stored)
         + [
             ModelUse(use.run.output_model, use.model)
             for use in runs
@@ -90,7 +97,7 @@ def of_project(project: Project) -> DiskUse:
         [use for use in runs if use.total],
         sorted(models, key=lambda use: -use.size),
         size_of(settings.DATASETS_DIR),
-        max(0, size_of(settings.RUNS_DIR, shared=False) - sum(use.total for use in runs)),
+        max(0, size_of(settings.RUNS_DIR, shared=False) - sum(use.here for use in runs)),
         space.free,
         space.total,
     )
@@ -98,25 +105,53 @@ def of_project(project: Project) -> DiskUse:
 
 def size_of_project(project: Project) -> int:
     """Return the bytes of a project's runs and models, without datasets, which projects share."""
-    return sum(of_run(run).total for run in project.runs.all()) + sum(use.size for use in _imported(project))
+    stored = stored_runs()
+    of_runs = sum(of_run(run, stored.get(run.path, {})).total for run in project.runs.all())
+    return of_runs + sum(use.size for use in _imported(project))
+
+
+def stored_runs() -> dict[Path, dict[str, int]]:
+    """Return the bytes of stored runs by their directories, by folder, the upper two of each."""
+    return local_copies.sizes_below(settings.RUNS_DIR)
+
+
+def of_checkpoints(stored: Mapping[str, int]) -> dict[str, int]:
+    """Return the bytes of a stored run's checkpoints by their names, `step-000010`."""
+    parts = ((folder.partition("/"), size) for folder, size in stored.items())
+    return {name: size for (top, _, name), size in parts if top == "checkpoints" and name}
 
 
 def _imported(project: Project) -> list[ModelUse]:
     models = LanguageModel.objects.of_projects([project]).imported().exclude(folder="")
-    return [ModelUse(model, size_of(model.path)) for model in models if model.path]
+    stored = local_copies.sizes_below(settings.MODELS_DIR)
+    return [
+        ModelUse(model, max(size_of(model.path), sum(stored.get(model.path, {}).values())))
+        for model in models
+        if model.path
+    ]
 
 
-def _kept(project: Project) -> list[ModelUse]:
+def _kept(project: Project, stored: Mapping[Path, Mapping[str, int]]) -> list[ModelUse]:
     models = LanguageModel.objects.filter(kept_checkpoint__run__project=project)
-    return [ModelUse(model, size_of(model.path)) for model in models if model.path]
+    return [
+        ModelUse(model, max(size_of(path), stored.get(path.parents[1], {}).get(f"{path.parent.name}/{path.name}", 0)))
+        for model in models
+        if (path := model.path)
+    ]
 
 
-def of_run(run: Run) -> RunUse:
+def of_run(run: Run, stored: Mapping[str, int] | None = None) -> RunUse:
+    """Return what a run takes. `stored`: the bytes of its artefact by folder; rows in it are those of its dataset."""
     directory = RunDirectory(run.path)
-    last = directory.latest_checkpoint()
-    checkpoints, model, kept = map(size_of, (directory.checkpoints, directory.model, run.path / kept_steps.FOLDER))
-    rest = size_of(run.path, shared=False) - checkpoints - model - kept
-    return RunUse(run, checkpoints, size_of(last) if last else 0, model, kept, max(0, rest))
+    named = {"checkpoints": directory.checkpoints, "model": directory.model, "kept": run.path / kept_steps.FOLDER}
+    sizes = {name: size_of(folder) for name, folder in named.items()}
+    sizes["rest"] = max(0, size_of(run.path, shared=False) - sum(sizes.values()))
+    here, elsewhere = sum(sizes.values()), dict.fromkeys(sizes, 0)
+    for folder, size in (stored or {}).items():
+        top = folder.partition("/")[0]
+        if top not in ("data", "dataset"):
+            elsewhere[top if top in named else "rest"] += size
+    return RunUse(run, **{name: max(size, elsewhere[name]) for name, size in sizes.items()}, here=here)
 
 
 def size_of(folder: Path, *, shared: bool = True) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -21,6 +22,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     prunable = pruning.prune(dry_run=True, at_once=True, project=project)
     context = {
         "project": project,
+        "storage": settings.STORAGE,
         "use": disk_usage.of_project(project),
         "quotas": quotas.use_of(project),
         "rule": pruning.RULE,

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from annotate.core.artefacts import local_copies
 from annotate.models import Project
 from training.core import kept_steps
 from training.core.run_directory import RunDirectory
@@ -53,11 +54,13 @@ def prune(*, dry_run: bool = False, at_once: bool = False, project: Project | No
     if project is not None:
         ended_runs = ended_runs.filter(project=project)
     now = timezone.now() + _REST if at_once else timezone.now()
+    stored = disk_usage.stored_runs()
     results = []
     for run in ended_runs.iterator():
-        if not (run.path / "checkpoints").is_dir():
+        steps = disk_usage.of_checkpoints(stored.get(run.path, {}))
+        if not steps and not (run.path / "checkpoints").is_dir():
             continue
-        if (pruned := _would_go(run, now) if dry_run else _prune_one(run.pk, now)) is not None:
+        if (pruned := _would_go(run, now, steps) if dry_run else _prune_one(run.pk, now, steps)) is not None:
             results.append(pruned)
     return results
 
@@ -70,19 +73,32 @@ def prune_last(run: Run) -> int:
             Run.objects.select_for_update().filter(pk=run.pk, state__in=[Run.State.SUCCEEDED, *RESUMABLE]).first()
         )
         aside = _renamed_folders([*_folders(locked_run), *_kept_in_vain(locked_run)] if locked_run else [])
+    stored = 0
     if locked_run:
+        stored = local_copies.stored_size(run.path / "checkpoints")
         stored_runs.drop_checkpoints(locked_run, drops_kept=locked_run.state in RESUMABLE)
-    return _remove(aside)
+    return max(_remove(aside), stored)
 
 
 def folders_to_prune(run: Run, now: datetime) -> tuple[Path, ...]:
-    """Return what the rule lets go of this run at `now`."""
-    if run.state == Run.State.SUCCEEDED:
-        return tuple(_folders(run))
-    if run.state not in RESUMABLE or _ended_at(run) > now - _REST:
+    """Return what the rule lets go of this run at `now` on this host."""
+    if _keeps_all(run, now):
         return ()
-    last_checkpoint = RunDirectory(run.path).latest_checkpoint()
+    last_checkpoint = RunDirectory(run.path).latest_checkpoint() if run.state in RESUMABLE else None
     return tuple(folder for folder in _folders(run) if folder != last_checkpoint)
+
+
+def stored_to_prune(run: Run, now: datetime, steps: Mapping[str, int]) -> int:
+    """Return the bytes that the rule lets go of this run's stored checkpoints, which `steps` are."""
+    if _keeps_all(run, now) or not steps:
+        return 0
+    return sum(steps.values()) - (steps[max(steps)] if run.state in RESUMABLE else 0)
+
+
+def _keeps_all(run: Run, now: datetime) -> bool:
+    if run.state == Run.State.SUCCEEDED:
+        return False
+    return run.state not in RESUMABLE or _ended_at(run) > now - _REST
 
 
 def _ended_at(run: Run) -> datetime:
@@ -106,22 +122,24 @@ def prune_daily() -> None:
         log.warning("Checkpoints were not pruned: %s", error)
 
 
-def _would_go(run: Run, now: datetime) -> Pruned | None:
+def _would_go(run: Run, now: datetime, steps: Mapping[str, int]) -> Pruned | None:
     """Return what would go, without a lock: a page that only looks must not wait for the one writer, nor keep it
     waiting."""
-    folders = folders_to_prune(run, now)
-    return Pruned(run, folders, sum(map(disk_usage.size_of, folders))) if folders else None
+    folders, stored = folders_to_prune(run, now), stored_to_prune(run, now, steps)
+    size = max(sum(map(disk_usage.size_of, folders)), stored)
+    return Pruned(run, folders, size) if folders or stored else None
 
 
-def _prune_one(run_id: int, now: datetime) -> Pruned | None:
+def _prune_one(run_id: int, now: datetime, steps: Mapping[str, int]) -> Pruned | None:
     """Prune one run under a lock on it, so that nobody resumes it while its checkpoints go."""
     with transaction.atomic():
         run = Run.objects.select_for_update().get(pk=run_id)
-        folders = folders_to_prune(run, now)
+        folders, stored = folders_to_prune(run, now), stored_to_prune(run, now, steps)
         aside = _renamed_folders(folders)
-    if folders:
-        stored_runs.drop_checkpoints(run, keeps_last=run.state in RESUMABLE)
-    return Pruned(run, folders, _remove(aside)) if folders else None
+    if not folders and not stored:
+        return None
+    stored_runs.drop_checkpoints(run, keeps_last=run.state in RESUMABLE)
+    return Pruned(run, folders, max(_remove(aside), stored))
 
 
 def _kept_in_vain(run: Run) -> list[Path]:

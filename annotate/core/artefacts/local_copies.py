@@ -110,6 +110,17 @@ def stored_size(path: Path) -> int:
     return sum(entry.size for entry in manifest.below(_place_in(manifest, path))) if manifest else 0
 
 
+def sizes_below(folder: Path) -> dict[Path, dict[str, int]]:
+    """Return the bytes of the artefacts whose names begin with a folder's, by their folders, the upper two of each;
+    nothing where the storage does not answer: a page can be without them."""
+    try:
+        found = store().sizes(name_of(folder)) if is_on() else {}
+    except StorageProblem as problem:
+        log.warning("%s", problem)
+        return {}
+    return {settings.DATA_DIR / name: sizes for name, sizes in found.items()}
+
+
 def stored_below(folder: Path) -> dict[Path, int]:
     """Return the paths of the artefacts whose names begin with a folder's, with their bytes. Raises StorageProblem."""
     if not is_on():

@@ -48,6 +48,21 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_sizes_are_those_of_the_manifests_that_stand(storage, model, monkeypatch):
+    store = ArtefactStore(storage)
+    store.put("models/a", model)
+    store.put("runs/1", model / "weights.bin")
+    assert store.sizes("models") == {"models/a": {"": 5_000_000, "deep": 2}}
+    assert store.sizes() == {"models/a": {"": 5_000_000, "deep": 2}, "runs/1": {"": 5_000_000}}
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "read", lambda name: pytest.fail(f"{name} has not changed"))
+        assert len(store.sizes()) == 2
+    (model / "deep" / "config.json").write_text('{"a": 1}')
+    ArtefactStore(storage).put("models/a", model)
+    store.delete("runs/1")
+    assert store.sizes() == {"models/a": {"": 5_000_000, "deep": 8}}
+
+
 def test_a_folder_comes_back_as_it_was_without_what_is_hidden(storage, model, tmp_path):
     manifest = ArtefactStore(storage).put("models/a", model)
     assert manifest.size == 5_000_002

@@ -41,6 +41,11 @@ def test_what_is_put_comes_back_and_a_truncated_object_is_refused(server, tmp_pa
     for path in model.iterdir():
         assert (tmp_path / "there" / "model" / path.name).read_bytes() == path.read_bytes()
     assert store(server).names("models") == ["models/a"] and store(server).verify("models/a").size == 61_440_002
+    assert store(server).sizes("models") == {"models/a": {"": 61_440_002}}
+    versions = store(server).files.versions("manifests")
+    assert store(server).files.versions("manifests") == versions
+    store(server).files.write("manifests/models/a.json", lambda: iter([store(server).manifest("models/a").to_bytes()]))
+    assert store(server).files.versions("manifests") != versions, "it was written anew"
     store(server).files.write(entry.blob, lambda: iter([b"\0" * 100]))
     with pytest.raises(Damaged, match=r"weights.bin has 100 bytes where 61,440,000 were stored"):
         store(server).fetch("models/a", tmp_path / "again")

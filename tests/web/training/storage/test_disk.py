@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from django.core.management import call_command
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate.core.errors import Refused
 from tests.support.api_client import errors, program
 from tests.support.factories import make_project, make_user
 from tests.support.training.runs import make_run
@@ -19,7 +21,7 @@ from training.core import kept_steps
 from training.core.run_directory import RunDirectory
 from training.models import Run
 from training.runs.worker import Worker
-from training.storage import disk_usage, pruning
+from training.storage import disk_usage, pruning, quotas, stored_runs
 
 pytestmark = pytest.mark.django_db
 _SIZE = 100_000
@@ -140,7 +142,7 @@ def test_the_page_adds_up(client, project):
     response = client.get(reverse("disk", args=[project.slug]))
     use = response.context["use"]
     [one] = use.runs
-    assert one.checkpoints >= 4 * _SIZE and one.model >= 3 * _SIZE and one.last_checkpoint >= _SIZE
+    assert one.checkpoints >= 4 * _SIZE and one.model >= 3 * _SIZE
     assert one.total == one.checkpoints + one.model + one.rest == use.of_runs
     assert use.elsewhere >= 2 * _SIZE and 0 < use.free < use.capacity
     text = response.content.decode()
@@ -195,3 +197,52 @@ def test_the_worker_prunes_once_a_day(project):
         os.utime(mark, (moment, moment))
         Worker().work(once=True)
         assert left(later) == []
+
+
+@pytest.fixture
+def stored_elsewhere(project, settings, tmp_path):
+    """Three runs that ended on another host, of which this one has nothing but the storage."""
+    (tmp_path / "storage").mkdir()
+    settings.STORAGE = str(tmp_path / "storage")
+    runs = [ended(project, "succeeded"), ended(project, "failed"), ended(project, "failed", days=0.5)]
+    for run in runs:
+        (run.path / "identity").write_text(stored_runs.identity_of(run))
+        RunDirectory(run.path).model.mkdir()
+        (RunDirectory(run.path).model / "weights").write_bytes(os.urandom(_SIZE))
+        stored_runs.keep(run, lambda: None)
+        shutil.rmtree(run.path)
+    return runs
+
+
+def stored_steps(run: Run) -> list[str]:
+    return sorted(disk_usage.of_checkpoints(disk_usage.stored_runs()[run.path]))
+
+
+def test_checkpoints_that_only_the_storage_has_go_by_the_same_rule(stored_elsewhere):
+    succeeded, failed, new = stored_elsewhere
+    would = pruning.prune(dry_run=True)
+    assert [(one.run, one.folders, one.size) for one in would] == [(succeeded, (), 3 * _SIZE), (failed, (), 2 * _SIZE)]
+    assert pruning.prune() == would and pruning.prune() == []
+    assert (stored_steps(succeeded), stored_steps(failed), len(stored_steps(new))) == ([], ["step-000030"], 3)
+    assert pruning.prune_last(new) == 3 * _SIZE and stored_steps(new) == []
+
+
+def test_what_only_the_storage_has_counts_in_figures_and_quota(client, project, stored_elsewhere, settings):
+    client.force_login(make_user(project, role="researcher"))
+    use = disk_usage.of_project(project)
+    assert {(one.checkpoints, one.model, one.here) for one in use.runs} == {
+        (3 * _SIZE, _SIZE, 0)
+    } and use.elsewhere == 0
+    assert disk_usage.size_of_project(project) >= use.of_runs >= 12 * _SIZE
+    assert str(settings.STORAGE) in client.get(reverse("disk", args=[project.slug])).content.decode()
+    settings.QUOTA_DISK_GB = 11 * _SIZE / 1e9
+    with pytest.raises(Refused, match="GB"):
+        quotas.check(project)
+
+
+def test_a_storage_that_does_not_answer_leaves_what_is_here(project, stored_elsewhere, settings, tmp_path):
+    here = ended(project, "succeeded")
+    (tmp_path / "storage").rename(tmp_path / "gone")
+    settings.STORAGE = str(tmp_path / "storage")
+    assert [one.run for one in disk_usage.of_project(project).runs] == [here]
+    assert [one.run for one in pruning.prune()] == [here] and left(here) == []
