@@ -16,14 +16,17 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
+import psutil
 import pytest
 
 from annotate.core.artefacts import local_copies
+from annotate.models import LanguageModel
 from tests.conftest import missing
 from tests.support import tiny_model
 from tests.support.factories import make_model, make_project, make_user
 from tests.support.processes import alive, until
 from tests.support.s3_server import BUCKET, s3_server
+from tests.support.training import corpora
 from tests.support.training.cluster_runs import (
     Working,
     assert_each_step_once_and_no_two_at_once,
@@ -95,6 +98,28 @@ def sft_run(name: str, **options: Any) -> Run:
         kind="sft", name=name, project=project, parent=parent, dataset=dataset, config=config, seed=5,
         created_by=make_user(project, role="researcher"),
     )  # fmt: skip
+
+
+def pretrain_run(name: str, **options: Any) -> Run:
+    """A real run of a model of random weights on a corpus of two hundred texts."""
+    project = make_project()
+    tokenizer = make_model(name=f"tokenizer of {name}", kind=LanguageModel.Kind.TOKENIZER)
+    corpora.make_tokenizer(tokenizer.path)
+    dataset = make_dataset(project, kind="corpus")
+    (dataset.path / "prompts.jsonl").unlink()
+    corpora.write_corpus(dataset.path, corpora.texts(200), corpora.texts(40, seed=1))
+    config = {"size": "1M", "context_length": 64, "batch_size": 4, "checkpoint_every": 2, "epochs": 999.0, **options}
+    return Run.objects.create(
+        kind="pretrain", name=name, project=project, parent=tokenizer, dataset=dataset, seed=5,
+        config=asdict(configs.parse("pretrain", config)), created_by=make_user(project, role="researcher"),
+    )  # fmt: skip
+
+
+def recipes_of(run: Run) -> list[int]:
+    """The processes of a run's recipe, on whichever node."""
+    of_run = f"/runs/{run.path.name}-"
+    lines = ((one.pid, " ".join(one.info["cmdline"] or ())) for one in psutil.process_iter(["cmdline"]))
+    return [pid for pid, line in lines if "training.recipes" in line and of_run in line]
 
 
 def kept(run: Run) -> dict[str, Any]:
@@ -208,10 +233,18 @@ def test_a_run_over_two_nodes_survives_one_of_them_and_learns_what_one_process_l
                 on_ray.kill(node)
                 node = on_ray.add_node(cpus=1, ASSAY_DATA=str(tmp_path / "third"), **server.variables)
                 until(lambda: is_finished(over_nodes), 400, "the run ends on a new node", every=0.5)
+                cancelled = pretrain_run("cancelled", processes=2, nodes=2)
+                until(lambda: is_stored(cancelled), 240, "pretraining takes steps on both nodes", every=0.5)
+                assert len(recipes_of(cancelled)) >= 2
+                cancel(run=cancelled, by=cancelled.created_by)
+                until(lambda: is_finished(cancelled), 120, "it is cancelled", every=0.5)
+                until(lambda: not recipes_of(cancelled), 60, "nothing of it is left on either node", every=0.5)
         finally:
             on_ray.kill(node)
             on_ray.kill_node()
         local_copies.bring(Run.objects.get(pk=over_nodes.pk).output_model.path)
+    cancelled.refresh_from_db()
+    assert (cancelled.state, cancelled.reason_code) == ("cancelled", "cancelled")
     lost, last = over_nodes.attempts.order_by("number")
     assert (lost.state, last.state) == ("lost", "succeeded") and "Ray nodes" in last.node
     assert last.resumed_from_step is not None and last.resumed_from_step >= 2
