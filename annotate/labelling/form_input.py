@@ -41,6 +41,7 @@ class Entered:
     text: str = ""
     edited_from: str = ""
     comment: str = ""
+    seconds: float = 0.0  # that it has taken so far: whoever corrects it goes on from there
     errors: dict[str, str] = field(default_factory=dict)
     status: int = 200
     is_sent: bool = False  # these words were sent with the form itself: they are newer than any draft
@@ -144,6 +145,7 @@ def entered(request: HttpRequest, refused: Refused) -> Entered:
         **{name: request.POST.get(name, "") for name in names},
         aspects=_aspects(request),
         ranks=_ranks(request),
+        seconds=seconds(request) or 0.0,
         errors=refused.errors,
         status=refused.status,
         is_sent=True,
@@ -177,6 +179,7 @@ def taken_back(assignment: Assignment) -> Entered:
         text=answer.text if answer else "",
         edited_from=letters.get(answer.edited_from_id, "") if answer else "",
         comment=last_rows[0].comment,
+        seconds=next((row.seconds for row in last_rows if row.seconds), 0.0),
     )
 
 

@@ -161,7 +161,7 @@ def item_context(
         else "",
         "skip_reasons": form_input.SKIP_REASONS,
         "idempotency_key": (entered.is_sent and request.POST.get("idempotency_key")) or uuid.uuid4(),
-        "shown_at": f"{time.time():.2f}",
+        "shown_at": f"{time.time() - entered.seconds:.2f}",
         "position": position_of(assignment, done + before) if assignment and not editing else None,
         "guideline": guideline,
         "drawn_as": _drawn_as(guideline, scales),

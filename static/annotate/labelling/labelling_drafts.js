@@ -13,7 +13,7 @@
   function restore() {
     const draft = Judge.read(Judge.draftName());
     if (!draft || !draft.values || "refused" in Judge.task().dataset) return;
-    Judge.addSeconds(draft.seconds || 0);
+    Judge.goOnFrom(draft.seconds || 0); // with those that the item came with
     for (const field of document.querySelectorAll("[form=verdict-form][name]")) {
       const value = draft.values[field.name];
       if (field.type === "radio") field.checked = value !== undefined && field.value === value;

@@ -17,7 +17,7 @@
   }
   const soFar = () => counted + (last === null ? 0 : Math.min(performance.now() - last, READING_PAUSE_MS));
   Judge.seconds = () => Math.round(soFar() / 10) / 100;
-  Judge.addSeconds = (seconds) => { counted += seconds * 1000; };
+  Judge.goOnFrom = (seconds) => { counted = Math.max(counted, seconds * 1000); };
   for (const sign of ["pointermove", "pointerdown", "keydown", "wheel", "scroll", "touchmove", "selectionchange"]) {
     document.addEventListener(sign, count, { passive: true, capture: true });
   }
@@ -39,5 +39,5 @@
 
   Judge.shownFor = () => (performance.now() - shownSince) / 1000;
 
-  document.addEventListener("judge:begin", () => { keptAt = Date.now(); counted = 0; shownSince = performance.now(); last = document.hidden ? null : performance.now(); });
+  document.addEventListener("judge:begin", () => { keptAt = Date.now(); counted = 0; Judge.goOnFrom(Number(Judge.task()?.dataset.seconds || 0)); shownSince = performance.now(); last = document.hidden ? null : performance.now(); });
 })();

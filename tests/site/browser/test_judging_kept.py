@@ -408,6 +408,23 @@ def test_time_counts_reading_and_not_lunch(site, forms, visitor):
     assert 50 <= seconds(visitor) - before < 55  # nor while the page is not in view
 
 
+def test_whoever_corrects_an_annotation_is_timed_from_where_they_were(site, forms, visitor):
+    visitor.clock.install()
+    assignment = open_form(visitor, site, "rate", "dora")
+    visitor.clock.run_for(20_000)
+    press(visitor, "Enter")
+    expect(visitor.locator(".task .error")).to_contain_text("Rate the answer")
+    assert 20 <= seconds(visitor) < 25, "it was refused"
+    press(visitor, "5")
+    visitor.reload()
+    assert 20 <= seconds(visitor) < 25, "once, from the draft or from the page"
+    rows = sent(site, visitor, lambda: press(visitor, "Enter"))
+    visitor.clock.run_for(1_000)
+    press(visitor, "u")
+    expect(visitor.locator(f"#task[data-assignment='{assignment}']")).to_be_visible()
+    assert rows["rating"][0]["seconds"] <= seconds(visitor) < 30, "it was taken back"
+
+
 # --- keys ---
 
 

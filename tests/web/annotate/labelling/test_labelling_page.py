@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,18 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.labelling.forms.verdicts import VERDICTS
-from annotate.models import Assignment, Comparison, Demonstration, Flag, Rating, ReservedPrompt, Scale, WorkPackage
+from annotate.models import (
+    Assignment,
+    Comparison,
+    Demonstration,
+    Flag,
+    Membership,
+    Rating,
+    ReservedPrompt,
+    Scale,
+    WorkPackage,
+)
+from annotate.projects.next_step import checklist
 from tests.support.factories import (
     make_assignment,
     make_completion,
@@ -101,6 +113,22 @@ def test_rating_by_plain_forms(client, project, user):
     client.post(address(project), opened(client, project, thumbs="down", stars="2", seconds="7.25"))
     row = Rating.objects.get()
     assert (row.thumbs, row.stars, row.seconds) == (False, 2, 7.25)
+
+
+@pytest.mark.parametrize("way", ["refused", "undone", "changed"])
+def test_whoever_corrects_an_annotation_is_timed_from_where_they_were(client, project, user, way):
+    assignment = make_assignment(user, make_completion(make_prompt(project)))
+    Assignment.objects.update(created_at=assignment.created_at - timedelta(minutes=5))
+    sent = opened(client, project, seconds="120") | ({} if way == "refused" else {"stars": "2"})
+    page = client.post(address(project), sent)
+    if way == "undone":
+        client.post(address(project, "annotate-undo"), {"assignment": assignment.pk})
+    if way != "refused":
+        names = [project.slug, assignment.pk] if way == "changed" else [project.slug]
+        page = client.get(reverse("annotate-edit" if way == "changed" else "annotate", args=names))
+    assert 'data-seconds="120.00"' in page.content.decode()  # for the page's script
+    shown_at = float(hidden(page, "shown_at"))  # and without it
+    assert 119 < time.time() - shown_at < 180
 
 
 def test_editing_an_answer(client, project, user):
