@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import DateTimeField, QuerySet, Value
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from annotate.core.db.prepared import Asked, stored
@@ -70,12 +71,13 @@ def again(*, assignment: Assignment, by: User) -> Assignment:
 
 
 def keep(*, assignment: Assignment, by: User) -> bool:
-    """Give the annotator at work on it a full term from now; return whether it was still theirs. What ran out is not
-    taken up."""
+    """Give the annotator at work on it a full term from now, or leave the longer one that it has; return whether it was
+    still theirs. What ran out is not taken up."""
     require_owner(assignment, by)
     now = timezone.now()
     live_rows = Assignment.objects.filter(pk=assignment.pk, created_at__gt=now - LONGEST_KEPT).live()  # type: ignore[attr-defined]
-    return bool(live_rows.update(expires_at=now + timedelta(minutes=assignment.project.assignment_minutes)))
+    until = Value(now + timedelta(minutes=assignment.project.assignment_minutes), DateTimeField())
+    return bool(live_rows.update(expires_at=Greatest("expires_at", until)))  # what was sent back has days
 
 
 # What `labelling.actions` needs as well: call it inside a transaction.

@@ -311,6 +311,13 @@ def test_an_item_does_not_run_out_while_it_is_worked_on(client, project, user):
     assert Assignment.objects.get().expires_at > soon + timedelta(minutes=project.assignment_minutes - 1)
 
 
+def test_working_on_what_was_sent_back_shortens_no_term(client, project, user):
+    assignment = make_assignment(user, make_completion(make_prompt(project)))
+    Assignment.objects.update(expires_at=timezone.now() + timedelta(days=3))
+    client.post(address(project, "annotate-keep"), {"assignment": assignment.pk})
+    assert Assignment.objects.get().expires_at > timezone.now() + timedelta(days=2)
+
+
 @pytest.mark.parametrize("change", [{"expires_at": -1}, {"created_at": -13 * 60}])
 def test_what_ran_out_or_was_held_all_day_is_not_kept(client, project, user, change):
     assignment = make_assignment(user, make_completion(make_prompt(project)))
