@@ -33,6 +33,7 @@ def take(*, project: Project, key: str, by: User) -> Assignment:
     require(by, "review", project)
     with transaction.atomic():
         project.lock()
+        assignment_lifecycle.expire_stale(project)  # a decision whose time ran out is nobody's
         work = judged_by(project, key)
         if work.filter(user=by).exists():
             raise Refused(409, item="You annotated this item, so another reviewer must decide it.")

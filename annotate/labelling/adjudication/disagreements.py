@@ -7,6 +7,7 @@ added up: all of them took a second for each 300,000.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import comb
 from typing import Any
 
 from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet
@@ -15,11 +16,13 @@ from django.db.models.functions import Greatest, Least
 from annotate.core.db.kept_totals import is_large
 from annotate.labelling.adjudication.actions import judged_by
 from annotate.labelling.forms.storage import standing_rows
+from annotate.labelling.queue.assigned_items import MOST_TO_RANK
 from annotate.models import Assignment, Comparison, Completion, Project, Prompt, Rating, Winner
 from common.whole_numbers import row_ids
 
 STARS_APART = 2
 MOST = 50
+MOST_PAIRS = comb(MOST_TO_RANK, 2)  # of one item: a ranking may be apart in each of its pairs
 NEWEST = (2_000, 20_000)  # annotations of a large project that are looked at: the first where they have enough
 
 
@@ -69,15 +72,16 @@ def _shared_among_newest(project: Project, newest: int) -> Q | None:
 
 
 def _waiting(judge: str, limit: int, among: Q) -> list[Disagreement]:
-    rows = [row for apart in _WAYS_APART for row in apart(judge, among).order_by("-last")[: limit * 2]]
-    rows.sort(key=lambda row: -row["last"])
-    prompts = Prompt.objects.in_bulk({row["prompt"] for row in rows[:limit]})
-    by_item: dict[str, Disagreement] = {}
-    for row in rows[:limit]:
-        item, kind = row["assignment__item"], row["assignment__kind"]
-        reason = _reason(row)
-        by_item.setdefault(item, Disagreement(item, kind, prompts[row["prompt"]], row["judges"], reason))
-    return list(by_item.values())
+    rows = [row for apart in _WAYS_APART for row in apart(judge, among).order_by("-last")[: limit * MOST_PAIRS]]
+    by_item: dict[str, dict] = {}
+    for row in sorted(rows, key=lambda row: -row["last"]):
+        by_item.setdefault(row["assignment__item"], row)
+    newest = list(by_item.items())[:limit]
+    prompts = Prompt.objects.in_bulk({row["prompt"] for _, row in newest})
+    return [
+        Disagreement(item, row["assignment__kind"], prompts[row["prompt"]], row["judges"], _reason(row))
+        for item, row in newest
+    ]
 
 
 def items_apart(project: Project, among: Q, judge: str = "person") -> set[str]:

@@ -109,6 +109,19 @@ def test_a_ranking_that_turns_a_pair_around_is_a_disagreement():
     assert found.kind == "rank" and "turned around" in found.reason
 
 
+def test_rankings_apart_in_many_pairs_leave_room_for_other_items():
+    project = make_project(asks_ratings=False, asks_comparisons=False, asks_rankings=True, overlap=2)
+    for prompt in [make_prompt(project) for _ in range(2)]:
+        for _ in range(3):
+            make_completion(prompt)
+    for user, is_turned in ((make_user(project), False), (make_user(project), True)):
+        while assignment := assignments.next_for(project=project, user=user):
+            order = sorted(assignment.shown, reverse=is_turned)
+            feedback.submit(assignment=assignment, by=user, rank=[[pk] for pk in order])
+    found = disagreements.waiting(project, limit=2)
+    assert len({one.item for one in found}) == 2, "each is apart in three pairs"
+
+
 def test_people_and_simulations_are_not_set_against_each_other():
     project = make_project(asks_ratings=False)
     a, b = make_pair(project)
@@ -150,6 +163,15 @@ def test_nobody_decides_what_they_judged_themselves_or_what_another_decides(disp
     with pytest.raises(Refused) as busy:
         adjudication.take(project=project, key=key, by=make_user(project, role="manager"))
     assert "is deciding it" in busy.value.errors["item"]
+
+
+def test_a_decision_whose_time_ran_out_keeps_nobody_from_deciding(disputed):
+    project, (a, b), _, reviewer = disputed
+    key = f"compare:{a.pk}:{b.pk}"
+    left = adjudication.take(project=project, key=key, by=reviewer)
+    Assignment.objects.filter(pk=left.pk).update(expires_at=timezone.now() - timedelta(minutes=1))
+    taken = adjudication.take(project=project, key=key, by=make_user(project, role="manager"))
+    assert (taken.item, taken.state) == (key, "open") and taken != left
 
 
 def test_an_item_that_the_reviewer_only_skipped_may_be_decided_by_them():
