@@ -50,6 +50,7 @@ def _package_of(assignment: Assignment) -> tuple[str, int, int] | None:
     """Return the name of the package that the item's prompt belongs to, and how many prompts were given and done."""
     own_rows = ReservedPrompt.objects.filter(user=assignment.user_id, project=assignment.project_id)
     own_rows = own_rows.exclude(state=_State.RELEASED)
+    own_rows = own_rows.exclude(state=_State.OPEN, prompt__out_since__isnull=False)  # nobody will do these
     packages = own_rows.filter(prompt=assignment.prompt_id, state=_State.OPEN).values("package")
     of_package = own_rows.filter(package__in=packages).order_by("package__name").values_list("package__name")
     return of_package.annotate(given=Count("pk"), done=Count("pk", filter=Q(state=_State.DONE))).first()

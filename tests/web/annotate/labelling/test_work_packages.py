@@ -14,6 +14,7 @@ from annotate.core.errors import Refused
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
 from annotate.labelling import assignment_lifecycle
+from annotate.labelling.pages.progress import position_of
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue import reserved
 from annotate.labelling.queue.choosing import UrgentPair
@@ -110,6 +111,17 @@ def test_each_prompt_goes_to_so_many_of_the_people_evenly(project, manager, ada,
     for person in (ada, bob, third):
         assert len(annotate_all(project, person)) == 4, "although the project asks for one annotation of each"
     assert set(left(package).values()) == {0}
+
+
+def test_what_is_left_of_a_package_has_no_retired_prompt(project, manager, ada):
+    first, second, _ = prompts(project, 3)
+    package = give(project, manager, ada)
+    shown = assignments.next_for(project=project, user=ada)
+    retired = second if shown.prompt == first else first
+    type(retired).objects.filter(pk=retired.pk).update(out_since=timezone.now())
+    assert left(package) == {"ada": 2}
+    position = position_of(shown, done_today=0)
+    assert position and position.words == f"prompt 1 of 2 in {package.name}, 2 left"
 
 
 def test_all_kinds_of_a_prompt_are_theirs(project, manager, ada):
