@@ -318,6 +318,15 @@ def test_ones_own_history_names_no_model_and_no_purpose(client, project, user):
             assert row.completion_a.model.name not in text
 
 
+def test_ones_history_offers_no_change_of_a_lesson(client, project, user, rate):
+    said(rate, user, stars=2)
+    Assignment.objects.update(purpose="tutorial")
+    client.force_login(user)
+    assert "Change it" not in client.get(reverse("annotate-history", args=[project.slug])).content.decode()
+    [row] = program_of(user).get(f"projects/{project.slug}/judgements/mine/").json()["results"]
+    assert row["may_change"] is False
+
+
 def program_of(user):
     from tests.support.api_client import Program
 
