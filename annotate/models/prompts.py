@@ -180,8 +180,15 @@ class Completion(models.Model):
 
 
 def has_answers(project: Project) -> bool:
-    """Return whether there is anything to annotate: an answer to a prompt of the split that trains."""
+    """Return whether there is an answer to a prompt of the split that trains."""
     return Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN).exists()
+
+
+def has_items(project: Project) -> bool:
+    """Return whether there is anything to annotate: an answer in the split that trains, or a prompt to be answered."""
+    if project.asks_answers and project.prompts.filter(side=Split.TRAIN, out_since=None).exists():
+        return True
+    return has_answers(project)
 
 
 def split_counts(project: Project) -> dict[str, int]:

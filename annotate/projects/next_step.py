@@ -13,7 +13,7 @@ from django.urls import reverse
 from annotate.core.hooks import Hook
 from annotate.core.permissions import Person
 from annotate.models import Comparison, Completion, Project, Prompt, Split, User
-from annotate.models.prompts import ARENA, has_answers
+from annotate.models.prompts import ARENA, has_items
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,9 @@ def _to_have_annotated(facts: _Facts, *, is_manager: bool) -> Iterator[Step]:
         "Annotate",
         "No answer is annotated yet.",
         ("Annotate some answers", "annotate"),
-        is_done=project.ratings.exists() or project.comparisons.filter(prompt__side=Split.TRAIN).exists(),
+        is_done=project.ratings.exists()
+        or project.comparisons.filter(prompt__side=Split.TRAIN).exists()
+        or project.demonstrations.filter(assignment__isnull=False).exists(),  # written here
     )
 
 
@@ -179,7 +181,7 @@ def _learning_steps(project: Project) -> Iterator[Step]:
 
 
 def _to_judge(project: Project, user: User) -> NextStep:
-    if not has_answers(project):
+    if not has_items(project):
         words = "There is nothing to annotate yet. Answers appear when a model has written them."
         return _step(project, words, "Vote in the arena meanwhile", "arena")
     if not project.assignments.filter(user=user, state="submitted").exists():

@@ -28,7 +28,7 @@ from annotate.labelling.pages.progress import describe_sent, done_today, positio
 from annotate.labelling.scales.declared import Asked, asks_one_thing, scales_in
 from annotate.models import Assignment, Guideline, Project, User
 from annotate.models.feedback import Feedback
-from annotate.models.prompts import has_answers
+from annotate.models.prompts import has_items
 from annotate.projects import member_languages
 from annotate.projects.wellbeing import actions as harm_budget
 from common.whole_numbers import row_id
@@ -217,7 +217,7 @@ def _send_to(request: MemberRequest, project: Project, assignment: Assignment | 
 
 def _waiting(project: Project, user: User) -> str:
     """Return why there is nothing to annotate: `empty`, `others` when the rest is in other hands, or `done`."""
-    if not has_answers(project):
+    if not has_items(project):
         return "empty"
     others = project.assignments.live().filter(user__is_simulated=user.is_simulated).exclude(user=user)
     readable = member_languages.within(others, member_languages.languages_of(project, user))

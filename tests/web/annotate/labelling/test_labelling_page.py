@@ -469,6 +469,16 @@ def test_an_empty_project_says_what_to_do_next(client, project, user):
     assert "nothing to annotate yet" in html and f'<a href="{project_page}">See the next step' in html
 
 
+def test_where_answers_are_written_prompts_are_enough(client, user):
+    writing = make_project(asks_ratings=False, asks_comparisons=False, asks_answers=True)
+    Membership.objects.create(project=writing, user=user)
+    make_prompt(writing)
+    assert "nothing to annotate yet" not in client.get(reverse("project", args=[writing.slug])).content.decode()
+    client.post(address(writing), opened(client, writing, text="An answer of my own."))
+    assert "You have annotated all your items" in client.get(address(writing)).content.decode()
+    assert all(step.is_done for step in checklist(writing, is_manager=False) if step.title == "Annotate")
+
+
 def test_when_the_rest_is_in_other_hands_the_page_says_so(client, project, user):
     make_assignment(make_user(project), make_completion(make_prompt(project)))
     assert "Other annotators have the items that are left" in client.get(address(project)).content.decode()
