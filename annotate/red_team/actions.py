@@ -21,7 +21,7 @@ from annotate.core.asgi import waiting
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.data.prompts.actions import add_completion, add_prompt
-from annotate.labelling.actions import set_status
+from annotate.labelling.actions import change_status
 from annotate.labelling.forms.validation import MAX_COMMENT_CHARACTERS, check_key, check_text
 from annotate.labelling.queue import entries as queue
 from annotate.language_models import model_server, model_server_errors
@@ -241,7 +241,12 @@ def withdraw(*, attack: Attack, by: User) -> None:
     minutes = attack.project.edit_minutes
     if attack.created_at < timezone.now() - timedelta(minutes=minutes):
         raise Refused(409, attack=f"You can take an attack back for {minutes} minutes; ask a manager to exclude it.")
-    set_status(rows=[attack], status=Status.WITHDRAWN, reason="taken back", by=None)
+    with transaction.atomic():
+        attack.project.lock()
+        attack.refresh_from_db(fields=["status"])
+        if attack.status == Status.EXCLUDED:
+            raise Refused(409, attack="A manager has excluded this attack, so it counts no more.")
+        change_status([attack], Status.WITHDRAWN, "taken back", by)
 
 
 def _least_attacked(project: Project) -> LanguageModel:

@@ -14,6 +14,7 @@ from annotate.core.asgi import waiting
 from annotate.core.errors import Refused, TooMany
 from annotate.data.datasets.selections import select
 from annotate.labelling import assigning as assignments
+from annotate.labelling.actions import set_status
 from annotate.labelling.history.audit_pages import status_changes
 from annotate.labelling.queue import quarantine
 from annotate.language_models import model_server
@@ -324,6 +325,18 @@ def test_who_is_excluded_is_so_with_their_attacks(project, ada, fake):
     exclusion.undo(act=act, reason="no bot", by=manager)
     attack.refresh_from_db()
     assert attack.status == "counted"
+
+
+def test_what_is_taken_back_is_so_by_its_author_and_not_over_an_exclusion(project, ada, fake):
+    attack = red_team.rate(talk=talked(project, ada, "Hello"), by=ada, rating=1, tags=["fraud"])
+    red_team.withdraw(attack=attack, by=ada)
+    assert [line.by for line in status_changes(project)] == [ada]
+    manager = make_person(project, role="manager")
+    set_status(rows=[attack], status="excluded", reason="a bot", by=manager)
+    with pytest.raises(Refused, match="excluded"):
+        red_team.withdraw(attack=attack, by=ada)
+    attack.refresh_from_db()
+    assert attack.status == "excluded"
 
 
 def test_programs_do_all_of_it(project, fake):
