@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 
+from training.core import batch_planner
 from training.core.endings import DISK_FULL
 from training.core.resource_estimate import ROOM, DoesNotFit
 from training.core.run_directory import RecipeFailure, Row
@@ -28,6 +31,17 @@ def total_memory() -> float:
     if torch.cuda.is_available():
         return float(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
     return float(psutil.virtual_memory().total)
+
+
+def rows_at_once(model: Any, device: torch.device, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> int:
+    """Return how many answers to these prompts (token ids) are drawn at once, so that memory does not grow with their
+    number."""
+    dtype_bytes = model.get_input_embeddings().weight.dtype.itemsize
+    layers = model.config.num_hidden_layers
+    return batch_planner.rows_at_once(
+        batch_planner.shape_of(model.config, layers=layers, dtype_bytes=dtype_bytes, packed=False),
+        length=max(map(len, prompts)) + max_new_tokens, memory=total_memory(), on_cpu=device.type == "cpu",
+    )  # fmt: skip
 
 
 def return_freed_memory() -> None:

@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 
 from training.core import parent_watchdog
 from training.core.run_directory import Row, RunDirectory, RunSpec
-from training.recipes.common import loading
+from training.recipes.common import loading, memory
 from training.recipes.common.entry import config_of, describe
 from training.recipes.ppo.rollouts import dtype_of, policy_of
 from training.recipes.ppo.weights_handover import Handover, read_weights
@@ -50,9 +50,11 @@ class Actor:
             read_weights(handover, self.policy.parameters())
             self.decoder.refresh(self.policy.trained_from)
             self.version = handover.version
+        prompts, sampling = request["prompts"], Sampling(**request["sampling"])
         return sample(
-            self.decoder, request["prompts"], request["seeds"], Sampling(**request["sampling"]),
-            end_ids=request["end_ids"], pad_id=self.pad_id, device=self.device,
+            self.decoder, prompts, request["seeds"], sampling, end_ids=request["end_ids"], pad_id=self.pad_id,
+            device=self.device,
+            most_rows=memory.rows_at_once(self.policy.model, self.device, prompts, sampling.max_new_tokens),
         )  # fmt: skip
 
 

@@ -95,13 +95,6 @@ class PPO:
             memory=memory.total_memory(), on_cpu=self.device.type == "cpu",
         )  # fmt: skip
 
-    def _rows_at_once(self, length: int) -> int:
-        """Return how many rows are sampled at once, of sequences of at most this length."""
-        return batch_planner.rows_at_once(
-            self._shape(self.policy.depth), length=length,
-            memory=memory.total_memory(), on_cpu=self.device.type == "cpu",
-        )  # fmt: skip
-
     def _shape(self, layers: int) -> batch_planner.Shape:
         model = self.policy.model
         return batch_planner.shape_of(
@@ -238,7 +231,7 @@ class PPO:
             completions = sample(
                 self.decoder, own_prompts, [seeds[i] for i in own.rows], sampling,
                 end_ids=self.end_ids, pad_id=self.tokenizer.pad_token_id, device=self.device, kept=kept,
-                most_rows=self._rows_at_once(max(map(len, own_prompts)) + sampling.max_new_tokens),
+                most_rows=memory.rows_at_once(self.policy.model, self.device, own_prompts, sampling.max_new_tokens),
             )  # fmt: skip
         parts = vars(completions).items()
         completions = Completions(**{name: self.together.merged(part, own, len(prompts)) for name, part in parts})

@@ -18,11 +18,15 @@ from tests.support.training import ppo_runs
 from tests.support.training.ppo_runs import carry_out, choose, metrics, same_weights
 from tests.support.training.thread_actors import Threads, die, lines
 from training import configs
+from training.core import batch_planner
 from training.core.run_directory import RecipeFailure, RunDirectory
 from training.recipes.common import entry
 from training.recipes.ppo import __main__ as ppo
-from training.recipes.ppo import actor_pool, rollout_source
+from training.recipes.ppo import actor_pool, rollout_actor, rollout_source
+from training.recipes.ppo.rollout_actor import request_of
 from training.recipes.ppo.weights_handover import read_weights, write_weights
+from training.rl.decode import LlamaDecoder
+from training.rl.sampler import Sampling
 
 SHORT = {"reward_function": "tests.support.training.ppo_runs.share_of_vowels", "steps": 2, "sample_prompts": 0}
 
@@ -47,6 +51,19 @@ def test_actors_that_wait_for_each_update_draw_what_the_learner_would_have_drawn
     assert [m["staleness"] for m in metrics(apart)] == [0, 0, 0]
     assert not (apart.path / "rollouts").exists() and not (own.path / "rollouts.jsonl").exists()
     assert "truncated_share" in metrics(own)[0]
+
+
+def test_an_actor_draws_as_many_rows_at_once_as_have_room_for_their_caches(tmp_path, model, monkeypatch):
+    opened, original = [], LlamaDecoder.open
+    monkeypatch.setattr(batch_planner, "rows_at_once", lambda *_, **__: 2)
+    monkeypatch.setattr(
+        LlamaDecoder, "open", lambda one, count, *rest: opened.append(count) or original(one, count, *rest)
+    )
+    actor = rollout_actor.Actor(make_run(tmp_path / "run", model).spec())
+    weights = write_weights(tmp_path, 0, actor.policy.parameters())
+    opened.clear()
+    request = request_of({}, weights, [[5, 6, n] for n in range(7, 12)], [1, 2, 3, 4, 5], Sampling(3), [])
+    assert actor.draw(json.loads(request)).tokens.shape == (5, 3) and opened == [2]
 
 
 def test_actors_a_step_behind_killed_and_resumed(tmp_path, model, monkeypatch):
