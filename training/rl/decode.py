@@ -23,6 +23,7 @@ from training.rl.linear import Linear
 from training.rl.module_decoder import ModuleDecoder
 from training.rl.packed import attends_to_all
 
+ROUNDING = 0.1  # of the logits' size, in less than float32
 AT_ONCE = 4096  # tokens of prompts, padding counted: what stands between the products takes 30 kB a token and more
 
 
@@ -327,13 +328,18 @@ def decoder_for(model: nn.Module, *, exact: bool = False, exact_below: int = 0) 
 
 
 def _agree(fast: LlamaDecoder, plain: ModuleDecoder, model: nn.Module) -> bool:
-    """Return whether both decoders give nearly the same distribution on two rows of different length, a prefill and a
-    step."""
-    device = model.get_input_embeddings().weight.device
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    ids = torch.arange(10, device=device).view(2, 5).mul(37).remainder(vocabulary)
-    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]], device=device)
+    """Return whether both decoders give nearly the same logits on two rows of different length, a prefill and a step.
+
+    In bfloat16 these were 0.01 apart, of their size, where probabilities of tokens that make no sense were 0.07; what
+    computes something else is 1 apart.
+    """
+    weight = model.get_input_embeddings().weight
+    ids = torch.arange(10, device=weight.device).view(2, 5).mul(37).remainder(weight.shape[0])
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]], device=weight.device)
     for decoder in (fast, plain):
         decoder.prefill(ids, mask, 1)
-    a, b = (d.step(ids[:, 0]).float().softmax(-1) for d in (fast, plain))
-    return bool((a - b).abs().sum(-1).max() < 0.1)
+    a, b = (d.step(ids[:, 0]).float() for d in (fast, plain))
+    if weight.dtype == torch.float32:
+        return bool((a.softmax(-1) - b.softmax(-1)).abs().sum(-1).max() < 0.1)
+    a, b = (logits - logits.mean(-1, keepdim=True) for logits in (a, b))
+    return bool((a - b).norm() < ROUNDING * b.norm())

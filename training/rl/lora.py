@@ -137,12 +137,25 @@ class LoRALinear(nn.Module):
 @torch.no_grad()
 def factors_beside(module: nn.Module) -> Factors | None:
     """Return what a linear layer adds to its weight, in the dtype that multiplies: frozen factors first, then those
-    that learn while they are switched on. None for a plain layer."""
-    plain = module.base if isinstance(module, LoRALinear) else module
+    that learn while they are switched on, PEFT's too. None for a plain layer. Raises TypeError for a wrapped one whose
+    wrapper is neither."""
+    wrapped: Any = getattr(module, "base_layer", None)  # by PEFT
+    plain = module.base if isinstance(module, LoRALinear) else module if wrapped is None else wrapped
     parts = [Factors(plain.a, plain.b)] if isinstance(plain, FrozenLoRA) else []
     if isinstance(module, LoRALinear) and module.switch.on:
         parts.append(module.factors().to(module.multiplies_in))
+    if wrapped is not None:
+        parts += [factors.to(wrapped.weight.dtype) for factors in _factors_of_peft(module)]
     return Factors(torch.cat([p.a for p in parts]), torch.cat([p.b for p in parts], 1)) if parts else None
+
+
+def _factors_of_peft(module: Any) -> list[Factors]:
+    """Return the adapters of a layer of PEFT's that are in force."""
+    is_plain = hasattr(module, "lora_A") and not any(getattr(module, "lora_variant", {}).values())
+    if not is_plain or module.merged or any(layer.bias is not None for layer in module.lora_B.values()):
+        raise TypeError(f"{type(module).__name__} is not its weight and LoRA factors beside it.")
+    names = [] if module.disable_adapters else [name for name in module.active_adapters if name in module.lora_A]
+    return [Factors(module.lora_A[name].weight, module.lora_B[name].weight * module.scaling[name]) for name in names]
 
 
 def add_adapters(layers: Iterator[nn.Module] | nn.ModuleList, rank: int, alpha: float, seed: int) -> Switch:

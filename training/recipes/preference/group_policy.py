@@ -4,10 +4,10 @@ Prompts come from `data/prompts.jsonl`, scores from a reward model, a Python fun
 parts. A reward model's scores are standardised by what it saw in training, so that `beta` and learning rates mean the
 same from one reward model to the next.
 
-TRL samples with torch's global generator, which its checkpoints restore: a run resumed at a checkpoint draws what it
-would have drawn. Its own shuffling is not restored, so the prompts of all steps are laid out beforehand. What it cannot
-do is resume within a batch of completions that is used several times; here every batch is used once. Several processes
-draw otherwise (`shared_groups`).
+Answers are drawn by our sampler, with a seed for each row of each step (`shared_groups`): a run that is resumed, or
+goes on with another number of processes, draws what it would have drawn. TRL's own shuffling is not restored, so the
+prompts of all steps are laid out beforehand. What it cannot do is resume within a batch of completions that is used
+several times; here every batch is used once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from training.recipes.common import loading
 from training.recipes.common.children import KeptSteps
 from training.recipes.common.processes import ONE_PROCESS, Processes, directory_of, join
 from training.recipes.preference import trl_runs
-from training.recipes.preference.shared_groups import shared_groups
+from training.recipes.preference.shared_groups import drawing, shared_groups
 from training.recipes.rewards.scoring import (
     Messages,
     TextScorer,
@@ -124,14 +124,16 @@ def carry_out(
         together=together,
         score=scores.of_samples if config.rewards else None,
     )
-    trainer = (shared_groups(trainer_class) if is_shared else trainer_class)(
+    trainer = (shared_groups if is_shared else drawing)(trainer_class)(
         model=model,
         reward_funcs=scores,
         args=config_class(**arguments(run, spec, config, together), **options),
         train_dataset=Dataset.from_list([{"prompt": messages[i]} for i in order(len(messages), spec.seed, config)]),
         processing_class=tokenizer,
         peft_config=adapters,
-        **({"run": run, "together": together, "seed": spec.seed} if is_shared else {}),
+        together=together,
+        seed=spec.seed,
+        **({"run": run} if is_shared else {}),
         callbacks=[follower],
     )  # fmt: skip
     trl_runs.train(trainer, run, together)
@@ -152,6 +154,7 @@ def carry_out(
             "last_score": log[-1]["reward"],
             "last_kl": log[-1].get("kl"),
             "adapters": config.adapters,
+            "fast_decoder": trainer.fast_decoder,  # a model unlike Llama draws through its own forward, and is slower
             **trust_rows(spec, config, run),
             "how_to_read": "A score is the mean of a batch before the KL term. The run trains on the score, so "
             "compare models by votes.",

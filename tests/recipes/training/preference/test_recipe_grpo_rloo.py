@@ -90,6 +90,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkey
     assert entry.attempt(MAIN[kind], cut) == 0, cut.failure()
     ours, theirs = (load_file(run.model / "adapter_model.safetensors") for run in (cut, done[kind]))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert cut.result()["fast_decoder"] is True
 
 
 @pytest.mark.parametrize("kind", ["grpo", pytest.param("rloo", marks=pytest.mark.thorough)])

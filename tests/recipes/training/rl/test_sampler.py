@@ -1,5 +1,6 @@
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch.testing import assert_close
 
 from tests.support.training.tiny_llama import llama
@@ -84,6 +85,26 @@ def test_a_model_with_adapters_is_decoded_by_the_fast_decoder_and_with_them():
     ids, mask = left_pad(PROMPTS, 0)
     decoder.refresh(policy.trained_from)
     assert_close(decoder.prefill(ids, mask, 4), ModuleDecoder(policy.model).prefill(ids, mask, 4), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("options", [{}, {"use_dora": True}, {"lora_bias": True}])
+def test_adapters_of_peft_are_decoded_with_or_left_to_the_model_itself(options):
+    model = llama()
+    targets = [name for name, module in model.model.named_modules() if isinstance(module, torch.nn.Linear)]
+    adapted = get_peft_model(model, LoraConfig(r=2, lora_alpha=6, target_modules=targets, **options)).eval()
+    torch.manual_seed(2)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    ids, mask = left_pad(PROMPTS, pad_id=0)
+    fast, plain = decoder_for(adapted.get_base_model(), exact=True), ModuleDecoder(model)
+    assert isinstance(fast, ModuleDecoder if options else LlamaDecoder)
+    assert_close(fast.prefill(ids, mask, 1), plain.prefill(ids, mask, 1), atol=1e-4, rtol=1e-4)
+    with adapted.disable_adapter():
+        fast = decoder_for(adapted.get_base_model(), exact=True)
+        assert_close(fast.prefill(ids, mask, 1), plain.prefill(ids, mask, 1), atol=1e-4, rtol=1e-4)
+        parent = plain.prefill(ids, mask, 1)
+    assert (plain.prefill(ids, mask, 1) - parent).abs().max() > 0.01, "the adapters do something"
 
 
 @pytest.mark.parametrize("parent", ["full weights", "an adapter"])
