@@ -24,11 +24,13 @@ from annotate.projects.wellbeing import actions as harm_budget
 LARGEST_BATCH = 64  # prompts looked into at a time, from 4 on
 MOST_SETTLED = 500
 _Purpose, _State = Assignment.Purpose, Assignment.State
+_COMES_AGAIN = (_State.EXPIRED, _State.TAKEN_OUT)  # what was taken out comes with its prompt, if that is brought back
 
 
 @dataclass(frozen=True)
 class ReservedItem:
-    """An item of this person's own. `run_out` is their assignment of it whose time ran out: it is taken up again."""
+    """An item of this person's own. `run_out` is their assignment of it that ran out or was taken out: it is taken up
+    again."""
 
     kind: str
     item: Item
@@ -139,7 +141,7 @@ def _works(
             for item in items_of(row.prompt_id, kind, answers[row.prompt_id]):
                 pk, state, purpose = states.get(item.key, (None, None, None))
                 in_hand |= state == _State.OPEN
-                if state is None or (state == _State.EXPIRED and purpose == _Purpose.WORK):
+                if state is None or (state in _COMES_AGAIN and purpose == _Purpose.WORK):
                     to_do.append(ReservedItem(kind, item, row.is_exclusive, pk))
         works[row.pk] = _Work(to_do, not to_do and not in_hand)
     return works

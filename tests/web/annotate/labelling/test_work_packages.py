@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.core.errors import Refused
+from annotate.data.prompts import retirement
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
 from annotate.labelling import assignment_lifecycle
@@ -122,6 +123,19 @@ def test_what_is_left_of_a_package_has_no_retired_prompt(project, manager, ada):
     assert left(package) == {"ada": 2}
     position = position_of(shown, done_today=0)
     assert position and position.words == f"prompt 1 of 2 in {package.name}, 2 left"
+
+
+def test_a_prompt_that_is_retired_in_their_hands_is_not_done_and_comes_again(project, manager, ada):
+    [prompt] = prompts(project, 1)
+    package = give(project, manager, ada)
+    assignments.next_for(project=project, user=ada)
+    retirement.decide(prompt=prompt, by=manager, take_out=True, reason="Broken.")
+    [share] = present.shares_of(package)
+    assert (share.done, share.left) == (0, 0)
+    retirement.decide(prompt=prompt, by=manager, take_out=False)
+    assert len(annotate_all(project, ada)) == 1
+    [share] = present.shares_of(package)
+    assert (share.done, share.left) == (1, 0)
 
 
 def test_all_kinds_of_a_prompt_are_theirs(project, manager, ada):
