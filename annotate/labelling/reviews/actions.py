@@ -31,13 +31,14 @@ _LOOKED_AT_BY_ONE = Q(is_review=True, state__in=[_State.OPEN, _State.SUBMITTED])
 def due(project: Project, by: User | None = None) -> QuerySet[Assignment, dict]:
     """Return {item, first, prompt} of the drawn items that exactly one person annotated, the oldest annotation first.
 
-    Not those that a reviewer looked at, or has in hand; with `by`, not what that reviewer was shown before either, but
-    for what ran out.
+    Not those that a reviewer looked at, or has in hand; with `by`, only what that reviewer may be shown, and was not
+    shown before, but for what ran out.
     """
     looked_at = project.assignments.filter(_LOOKED_AT_BY_ONE, item=OuterRef("item"))
     work = _work(project).filter(~Exists(looked_at), prompt__out_since=None)
     if by is not None:
         work = member_languages.within(work, member_languages.languages_of(project, by))
+        work = harm_budget.within(work, project, by)
         own = Assignment.objects.filter(user=by, item=OuterRef("item")).exclude(purpose=_Purpose.REPEAT)
         work = work.filter(~Exists(own.exclude(is_review=True, state=_State.EXPIRED)))
     once = work.order_by().values("item").annotate(first=Min("pk"), prompt=Min("prompt_id"), people=Count("pk"))
@@ -59,11 +60,10 @@ def take_next(*, project: Project, by: User) -> Assignment | None:
         if held := project.assignments.live().filter(user=by, is_review=True).order_by("id").first():
             return held
     candidates = list(due(project, by)[:_CANDIDATES])  # before the lock: it reads all that was annotated
-    visible = harm_budget.may_see({row["prompt"] for row in candidates}, by)
     with transaction.atomic():
         project.lock()
         for row in candidates:
-            if row["prompt"] in visible and _is_free(project, row["item"]):
+            if _is_free(project, row["item"]):
                 return _hand_out(project, by, row["item"], row["prompt"])
     return None
 

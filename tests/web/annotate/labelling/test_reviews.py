@@ -145,6 +145,13 @@ def test_a_review_takes_no_place_and_can_be_undone(project, ada, rita):
     assert assignments.next_for(project=project, user=make_user(project)).item == first.item
 
 
+def test_what_a_reviewer_may_not_see_hides_no_item_behind_it(project, ada, rita, monkeypatch):
+    monkeypatch.setattr(actions, "_CANDIDATES", 1)
+    first, second = rated(ada, project, 5), rated(ada, project, 4)
+    type(first.prompt).objects.filter(pk=first.prompt_id).update(harm="fraud")
+    assert actions.take_next(project=project, by=rita).item == second.item
+
+
 def test_a_review_that_ran_out_is_due_again_for_its_reviewer_too(project, ada, rita):
     rated(ada, project, 5)
     item = actions.take_next(project=project, by=rita)
