@@ -14,6 +14,7 @@ from annotate.models.feedback import Feedback
 
 _LABELS = {verdict.value: verdict.label for verdict in VERDICTS}
 _State = ReservedPrompt.State
+_NOT_THE_DAYS = (Assignment.Purpose.TUTORIAL, Assignment.Purpose.ADJUDICATION)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def position_of(assignment: Assignment, done_today: int) -> Position | None:
 
     None for a lesson and for a decision, which are no part of the day's work.
     """
-    if assignment.purpose in (Assignment.Purpose.TUTORIAL, Assignment.Purpose.ADJUDICATION):
+    if assignment.purpose in _NOT_THE_DAYS:
         return None
     if package := _package_of(assignment):
         name, given, done = package
@@ -59,7 +60,7 @@ def _package_of(assignment: Assignment) -> tuple[str, int, int] | None:
 def done_today(project: Project, user: User) -> int:
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     done = project.assignments.filter(user=user, state="submitted", closed_at__gte=midnight)
-    return done.exclude(purpose=Assignment.Purpose.TUTORIAL).count()
+    return done.exclude(purpose__in=_NOT_THE_DAYS).count()
 
 
 def describe_sent(row: Feedback) -> str:

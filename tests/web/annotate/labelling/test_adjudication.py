@@ -16,6 +16,7 @@ from annotate.labelling import assigning as assignments
 from annotate.labelling import assignment_lifecycle
 from annotate.labelling.adjudication import actions as adjudication
 from annotate.labelling.adjudication import disagreements
+from annotate.labelling.pages.progress import done_today
 from annotate.models import Assignment, Comparison, Delivery, GoldItem, Rating, StatusChange, Webhook
 from tests.support.factories import make_assignment, make_completion, make_pair, make_project, make_prompt, make_user
 
@@ -141,6 +142,13 @@ def test_a_decision_stands_in_the_place_of_what_was_said(disputed):
     assert [row.assignment for row in teaching] == [taken]
     assert Comparison.objects.counted().count() == 3  # what the annotators said is kept, and counts
     assert project.audit.filter(action="item.adjudicated", actor=reviewer).exists()
+
+
+def test_a_decision_is_no_part_of_the_reviewers_day(disputed):
+    project, (a, b), said, reviewer = disputed
+    taken = adjudication.take(project=project, key=f"compare:{a.pk}:{b.pk}", by=reviewer)
+    feedback.submit(assignment=taken, by=reviewer, winner="tie")
+    assert [done_today(project, user) for user in (reviewer, said[0].user)] == [0, 1]
 
 
 def test_an_adjudication_is_no_item_of_the_reviewers_own_queue(disputed):
