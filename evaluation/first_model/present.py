@@ -56,7 +56,8 @@ def runs_of(path: FirstModel) -> dict[str, Run | None]:
 
 
 def sampling_size(path: FirstModel, completions: int, max_new_tokens: int) -> dict[str, Any]:
-    """Return how many answers there would be, how long they take, and what they cost at most behind an endpoint."""
+    """Return how many answers there would be, how long they take, and what their own tokens cost at most behind an
+    endpoint."""
     base = facts.base_of(path)
     prompts = prompts_to_sample(path.project, Split.TRAIN).count()
     answers = prompts * completions

@@ -268,6 +268,17 @@ def test_the_answers_are_counted_and_timed_before_they_are_ordered(client, proje
     assert client.post(page(project, "answers"), sent).status_code == 409  # a second click
 
 
+def test_the_price_is_said_to_be_of_the_answers_alone(client, project):
+    sign_in(client, project, "researcher")
+    prices = {"prompt_price": 3, "completion_price": 15}
+    model = make_model(folder="", endpoint="https://example.org/v1", served_name="x", **prices)
+    FirstModel.objects.create(project=project, model=model)
+    make_prompt(project)
+    sent = {"completions_per_prompt": "2", "max_new_tokens": "1000", "do": "look"}
+    shown = client.post(page(project, "answers"), sent).content.decode()
+    assert "At most 0.03 dollars for the tokens of the answers; those of the prompts come on top" in shown
+
+
 @pytest.mark.parametrize("completions", ["0", "", "x", "999", "-1"])
 def test_a_wrong_number_of_answers_is_named(client, project, completions):
     sign_in(client, project, "researcher")
