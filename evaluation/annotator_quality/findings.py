@@ -114,7 +114,7 @@ def findings(project: Project, kind: str) -> Findings:
     if findings is None:
         findings = computed(rows)
         _recent.put(key, repr(rows.position), findings)
-    return findings
+    return _named(findings)
 
 
 def is_large(project: Project) -> bool:
@@ -135,7 +135,11 @@ def _kept(project: Project, kind: str, what: str, state: str, standing: str) -> 
     def is_good(row: KeptFigures) -> bool:
         return kept_figures.grows(row, state, standing)
 
-    found: Findings = kept_figures.kept(project, kind, what, is_good, _STORED)
+    return _named(kept_figures.kept(project, kind, what, is_good, _STORED))
+
+
+def _named(found: Findings) -> Findings:
+    """Return them with the names that accounts have now: what is kept may name somebody who was erased since."""
     names = names_of(figures.judge for figures in found.judges)
     return replace(found, judges=[replace(figures, name=names[figures.judge]) for figures in found.judges])
 
@@ -188,7 +192,7 @@ def own_findings(project: Project, kind: str) -> Findings:
     if findings is None:
         findings = replace(computed(rows_until(project, kind, moment)), until=moment)
         _recent.put(key, state, findings)
-    return findings
+    return _named(findings)
 
 
 def computed(rows: Rows, tell: Tell = lambda stage, share: None) -> Findings:

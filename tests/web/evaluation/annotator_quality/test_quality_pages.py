@@ -405,6 +405,13 @@ def test_nothing_is_read_twice_while_nothing_changes(client, project, honest, ma
     assert next(row for row in csv.DictReader(io.StringIO(judges)) if row["judge"] == "anna")["comparisons"] == "61"
 
 
+def test_nobody_is_called_by_a_name_that_an_account_no_longer_has(client, project, honest, manager):
+    client.force_login(manager)
+    assert honest[0].username in page(client, project)
+    type(honest[0]).objects.filter(pk=honest[0].pk).update(username="erased-1")
+    assert honest[0].username not in page(client, project) and "erased-1" in page(client, project)
+
+
 def test_what_is_new_is_taken_in_without_reading_the_rest_again(project, honest, items):
     before = rows_of(project, "person")
     compare(honest[0], make_items(project, 1)[0], "better")
