@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import sys
 import time
 import uuid
 from collections import Counter
@@ -50,8 +49,6 @@ class Work:
     """One claimed import under way."""
 
     def __init__(self, claimed: Import) -> None:
-        # Who writes lets go of the interpreter at each statement; who reads ahead would keep it for 5 ms each time.
-        sys.setswitchinterval(0.0005)
         gc.set_threshold(*THRESHOLDS)  # a background worker has them already, a command that imports has not
         bulk.make_room()
         self.claimed = claimed

@@ -7,8 +7,11 @@ from typing import Any
 
 from django.db.backends.postgresql import base
 
+from annotate.core.db import interpreter_turns
 from annotate.core.db.postgres.locking_statements import waits_for_locks
 from annotate.core.metrics.counters import timed_wait
+
+interpreter_turns.shorten()
 
 
 class DatabaseWrapper(base.DatabaseWrapper):

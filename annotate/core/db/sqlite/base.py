@@ -12,7 +12,6 @@ import itertools
 import logging
 import os
 import sqlite3
-import sys
 import threading
 import time
 from collections import deque
@@ -22,6 +21,7 @@ from typing import Any
 from django.db import OperationalError
 from django.db.backends.sqlite3 import base
 
+from annotate.core.db import interpreter_turns
 from annotate.core.db.sqlite import lock_holds
 from annotate.core.metrics.counters import timed_wait
 
@@ -66,9 +66,7 @@ class Line:
                 self._is_taken = False
 
 
-# Whoever has the lock lets go of the interpreter at each statement. Another thread that computes would keep it for 5 ms
-# each time, and a transaction of ten statements last for a hundred.
-sys.setswitchinterval(0.0005)
+interpreter_turns.shorten()
 _line, _commits = Line(), itertools.count(1)
 os.register_at_fork(after_in_child=_line.__init__)  # type: ignore[misc] # whoever stood in it is not in the child
 
