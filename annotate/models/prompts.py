@@ -120,7 +120,7 @@ class Prompt(models.Model):
                 by_hash[prompt.project_id].append(prompt.text_hash)
         for project, hashes in by_hash.items():
             rows = cls.objects.filter(project=project, text_hash__in=hashes)
-            QueueChange.note(project, rows.values_list("pk", flat=True))
+            QueueChange.note(project, rows.values_list("pk", flat=True), only_adds=True)
 
 
 class Completion(models.Model):
@@ -176,7 +176,7 @@ class Completion(models.Model):
         for project, prompt in prompts.values_list("project_id", "pk"):
             by_project[project].append(prompt)
         for project, pks in by_project.items():
-            QueueChange.note(project, pks)
+            QueueChange.note(project, pks, only_adds=True)
 
 
 def has_answers(project: Project) -> bool:

@@ -7,9 +7,11 @@ anew.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.db import models
+from django.utils import timezone
 
 if TYPE_CHECKING:
     from annotate.models.projects import Project
@@ -55,14 +57,23 @@ class QueueChange(models.Model):
 
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="+")
     prompts = models.JSONField()
+    can_wait_until = models.DateTimeField(
+        null=True, blank=True, help_text="Until then items may be handed out without it; empty: none may."
+    )
 
     MOST_PROMPTS = 25  # they are taken in under a lock
+    PATIENCE = timedelta(seconds=30)  # the background worker takes changes in every two
 
     @classmethod
-    def note(cls, project_id: int, prompts: Iterable[int]) -> None:
+    def note(cls, project_id: int, prompts: Iterable[int], *, only_adds: bool = False) -> None:
+        """Note a change. One that `only_adds` leaves no entry wrong: what is handed out before it is new can be
+        annotated all the same, so that nobody waits for it."""
         ordered = sorted(set(prompts))
         parts = [ordered[at : at + cls.MOST_PROMPTS] for at in range(0, len(ordered), cls.MOST_PROMPTS)]
-        QueueChange.objects.bulk_create(QueueChange(project_id=project_id, prompts=part) for part in parts)
+        until = timezone.now() + cls.PATIENCE if only_adds else None
+        QueueChange.objects.bulk_create(
+            QueueChange(project_id=project_id, prompts=part, can_wait_until=until) for part in parts
+        )
 
 
 class ItemPriority(models.Model):

@@ -24,6 +24,7 @@ class Look:
     holds_something: bool  # in any project: with the project asked for, SQLite would read all of it
     has_stale: bool
     has_changes: bool
+    has_urgent_changes: bool  # that cannot wait for the background worker
     has_priorities: bool
     has_reserved: bool  # for this person
     has_ahead: bool  # for this person, in their hands or given back
@@ -33,7 +34,13 @@ class Look:
     @property
     def is_plain(self) -> bool:
         """Return whether the first entry of the queue is all that is needed."""
-        special = (self.holds_something, self.has_stale, self.has_changes, self.has_priorities, self.has_reserved)
+        special = (
+            self.holds_something,
+            self.has_stale,
+            self.has_urgent_changes,
+            self.has_priorities,
+            self.has_reserved,
+        )
         return not any(special) and not self.has_ahead
 
 
@@ -45,6 +52,8 @@ SELECT
   EXISTS (SELECT 1 FROM annotate_assignment
           WHERE project_id = %(project)s AND state = 'open' AND expires_at <= %(now)s),
   EXISTS (SELECT 1 FROM annotate_queuechange WHERE project_id = %(project)s),
+  EXISTS (SELECT 1 FROM annotate_queuechange
+          WHERE project_id = %(project)s AND (can_wait_until IS NULL OR can_wait_until <= %(now)s)),
   EXISTS (SELECT 1 FROM annotate_itempriority WHERE project_id = %(project)s AND is_open),
   EXISTS (SELECT 1 FROM annotate_reservedprompt
           WHERE user_id = %(user)s AND state = 'open' AND project_id = %(project)s),
@@ -89,5 +98,6 @@ def _seen(rows: list[Any], user: User) -> Look:
     if not rows:
         raise Refused(404, project="This project no longer exists.")
     (row,) = rows
-    languages = () if user.is_simulated else primaries(row[7] or "")
-    return Look(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3]), bool(row[4]), bool(row[5]), row[6], languages)
+    languages = () if user.is_simulated else primaries(row[8] or "")
+    holds, stale, changes, urgent_changes, has_priorities, reserved, ahead = map(bool, row[:7])
+    return Look(holds, stale, changes, urgent_changes, has_priorities, reserved, ahead, row[7], languages)

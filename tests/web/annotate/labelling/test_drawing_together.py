@@ -13,7 +13,7 @@ from annotate.core.db.prepared import Asked
 from annotate.labelling import assigning
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.locked_look import lock_together
-from annotate.models import Project, User
+from annotate.models import Project, QueueChange, User
 from annotate.models.project_locks import give_back
 from tests.support.factories import make_completion, make_project, make_prompt, make_user
 from tests.support.processes import until
@@ -74,6 +74,16 @@ def test_somebody_is_handed_another_prompt_while_the_first_is_not_stored_yet(pro
         one = draw(project, first)
         other = Elsewhere(lambda: draw(project, second)).done()
     assert one.prompt_id != other.prompt_id
+
+
+def test_nobody_waits_for_a_prompt_that_is_new(project: Project) -> None:
+    """A visitor's question is one, and several may come each second."""
+    first, second, new = make_user(project), make_user(project), make_prompt(project)
+    make_completion(new), make_completion(new)
+    with transaction.atomic():
+        one = draw(project, first)
+        other = Elsewhere(lambda: draw(project, second)).done()
+    assert new.pk not in (one.prompt_id, other.prompt_id) and QueueChange.objects.exists()
 
 
 def test_who_holds_an_item_gets_it_again_while_another_one_is_not_stored_yet(project: Project) -> None:

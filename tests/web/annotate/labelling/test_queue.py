@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
-from django.db import connections
+from django.db import connections, transaction
 from django.utils import timezone
 
 from annotate.core.db.prepared import ask
@@ -24,6 +24,7 @@ from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue import positions, priorities, quarantine
 from annotate.labelling.queue import swapped_repeats as repeats
 from annotate.labelling.queue.assigned_items import items_of
+from annotate.labelling.queue.locked_look import Look, lock_and_look
 from annotate.models import Assignment, Comparison, Flag, ItemPriority, QueueChange, QueueEntry
 from tests.support.factories import make_completion, make_model, make_pair, make_project, make_prompt, make_user
 from tests.web.annotate.red_team.test_red_team import ready
@@ -204,6 +205,27 @@ def test_new_answers_are_asked_about_at_once_however_they_came():
         [type(prompt.completions.first())(prompt=prompt, model=model, text="In bulk.")]
     )
     assert annotate_one(project, user).completion_a.text == "In bulk."
+
+
+def test_what_is_new_can_wait_for_a_while_and_what_is_gone_cannot():
+    project = make_project(asks_comparisons=False)
+    make_completion(make_prompt(project))
+    annotate_one(project, make_user(project))
+    user = make_user(project)
+
+    def look() -> Look:
+        with transaction.atomic():
+            return lock_and_look(project, user)
+
+    assert not look().has_changes
+    make_completion(make_prompt(project))
+    assert look().has_changes and look().is_plain
+    QueueChange.objects.update(can_wait_until=timezone.now())
+    assert not look().is_plain, "the background worker has not come"
+    QueueChange.objects.all().delete()
+    with transaction.atomic():
+        retirement.retire(project.prompts.first(), "Broken.", None)
+    assert not look().is_plain
 
 
 def test_a_queue_that_was_lost_is_made_anew_by_the_command():
