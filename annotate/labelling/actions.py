@@ -169,7 +169,7 @@ def set_status(*, rows: Iterable[Feedback], status: str, reason: str, by: User |
     """Change what counts, and write down who did it and why; returns how many rows changed.
 
     `by` is a manager of each row's project, or None when the software itself decides. Rankings take their pairs along;
-    a pair without its ranking is refused.
+    a pair without its ranking is refused, and for a manager what was withdrawn: another may stand in its place.
     """
     rows = _with_pairs(list(rows))
     if status not in Status.values:
@@ -180,6 +180,8 @@ def set_status(*, rows: Iterable[Feedback], status: str, reason: str, by: User |
     if by is not None:
         for project in {row.project for row in rows}:
             require(by, "manage", project)
+        if status != Status.WITHDRAWN and any(row.status == Status.WITHDRAWN for row in rows):
+            raise Refused(409, status="It was withdrawn: it was changed, taken back or sent back, and counts no more.")
     with transaction.atomic():
         changed = change_status(rows, status, reason, by)
         _settle_places({row.assignment_id for row in rows if row.assignment_id})

@@ -133,6 +133,18 @@ def test_what_a_manager_has_excluded_is_not_brought_back_by_a_change(project, ra
     assert not Rating.objects.counted().exists()
 
 
+def test_what_was_changed_is_not_counted_beside_what_stands_in_its_place(client, project, rate, user):
+    said(rate, user, stars=2)
+    feedback.revise(assignment=rate, by=user, stars=4)
+    earlier, manager = Rating.objects.get(status="withdrawn"), make_user(project, role="manager")
+    with pytest.raises(Refused, match="withdrawn"):
+        feedback.set_status(rows=[earlier], status="counted", reason="I liked it", by=manager)
+    assert [row.stars for row in Rating.objects.counted()] == [4]
+    client.force_login(manager)
+    votes = reverse("votes", args=[project.slug])
+    assert "Change its status" not in client.get(votes, {"kind": "rating", "status": "withdrawn"}).content.decode()
+
+
 def test_nobody_changes_what_others_said(project, rate, user):
     said(rate, user, stars=2)
     with pytest.raises(Refused) as refused:
