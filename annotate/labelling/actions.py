@@ -206,7 +206,8 @@ def _with_pairs(rows: list[Any]) -> list[Any]:
 
 def _require_fresh(assignment: Assignment, states: tuple[str, ...]) -> None:
     """Check that the item was closed in one of these states, not long ago, and is in no dataset."""
-    if assignment.state == Assignment.State.EXCLUDED:
+    rows = rows_of(assignment)
+    if assignment.state == Assignment.State.EXCLUDED or any(row.status == Status.EXCLUDED for row in rows):
         raise Refused(
             409, assignment="A manager has excluded your annotation of this item. Continue with the next item."
         )
@@ -219,7 +220,7 @@ def _require_fresh(assignment: Assignment, states: tuple[str, ...]) -> None:
             assignment=f"In {assignment.project} you can change an annotation for {minutes} minutes. This time is "
             "over; ask a manager to exclude it.",
         )
-    if any(row.datasets.exists() for row in rows_of(assignment)):
+    if any(row.datasets.exists() for row in rows):
         raise Refused(409, assignment="It is in a frozen dataset now; ask a manager to exclude it.")
 
 

@@ -133,6 +133,16 @@ def test_what_a_manager_has_excluded_is_not_brought_back_by_a_change(project, ra
     assert not Rating.objects.counted().exists()
 
 
+@pytest.mark.parametrize("act", ["revise", "undo"])
+def test_a_part_that_a_manager_has_excluded_is_not_brought_back_either(project, rate, user, act):
+    row = said(rate, user, stars=2, text="My own words.")
+    feedback.set_status(rows=[row], status="excluded", reason="guessed", by=make_user(project, role="manager"))
+    more = {"stars": 3} if act == "revise" else {}
+    with pytest.raises(Refused, match="excluded"):
+        getattr(feedback, act)(assignment=rate, by=user, **more)
+    assert not Rating.objects.counted().exists() and Demonstration.objects.get().status == "counted"
+
+
 def test_what_was_changed_is_not_counted_beside_what_stands_in_its_place(client, project, rate, user):
     said(rate, user, stars=2)
     feedback.revise(assignment=rate, by=user, stars=4)
