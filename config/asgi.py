@@ -17,6 +17,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 shared_folder.share()  # before anything counts
 django.setup(set_prefix=False)
 
+from annotate.arena.urls import WHERE_BATTLES_BEGIN  # noqa: E402
 from annotate.core import heap  # noqa: E402
 from annotate.core.asgi.handler import Handler  # noqa: E402 - it and the consumers need the apps to be loaded
 from annotate.core.asgi.health import Health  # noqa: E402
@@ -27,7 +28,7 @@ from config.routing import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": Identified(Health(Metrics(Handler()))),
+        "http": Identified(Health(Metrics(Handler(crowded=WHERE_BATTLES_BEGIN)))),
         "websocket": Identified(
             Bounded(AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))))
         ),

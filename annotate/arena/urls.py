@@ -1,8 +1,13 @@
 """Addresses of the arena: pages, and below /api/v1/ their twins for programs."""
 
+import re
+
 from django.urls import path
 
 from annotate.arena import api, history_api, pages
+
+# A class of visitors begins at one moment, and people who annotate must not stand behind all of it.
+WHERE_BATTLES_BEGIN = re.compile(r"/(api/v1/battles|p/[^/]+/arena)/$")
 
 urlpatterns = [
     path("p/<slug:slug>/arena/", pages.arena, name="arena"),

@@ -5,12 +5,14 @@ request's own for each middleware, and open a database connection in that thread
 middleware to its last in one of a few dozen threads. What is sent bit by bit is sent by the event loop, as ever; what
 such a body reads of the database, it reads in a thread of its own.
 
-A request that waits for a model lets another one have its place meanwhile: its thread sleeps, and is one more.
+A request that waits for a model lets another one have its place meanwhile: its thread sleeps, and is one more. Of
+requests that crowds send at one moment, only a few have places at once, so that nobody else stands behind all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -27,17 +29,23 @@ from django.urls import set_script_prefix
 from annotate.core.asgi import measured_requests, waiting
 from annotate.core.asgi import request_bodies as bodies
 from annotate.core.asgi.database_threads import keep_connection
+from annotate.core.asgi.places import Place
 from annotate.core.asgi.request_ids import user_id
 from annotate.core.logs import context
 
 THREADS = 40  # per process that work; those that wait for a model come on top: `annotate.core.asgi.waiting.MOST`
 
+CROWDED = 4  # of them at most for requests to addresses where crowds come
+
 
 class Handler(ASGIHandler):
-    def __init__(self) -> None:
+    """Answer requests. `crowded` finds the addresses of those of which a few at a time are answered."""
+
+    def __init__(self, crowded: re.Pattern[str] | None = None) -> None:
         super().__init__()
         self._threads = ThreadPoolExecutor(THREADS + waiting.MOST, "request", initializer=keep_connection)
         self._places = asyncio.Semaphore(THREADS)
+        self._crowded, self._few = crowded, asyncio.Semaphore(CROWDED)
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
@@ -54,14 +62,19 @@ class Handler(ASGIHandler):
             return
         began = time.perf_counter()
         answer = sync_to_async(self._answer, thread_sensitive=False, executor=self._threads)
-        waiting.place.set(self._places)
-        async with self._places:
+        place = self._place(scope["path"])
+        waiting.place.set(place)
+        async with place:
             response = await answer(scope, body)
         measured_requests.note(scope, response.status_code, time.perf_counter() - began)
         if response.streaming:
             await self._stream(response, receive, send)
         else:
             await self.send_response(response, send)
+
+    def _place(self, address: str) -> Place:
+        is_crowded = self._crowded is not None and self._crowded.search(address)
+        return Place(self._few, self._places) if is_crowded else Place(self._places)
 
     def _answer(self, scope: dict[str, Any], body: Any) -> HttpResponseBase:
         """Answer all of it in one thread. A plain answer is closed here, and its connection is free before it is

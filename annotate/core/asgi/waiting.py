@@ -6,7 +6,6 @@ to another request meanwhile and takes one again afterwards; its thread sleeps. 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -14,13 +13,14 @@ from contextvars import ContextVar
 from asgiref.sync import async_to_sync
 
 from annotate.core.asgi.bounded_count import BoundedCount
+from annotate.core.asgi.places import Place
 from annotate.core.errors import TooMany
 from annotate.core.metrics.counters import WAITING_FOR_MODELS
 from annotate.core.visitors import Networks
 
 MOST = 250
 RETRY_SECONDS = 5
-place: ContextVar[asyncio.Semaphore | None] = ContextVar("place", default=None)  # set by annotate/core/asgi/handler.py
+place: ContextVar[Place | None] = ContextVar("place", default=None)  # set by annotate/core/asgi/handler.py
 waits = BoundedCount(
     of_one=8,  # battles that one person waits for at once
     of_network=100,  # a few classrooms
@@ -42,15 +42,15 @@ def require_room(person: str, networks: Networks = ()) -> None:
 async def aside(person: str, networks: Networks = ()) -> AsyncGenerator[bool]:
     """Give this request's place to others within the block; yield False where there is no room, so that it should not
     wait."""
-    semaphore, has_room = place.get(), False
+    own, has_room = place.get(), False
     try:
         with waits.counted(person, networks) as has_room, _counted(has_room):
-            if semaphore is not None and has_room:
-                semaphore.release()
+            if own is not None and has_room:
+                own.release()
             yield has_room
     finally:
-        if semaphore is not None and has_room:
-            await semaphore.acquire()
+        if own is not None and has_room:
+            await own.acquire()
 
 
 @contextmanager
@@ -63,19 +63,19 @@ def aside_in_thread(person: str) -> Iterator[None]:
                 text="Too many requests are waiting for answers now, from you or from everybody. Nothing is lost: try "
                 f"again in {RETRY_SECONDS} seconds.",
             )
-        semaphore = place.get()
-        if semaphore is not None:
-            async_to_sync(_release)(semaphore)  # by its own event loop
+        own = place.get()
+        if own is not None:
+            async_to_sync(_release)(own)  # by its own event loop
         try:
             yield
         finally:
-            if semaphore is not None:
-                async_to_sync(semaphore.acquire)()
+            if own is not None:
+                async_to_sync(own.acquire)()
 
 
 def _counted(has_room: bool) -> AbstractContextManager[object]:
     return WAITING_FOR_MODELS.track_inprogress() if has_room else nullcontext()
 
 
-async def _release(semaphore: asyncio.Semaphore) -> None:
-    semaphore.release()
+async def _release(own: Place) -> None:
+    own.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from contextlib import suppress
 from typing import Any
@@ -12,6 +13,7 @@ from asgiref.testing import ApplicationCommunicator
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
+from annotate.core.asgi import handler as handlers
 from annotate.core.asgi.handler import THREADS, Handler
 
 closed: list[str] = []
@@ -41,7 +43,13 @@ def endless(request: HttpRequest) -> StreamingHttpResponse:
     return response
 
 
-urlpatterns = [path("plain/", plain), path("broken/", broken), path("endless/", endless)]
+def held(request: HttpRequest) -> HttpResponse:
+    open_doors.wait(10)
+    return HttpResponse("held")
+
+
+open_doors = threading.Event()
+urlpatterns = [path("plain/", plain), path("broken/", broken), path("endless/", endless), path("held/", held)]
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +85,19 @@ async def test_many_at_once_share_the_threads() -> None:
     assert answers == [(200, f"GET {i}".encode()) for i in range(3 * THREADS)]
     assert len(threads) <= THREADS
     assert all(name.startswith("request") for name in threads)
+
+
+async def test_nobody_stands_behind_a_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "THREADS", 3)
+    monkeypatch.setattr(handlers, "CROWDED", 2)
+    handler = Handler(re.compile("/held/$"))
+    crowd = [asyncio.create_task(answer(handler, "/held/")) for _ in range(12)]
+    await asyncio.sleep(0.1)
+    crowd.pop().cancel()  # who leaves while standing in line takes no place along
+    assert [await answer(handler, "/plain/") for _ in range(5)] == [(200, b"GET ")] * 5
+    open_doors.set()
+    assert await asyncio.gather(*crowd) == [(200, b"held")] * 11
+    assert (handler._few._value, handler._places._value) == (2, 3)
 
 
 async def test_an_error_of_a_view_is_a_response(settings: Any) -> None:

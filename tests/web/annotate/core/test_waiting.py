@@ -20,10 +20,11 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
-from django.urls import path
+from django.urls import path, reverse
 from django.utils import timezone
 
 from annotate.arena.streaming import answer_writer, heartbeat
+from annotate.arena.urls import WHERE_BATTLES_BEGIN
 from annotate.consumers import BattleConsumer
 from annotate.core.api import idempotency
 from annotate.core.asgi import database_threads as database
@@ -126,6 +127,12 @@ async def test_requests_that_wait_for_a_model_take_nobody_s_place(own_urls: None
     doors["open"].set()
     assert await asyncio.gather(*waits) == [(200, b"waited")] * 12
     assert not waiting.waits.running and handler._places._value == 3
+
+
+def test_battles_begin_at_the_addresses_that_crowds_ask_for() -> None:
+    begin = "/api/v1/battles/", reverse("arena", args=["tea"])
+    go_on = "/api/v1/battles/x/vote/", reverse("arena-vote", args=["tea", uuid.uuid4()])
+    assert all(map(WHERE_BATTLES_BEGIN.search, begin)) and not any(map(WHERE_BATTLES_BEGIN.search, go_on))
 
 
 @pytest.mark.parametrize("how", ["/slow/", "/thread/"])
