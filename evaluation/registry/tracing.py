@@ -60,10 +60,11 @@ class Offspring:
 def readable_projects(person: Person, model: LanguageModel) -> list[Project]:
     """Return the projects that the model has to do with, of those that the person may read; the one it ranks in first.
 
-    A model that was imported and has entered no arena yet belongs to nobody: whoever is signed in may look at it.
+    A shared model that no project has to do with yet is everybody's: whoever is signed in may look at it.
     """
     related = Project.objects.filter(
-        Q(contestants__model=model)
+        Q(registered_models=model)
+        | Q(contestants__model=model)
         | Q(runs__output_model=model)
         | Q(runs__kept_checkpoints__model=model)
         | Q(runs__parent=model)
@@ -71,8 +72,9 @@ def readable_projects(person: Person, model: LanguageModel) -> list[Project]:
         | Q(runs__other_reward_models=model)
         | Q(prompts__completions__model=model)
     ).distinct()
-    everywhere = related if related.exists() or not person.is_authenticated else Project.objects.all()
-    return [project for project in everywhere.order_by("id") if can(person, "read", project)]
+    is_everybodys = model.is_shared and person.is_authenticated and not related.exists()
+    projects = Project.objects.all() if is_everybodys else related
+    return [project for project in projects.order_by("id") if can(person, "read", project)]
 
 
 def descent(model: LanguageModel, project: Project, person: Person) -> list[Step]:

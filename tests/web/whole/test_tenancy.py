@@ -65,6 +65,19 @@ def test_a_private_project_s_model_is_neither_listed_nor_read(rita, mine, secret
     assert secret.name not in client.get(reverse("models", args=[mine.slug]) + "?everywhere=1").content.decode()
 
 
+def test_the_lineage_of_what_a_private_project_only_registered_is_not_read(rita, mine, theirs, client):
+    """No run and no arena has it yet: nothing but its registration ties it to the project."""
+    ours, secret = make_model(is_shared=False, project=mine), make_model(is_shared=False, project=theirs)
+    ownerless = make_model(is_shared=False)
+    client.force_login(rita)
+    statuses = {
+        (name, model.pk): client.get(reverse(name, args=[model.pk])).status_code
+        for name in ("model", "lineage")
+        for model in (ours, secret, ownerless)
+    }
+    assert {key for key, status in statuses.items() if status == 200} == {("model", ours.pk), ("lineage", ours.pk)}
+
+
 def test_no_run_starts_from_it_or_is_rewarded_by_it(rita, mine, secret, reward):
     program, base = Program(rita), make_model()
     for kind, field, pk in (("sft", "parent", secret.pk), ("ppo", "reward_model", reward.pk)):
