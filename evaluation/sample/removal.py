@@ -25,7 +25,8 @@ class StillUsed(Exception):
 def remove(project: Project) -> int:
     """Delete the project's rows, its runs' models, its simulated people and its files; return how many rows.
 
-    Raises StillUsed, with nothing deleted, where a row of another project points at one of them.
+    Models that were registered in it stay, of no project. Raises StillUsed, with nothing deleted, where a row of
+    another project points at one of them.
     """
     rows = rows_of(project)
     runs = list(rows[Run].values_list("pk", flat=True))
@@ -38,6 +39,7 @@ def remove(project: Project) -> int:
     try:
         with transaction.atomic():
             count = 0
+            LanguageModel.objects.filter(project=project).update(project=None)  # registered in it: no row of its own
             for table, pks in reversed(keys):
                 for at in range(0, len(pks), 500):
                     part = table._base_manager.filter(pk__in=pks[at : at + 500])

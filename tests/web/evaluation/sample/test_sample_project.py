@@ -166,6 +166,15 @@ def test_what_another_project_uses_is_not_removed() -> None:
     assert everything() == before
 
 
+def test_a_model_registered_in_it_is_left_without_a_project() -> None:
+    """It is no row of the project, and nobody else uses it: it stays, as it does when another project goes."""
+    project, _ = load()
+    registered = make_model(project=project, is_shared=False)
+    remove(project)
+    registered.refresh_from_db()
+    assert registered.project is None and not Project.objects.filter(slug="sample").exists()
+
+
 def test_names_that_are_taken_are_refused() -> None:
     make_model(name="sample-sft")
     with pytest.raises(NameTaken, match="the model sample-sft"):
