@@ -57,7 +57,7 @@ def _pairs(project: Project, side: str, judge: str) -> Iterator[tuple[int, int, 
 
     Added up by the database: most pairs of a large arena have one vote, and none of those leaves it.
     """
-    votes = Comparison.objects.counted().by(judge).on_split(side).filter(project=project)  # type: ignore[attr-defined]
+    votes = Comparison.objects.counted().of_work().by(judge).on_split(side).filter(project=project)  # type: ignore[attr-defined]
     pairs = votes.order_by().annotate(
         low=Least("completion_a", "completion_b"), high=Greatest("completion_a", "completion_b")
     )
@@ -71,7 +71,7 @@ def _pairs(project: Project, side: str, judge: str) -> Iterator[tuple[int, int, 
 
 
 def over_stars(project: Project, side: str, judge: str) -> Iterator[Disagreement]:
-    ratings = Rating.objects.counted().by(judge).on_split(side).filter(project=project)  # type: ignore[attr-defined]
+    ratings = Rating.objects.counted().of_work().by(judge).on_split(side).filter(project=project)  # type: ignore[attr-defined]
     stars_of: dict[tuple[int, int], list[float]] = defaultdict(list)
     rows = ratings.exclude(stars=None).order_by("id").values_list("prompt", "completion", "stars")
     for prompt, completion, stars in rows.iterator(chunk_size=5000):
@@ -177,7 +177,7 @@ def _parted(project: Project, judge: str, foreseen: Sequence[Foreseen]) -> Itera
 def _points_for(project: Project, judge: str, prompts: set[int]) -> dict[tuple[int, int], list[float]]:
     """Return {pair: points for the answer with the smaller id}, of all pairs on these prompts."""
     points_of_pair: dict[tuple[int, int], list[float]] = defaultdict(list)
-    votes = Comparison.objects.counted().by(judge).filter(project=project, prompt__in=prompts)  # type: ignore[attr-defined]
+    votes = Comparison.objects.counted().of_work().by(judge).filter(project=project, prompt__in=prompts)  # type: ignore[attr-defined]
     for a, b, winner in votes.order_by().values_list("completion_a", "completion_b", "winner"):
         points = POINTS[Winner(winner)]
         points_of_pair[min(a, b), max(a, b)].append(points if a < b else 1 - points)

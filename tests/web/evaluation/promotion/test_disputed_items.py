@@ -83,6 +83,20 @@ class TestBetweenJudges:
         judged(pair, "model_b", status=Status.EXCLUDED)
         assert disputed_items.disputes(project, "train", "person") == []
 
+    def test_a_second_opinion_of_the_same_person_is_none_of_another(self, project, pair):
+        """A repeat measures one annotator against themselves, and a gold item against its right answer."""
+        person = make_user(project)
+        first = make_assignment(person, *pair, state=Assignment.State.SUBMITTED)
+        make_comparison(*pair, "model_a", person, assignment=first)
+        make_rating(pair[0], stars=5)
+        tests = {name: (make_user(project), {"purpose": name}) for name in ("gold", "tutorial")}
+        tests["repeat"] = person, {"purpose": "repeat", "repeats": first}
+        for tested, fields in tests.values():
+            again = make_assignment(tested, *pair, state=Assignment.State.SUBMITTED, **fields)
+            make_comparison(*pair, "model_b", tested, assignment=again)
+            make_rating(pair[0], tested, stars=1, assignment=again)
+        assert disputed_items.disputes(project, "train", "person") == []
+
     def test_people_and_simulations_are_kept_apart(self, project, pair):
         judged(pair, "model_a")
         make_comparison(*pair, "model_b", make_user(is_simulated=True))
