@@ -95,9 +95,11 @@ def _beginning(path: Path, name: str, container: str) -> Iterator[FileRow]:
             for row in read_rows(file, name, container, largest=largest):
                 yield row
         except TooLarge as error:
-            if row is None:
-                text = f"Its first {LARGEST_LOOK:,} bytes have no row, or a row that is too long."
-                raise TooLarge(text) from error
+            if row is not None:
+                return
+            if largest != LARGEST_LOOK:
+                raise
+            raise TooLarge(f"Its first {LARGEST_LOOK:,} bytes have no row, or a row that is too long.") from error
 
 
 def first_rows(path: Path, name: str, container: str, n: int = _LOOKED_AT) -> list[FileRow]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import date, time
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from annotate.data.rows import json_arrays
 from annotate.data.rows.row_source import PARQUET, FileRow, Source, TooLarge, UnreadableFile
 
 _BATCH = 256
+LARGEST_COPY = 2_000_000_000  # bytes that a packed file takes of the disk while it is read
+_PART = 1_000_000
 
 
 def read_parquet(source: Source, after: int) -> Iterator[FileRow]:
@@ -112,6 +113,12 @@ def _seekable(source: Source) -> Any:
     if not source.is_packed:
         return contextlib.nullcontext(source.file)
     copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's `with` closes it
-    shutil.copyfileobj(cast(Any, source), copy)
+    while part := source.read(_PART):
+        copy.write(part)
+        if source.read_so_far > LARGEST_COPY:
+            raise TooLarge(
+                f"The Parquet file unpacks to more than {LARGEST_COPY:,} bytes; send it as it is, without gzip, for it "
+                "is packed within."
+            )
     copy.seek(0)
     return copy

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from annotate.data.rows import json_arrays, row_source
+from annotate.data.rows import json_arrays, parquet_rows, row_source
 from annotate.data.rows.row_files import read_rows
 from annotate.data.rows.row_source import TooLarge, UnreadableFile
 
@@ -136,6 +136,15 @@ def test_rows_before_damage_in_a_list_are_had():
     assert [next(rows).row["a"], next(rows).row["a"]] == [1, 2]
     with pytest.raises(UnreadableFile, match="after row 2"):
         next(rows)
+
+
+def test_a_packed_parquet_file_fills_no_disk_before_a_row_is_read(monkeypatch):
+    """It is read from its end, so all of it is unpacked first: also where an import could be 100 GB of rows."""
+    monkeypatch.setattr(parquet_rows, "LARGEST_COPY", 1000)
+    bomb = gzip.compress(b"PAR1" + bytes(10**6))
+    with pytest.raises(TooLarge, match="send it as it is"):
+        next(read_rows(io.BytesIO(bomb), "rows.parquet.gz", largest=10**11))
+    assert next(read_rows(io.BytesIO(FILES["rows.parquet"]), "rows.parquet")).row == ROWS[0]
 
 
 @pytest.mark.parametrize(
