@@ -4,10 +4,11 @@
     python benchmarks/load_waiting.py --judges 20 --visitors 20 --sockets 50 --seconds 15 --prompts 400
     python benchmarks/load_waiting.py --think 5                            as people do; else 200 ask all the time
 
-Each database is measured twice on the same rows: judging alone, then beside the others. Visitors start battles by
-the API and wait for answers that never come, each from an address of their own; sockets look on at battles of pages.
-Printed are the waits of judging with and without, their ratio at p95, all errors, and the longest that a transaction
-kept SQLite's writers waiting, where the log tells of any (`annotate/core/db/sqlite` logs those above 100 ms).
+Each database is measured three times on the same rows: judging alone, while all the others come at once, and beside
+them once /metrics tells that all of them wait. Visitors start battles by the API and wait for answers that never come,
+each from an address of their own; sockets look on at battles of pages. Printed are the waits of judging in each, their
+ratio at p95 (beside to alone), all errors, and the longest that a transaction kept SQLite's writers waiting, where the
+log tells of any (`annotate/core/db/sqlite` logs those above 100 ms).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,8 @@ for model in LanguageModel.objects.all()[:2]:
 """
 CLOSE, PING, PONG = 8, 9, 10  # kinds of frames
 SOCKETS_OF_ONE = 5  # of each browser
+SETTLED = re.compile(rb"^assay_(requests_waiting_for_models|websockets) (\S+)", re.MULTILINE)
+LONGEST_ARRIVAL = 60.0  # seconds; a visitor waits for 100 and would then ask again
 HELD = re.compile(r"held the write lock for (\d+) ms")  # as annotate/core/db/sqlite/lock_holds.py logs it
 
 
@@ -164,22 +168,59 @@ async def judge(port: int, keys: list[str], until: float, think: float = 0.0) ->
     return tally
 
 
-async def beside(
-    port: int, keys: list[str], visitors: int, sockets: int, seconds: float, think: float
-) -> tuple[Tally, Counter[str]]:
-    """Everybody else first; judging begins when they wait, and ends before they do."""
+@dataclass(frozen=True)
+class Crowd:
+    visitors: int
+    sockets: int
+
+    @property
+    def coming_seconds(self) -> float:
+        """Return for how long judging is measured while they come."""
+        return 1 + (self.visitors + self.sockets) / 40
+
+
+async def who_wait(port: int) -> Crowd:
+    """Return how many visitors and sockets wait now, as the web processes count them."""
+    connection = Connection("127.0.0.1", port, {})
+    _, text = await connection.ask("GET", "/metrics")
+    connection.close()
+    counts = {name: int(float(value)) for name, value in SETTLED.findall(text)}
+    return Crowd(counts.get(b"requests_waiting_for_models", 0), counts.get(b"websockets", 0))
+
+
+async def until_all_wait(port: int, crowd: Crowd, deadline: float) -> float:
+    """Return the time at which all of them wait. Raises RuntimeError where they do not by `deadline`, as
+    time.monotonic() tells it."""
+    while (now := await who_wait(port)) != crowd:
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"{now.visitors} visitors and {now.sockets} sockets wait, not {crowd.visitors} and {crowd.sockets}: "
+                "name fewer by --visitors and --sockets, or measure on a machine that is less busy."
+            )
+        await asyncio.sleep(1)
+    return time.monotonic()
+
+
+async def with_crowd(
+    port: int, keys: list[str], crowd: Crowd, seconds: float, think: float
+) -> tuple[Tally, Tally, Counter[str]]:
+    """Judge while everybody else comes, and again once all of them wait; they leave after it."""
     seen: Counter[str] = Counter()
-    settling, longer = 1 + (visitors + sockets) / 40, min(5.0, seconds)
-    until = time.monotonic() + settling + seconds + longer
-    others = [asyncio.create_task(visitor(port, n, until, seen)) for n in range(visitors)]
-    browsers = range(-(-sockets // SOCKETS_OF_ONE))
+    began = time.monotonic()
+    until = began + LONGEST_ARRIVAL + crowd.coming_seconds + seconds + 60
+    others = [asyncio.create_task(visitor(port, n, until, seen)) for n in range(crowd.visitors)]
+    browsers = range(crowd.sockets // SOCKETS_OF_ONE)
     others += [asyncio.create_task(browser(port, n, SOCKETS_OF_ONE, until, seen)) for n in browsers]
-    await asyncio.sleep(settling)
-    tally = await judge(port, keys, until - longer, think)
+    settled = asyncio.create_task(until_all_wait(port, crowd, began + crowd.coming_seconds + LONGEST_ARRIVAL))
+    coming = await judge(port, keys, began + crowd.coming_seconds, think)
+    seen["seconds until all waited"] = round(await settled - began)
+    together = await judge(port, keys, time.monotonic() + seconds, think)
+    for task in others:
+        task.cancel()
     for result in await asyncio.gather(*others, return_exceptions=True):
-        if isinstance(result, BaseException):
+        if isinstance(result, Exception):
             seen[repr(result)[:80]] += 1
-    return tally, seen
+    return coming, together, seen
 
 
 def ratio_of_p95(together: Tally, alone: Tally) -> float | None:
@@ -211,11 +252,12 @@ def measure(folder: Path, database_url: str, arguments: argparse.Namespace) -> d
                 judge(port, keys[:20], time.monotonic() + min(3, arguments.seconds))
             )  # imports and caches are not what is measured
             alone = asyncio.run(judge(port, keys, time.monotonic() + arguments.seconds, arguments.think))
-            crowd = (arguments.visitors, arguments.sockets, arguments.seconds, arguments.think)
-            together, seen = asyncio.run(beside(port, keys, *crowd))
+            crowd = Crowd(arguments.visitors, arguments.sockets // SOCKETS_OF_ONE * SOCKETS_OF_ONE)
+            coming, together, seen = asyncio.run(with_crowd(port, keys, crowd, arguments.seconds, arguments.think))
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return {
         "alone": alone.figures(arguments.seconds),
+        "while_they_come": coming.figures(crowd.coming_seconds),
         "beside": together.figures(arguments.seconds),
         "p95_ratio": ratio_of_p95(together, alone),
         "others": dict(seen),
