@@ -83,6 +83,10 @@ SMALL = {
     "contract": ("--roles manager --only /flags/ --examples 2", "| manager | 3 |"),
     "experiment_errors": ("--arenas 3 --last 0", '"family-wise"'),
     "gpu": ("--small --out {new}", "| evaluation, ours: sentences | "),
+    "hh_frontiers": (
+        "{pairs} {model} {new} --unseen 4 --held-out 0.5 --pairs-learnt 24 --new-tokens 4 --methods best_of dpo",
+        "| the last | ",
+    ),
     "holds": ("--seconds 1 --warm-up 0.5 --busy 0 --votes 20 --most-ms 60000", '"tracebacks": 0'),
     "hot_children": ("{model} --children 3 --limit 2", "after the first was retired: unloaded"),
     "imports": ("--rows 2000 --again", "nothing added"),
