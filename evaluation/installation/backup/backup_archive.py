@@ -106,16 +106,17 @@ def applied_migrations() -> list[str]:
     return sorted(f"{app}.{name}" for app, name in applied)
 
 
-def drop_old(archive: ArtefactStore, keep: int) -> tuple[int, int]:
-    """Delete all backups but the newest ones, and the files that none of those holds; return how many of each. What a
-    backup that was killed left half goes after some days.
+def drop_old(archive: ArtefactStore, keep: int, made: str) -> tuple[int, int]:
+    """Delete all backups but the newest ones, and the files that none of those holds; return how many of each. The one
+    that was just `made` is the newest, whatever the clock says. What a backup that was killed left half goes after some
+    days.
 
     Raises CommandError while another is being made, which may rely on such files, and StorageProblem for a manifest
     that cannot be read; then it deletes no file.
     """
     with alone():
         blob_sweep.delete_partials(archive.files, datetime.now(UTC))
-        known = names(archive)
+        known = sorted(names(archive), key=lambda name: (name == made, name))
         obsolete = known[:-keep]
         for name in obsolete:
             archive.delete(name)

@@ -66,7 +66,7 @@ class Command(BaseCommand):
             f"{size_in_words(backup.sent)} copied now, in {time.monotonic() - started:.1f} s."
         )
         if keep:
-            old, unused = backup_archive.drop_old(archive, keep)
+            old, unused = backup_archive.drop_old(archive, keep, backup.manifest.name)
             self.stdout.write(f"{old} older backups deleted, and {unused} files that no other holds.")
 
     def _list(self, archive: ArtefactStore, is_read: bool) -> None:

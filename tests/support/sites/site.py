@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sqlite3
 import subprocess
 import sys
@@ -105,7 +104,6 @@ def empty_site(data: Path) -> Site:
     environment |= {"ASSAY_DATA": str(data), "PORT": str(port), "HF_HUB_OFFLINE": "1"}
     data.mkdir(exist_ok=True)
     copy_migrated(data / "assay.sqlite3")
-    (data / "secret-key").write_text(secrets.token_urlsafe(50))  # else several processes would make it at once
     return Site(f"http://127.0.0.1:{port}", data, {}, environment)
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -315,6 +316,18 @@ def test_an_object_store_is_as_good_as_a_folder(installation, elsewhere, monkeyp
         assert (data / "datasets" / installation.dataset.content_hash / "prompts.jsonl").is_file()
 
 
+def test_the_backup_just_made_is_kept_although_the_clock_was_set_back(installation, target, archive, monkeypatch):
+    named = backup_archive.new_name
+    with monkeypatch.context() as patched:
+        patched.setattr(backup_archive, "new_name", lambda now: named(now + timedelta(days=1)))
+        call_command("backup", str(target))
+    [ahead] = backup_archive.names(archive)
+    call_command("backup", str(target), keep=2)
+    call_command("backup", str(target), keep=1)
+    [kept] = backup_archive.names(archive)
+    assert kept < ahead
+
+
 def test_files_that_a_backup_under_way_relies_on_do_not_go(installation, target, archive, data_folder, monkeypatch):
     file = data_folder / "imports" / "rows"
     file.parent.mkdir(exist_ok=True)
@@ -329,7 +342,7 @@ def test_files_that_a_backup_under_way_relies_on_do_not_go(installation, target,
         entries = original(self, place, path, rules)
         if path == file:
             with pytest.raises(CommandError, match="Another backup"):
-                backup_archive.drop_old(archive, 1)
+                backup_archive.drop_old(archive, 1, "")
         return entries
 
     monkeypatch.setattr(ArtefactStore, "put_part", put_part)
