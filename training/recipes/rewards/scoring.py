@@ -3,6 +3,12 @@ the sum of several parts (`part_scores`).
 
 PPO hands its reference's hidden states over (`Scorer`), on which a reward model may ride; the others have texts alone
 (`TextScorer`).
+
+What is scored is the answer, without what the model thought before it (`common.reasoning`): the policy learns its
+thoughts by the score of the answer that follows. People annotate answers alone, so that a reward model has never read
+a thought; best-of-N has always scored so. DeepSeek-R1 judged helpfulness by the final summary alone (2501.12948, 2.3.4)
+and harmlessness by all; TRL leaves it to each function (`reasoning_accuracy_reward` strips). An answer that was cut
+while it thought is empty: a reward model gives it the lowest score that it saw in training.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common import reasoning
 from training.configs.rewards import reward_parts
 from training.configs.rewards.part_lines import read_parts
 from training.configs.rewards.reward_parts import RewardPart
@@ -54,6 +61,7 @@ class Scorer:
         self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout
     ) -> Tensor:
         """Return (B,) float32 scores of completions. Raises RecipeFailure when one is no number."""
+        texts, hidden = answers_of(texts, hidden)
         scores = self._score(prompts, texts, hidden, rollout)
         return checked(scores, len(texts), self.describe).to(rollout.ids.device)
 
@@ -61,7 +69,8 @@ class Scorer:
         """Return scores as by a call, and those of the reward model's second head where there is one."""
         if self.model is None or not self.model.has_gold:
             return Scored(self(prompts, texts, hidden, rollout))
-        if self.layers:
+        texts, hidden = answers_of(texts, hidden)
+        if self.layers and hidden:
             states = {layer: hidden[layer] for layer in self.model.layers}
             raw_scores = self(prompts, texts, hidden, rollout), self.model.gold_from_hidden(states, rollout.text_mask())
         else:
@@ -83,7 +92,8 @@ class Scorer:
         function."""
         if self.model is None:
             return {}
-        if self.layers:
+        texts, hidden = answers_of(texts, hidden)
+        if self.layers and hidden:
             states = {layer: hidden[layer] for layer in self.model.layers}
             return self.model.aspects_from_hidden(states, rollout.text_mask())
         return self.model.score_aspects(prompts, texts)
@@ -108,7 +118,7 @@ class PartsScorer(Scorer):
         return self.scored(prompts, texts, hidden, rollout).scores
 
     def scored(self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout) -> Scored:
-        return self.parts(prompts, texts, hidden, rollout)
+        return self.parts(prompts, *answers_of(texts, hidden), rollout)
 
     def share_outside(self, scores: Tensor, figures: dict[str, Tensor]) -> float | None:
         return float(figures["score_outside"].mean()) if "score_outside" in figures else None
@@ -125,8 +135,15 @@ class TextScorer:
 
     def __call__(self, prompts: list[Messages], texts: list[str]) -> Scored:
         """Return (B,) float32 scores. Raises RecipeFailure when one is no number."""
-        scored = self.score(prompts, texts)
+        scored = self.score(prompts, answers_of(texts, {})[0])
         return Scored(checked(scored.scores, len(texts), self.describe), scored.gold, scored.figures)
+
+
+def answers_of(texts: list[str], hidden: dict[int, Tensor]) -> tuple[list[str], dict[int, Tensor]]:
+    """Return the answers of completions, and the hidden states that they may be scored by: none where a completion has
+    thoughts, which those states have read."""
+    answers = [reasoning.split(text).answer for text in texts]
+    return answers, hidden if answers == texts else {}
 
 
 def checked(scores: Any, count: int, describe: str) -> Tensor:
@@ -224,8 +241,10 @@ def scorer_for(spec: RunSpec, config: Any, rows: Iterable[Row] = (), run: RunDir
     if model.method == "head" and model.trunk_hash == loading.weights_hash(spec.parent):
         scorer = Scorer(
             "The reward model",
-            lambda prompts, texts, hidden, rollout: model.score_from_hidden(
-                {layer: hidden[layer] for layer in model.layers}, rollout.text_mask()
+            lambda prompts, texts, hidden, rollout: (
+                model.score_from_hidden({layer: hidden[layer] for layer in model.layers}, rollout.text_mask())
+                if hidden
+                else model.score(prompts, texts)
             ),
         )
         scorer.layers = frozenset(model.layers)
