@@ -2,14 +2,14 @@
 
 top    LoRA in the upper layers; what lies below is frozen, shared with the reference, and run once per rollout
 lora   LoRA in all layers; the reference is the model with its adapters off
-full   every weight, in float32; the reference is a frozen copy
+full   every weight; the reference is a frozen copy
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -62,8 +62,15 @@ class Policy:
         below it. None where nothing lies below."""
         return frozenset(layer for layer in keep | {self.cut} if layer <= self.cut) if self.cut else frozenset()
 
-    def parameters(self) -> dict[str, nn.Parameter]:
+    def parameters(self) -> Mapping[str, Tensor]:
+        """Return what the optimiser moves, and checkpoints hold."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def collect(self) -> None:
+        """Add the gradients of one backward pass to those of `parameters`, where these are not what computed."""
+
+    def publish(self) -> None:
+        """Compute by `parameters` as they are now, whoever has written them."""
 
     @torch.no_grad()
     def lower(

@@ -272,7 +272,7 @@ def _sample(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> 
 def _ppo(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
     """Return the memory of policy, reference, value head and a reward head on the same trunk."""
     is_full = config["adapters"] == "full"
-    size = 4 if is_full else hardware.dtype_bytes
+    size = 4 if is_full and config.get("sharding") == "full" else hardware.dtype_bytes  # split, it computes in float32
     machine = Hardware(hardware.device, size, hardware.available)
     layers = max(1, math.ceil(decoder.layers / 3)) if config["adapters"] == "top" else decoder.layers
     processes, is_split = config.get("processes", 1), config.get("sharding") == "full"
@@ -281,7 +281,7 @@ def _ppo(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> Sta
     standing = {
         "process": hardware.process,
         **_trained(decoder, config, machine, layers),
-        "reference": 4.0 * decoder.parameters if is_full else 0.0,
+        "reference": float(size * decoder.parameters) if is_full else 0.0,
         "weights laid out to sample": 0.0 if is_split else _decoder_copy(decoder, machine, is_full=is_full),
         # Each token's state where the policy begins to differ, and what the value head reads, twice as wide.
         "rollout": rows * decoder.width * (length * size + config["max_new_tokens"] * 8),

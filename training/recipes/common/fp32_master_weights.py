@@ -56,7 +56,8 @@ class Masters:
         """Write the masters, rounded, into the model."""
         for name, parameter in self.trained.items():
             if self.masters[name] is not parameter:
-                parameter.copy_(self.masters[name])
+                # By its data: a graph that is kept while other weights are tried notices nothing.
+                parameter.data.copy_(self.masters[name])
 
     def all_gradients(self) -> list[Tensor]:
         """Return the gradients of all that learns, in one order: zeros where this process had nothing to learn from."""

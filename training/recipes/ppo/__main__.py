@@ -31,7 +31,7 @@ import torch
 from training.configs import PPOConfig, current_names
 from training.core.memory.decoder_sizes import decoder_of_folder
 from training.core.run_directory import RunDirectory, RunSpec
-from training.recipes.common import children, loading, sharding, steps
+from training.recipes.common import children, loading, steps
 from training.recipes.common.children import KeptSteps
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.memory import check_whole
@@ -83,7 +83,7 @@ def train(ppo: PPO, source: Source) -> None:
         finish(ppo, state, _ended_by_hand(ending), ending["message"])
         return
     if goes_back:
-        kept_of(ppo).go_back(state.kept_step, state.step, lambda: sharding.Trained(ppo.trained_model(), {}))
+        kept_of(ppo).go_back(state.kept_step, state.step, ppo.trained_model)
     stop, drift, parent = None, None, state.calibration.parent
     for step in range(state.step, config.steps + 1):
         run.progress("training", step, config.steps)
@@ -123,7 +123,7 @@ def train(ppo: PPO, source: Source) -> None:
             break
         state.controller.update(measured.behaviour.kl, config.batch_size, share_spent(config, step))
         state.step = step + 1
-        kept_of(ppo).note(state.step, lambda: sharding.Trained(ppo.trained_model(), {}))
+        kept_of(ppo).note(state.step, ppo.trained_model)
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
             save_checkpoint(ppo, optimiser, state)
     finish(ppo, state, stop, drift.message if drift else "")
@@ -252,10 +252,11 @@ def finish(ppo: PPO, state: State, stop: dict[str, Any] | None, reason: str) -> 
         if state.kept_step == 0:
             stop["message"] += " That is the parent itself: lower learning_rate, or check what the score rewards."
     ppo.run.progress("saving the model", ppo.config.steps, ppo.config.steps)
-    sequences, model = ppo.sequences(children.SEQUENCES), ppo.trained_model()
+    sequences, whole = ppo.sequences(children.SEQUENCES), ppo.trained_model()
     if not ppo.together.is_first:
         return
-    saved = children.save_child(ppo.spec.parent, model, ppo.tokenizer, ppo.run.begin_model(), sequences)
+    folder = ppo.run.begin_model()
+    saved = children.save_child(ppo.spec.parent, whole.model, ppo.tokenizer, folder, sequences, whole.weights or None)
     ppo.run.commit_model()
     ppo.run.finish(
         {

@@ -110,6 +110,7 @@ def _load_weights(
         others = {part: {name: torch.empty_like(p) for name, p in trained.items()} for part in saved["in_shares"]}
         parameters = {"trained": ppo.policy.parameters(), **others}
         sharded_checkpoints.load(folder, _named(parameters) | _of_value(ppo), optimiser)
+        ppo.policy.publish()
         return others.get("kept", {}), others.get("drawn_by", {})
     of_model = {
         part: {name: sharded_checkpoints.spread(tensor, trained[name]) for name, tensor in saved.get(part, {}).items()}
@@ -117,6 +118,7 @@ def _load_weights(
     }
     for name, parameter in trained.items():
         parameter.copy_(of_model["trained"][name])
+    ppo.policy.publish()
     sharded_checkpoints.load_moments(saved["optimiser"], trained, optimiser)
     return of_model["kept"], of_model["drawn_by"]
 

@@ -18,7 +18,7 @@ from training.recipes.common import loading, memory, sharding
 from training.recipes.common.entry import prompts_of
 from training.recipes.common.processes import ONE_PROCESS, OwnRows, Processes
 from training.recipes.ppo.drift import reward_inputs
-from training.recipes.ppo.split_policy import SplitPolicy
+from training.recipes.ppo.policy_kinds import RoundedPolicy, SplitPolicy
 from training.recipes.rewards.scoring import Messages, Scorer, scorer_for
 from training.rl.decode import LlamaDecoder, decoder_for
 from training.rl.kept_states import KeptStates, fits
@@ -259,15 +259,17 @@ class PPO:
             return None
         return KeptStates(layers, len(prompts), tokens, weight.shape[1], weight.dtype, self.device)
 
-    def trained_model(self) -> Any:
-        """Return the policy as a whole model, on the first process at least. All take part."""
+    def trained_model(self) -> sharding.Trained:
+        """Return the policy as a whole model, on the first process at least, with its masters where it holds rounded
+        weights. All take part."""
 
         def load_parent() -> Any:
             model, _ = loading.load_policy(self.spec.parent, dtype_of(self.config), to_split=True)
             return policy_of(model, self.spec, self.config, with_reference=False).model
 
         learnt: dict[str, Tensor] = {**self.policy.parameters()}
-        return sharding.trained(self.policy.model, learnt, load_parent, is_first=self.together.is_first).model
+        whole = sharding.trained(self.policy.model, learnt, load_parent, is_first=self.together.is_first)
+        return whole if isinstance(self.policy, RoundedPolicy) else sharding.Trained(whole.model, {})
 
     def sequences(self, count: int) -> list[list[int]]:
         """Return token ids of some prompts with an answer of the policy's each."""
@@ -314,7 +316,8 @@ class PPO:
 
 
 def dtype_of(config: PPOConfig) -> torch.dtype | None:
-    """Return the dtype that the policy is loaded in; None for the machine's."""
+    """Return the dtype that the policy is loaded in; None for the machine's. Where every weight learns and the model
+    is not split, float32 weights become masters (`policy_kinds`)."""
     return torch.float32 if config.adapters == "full" else None
 
 
@@ -333,6 +336,8 @@ def policy_of(
     model: Any, spec: RunSpec, config: PPOConfig, *, with_reference: bool = True, kind: type[Policy] = Policy
 ) -> Policy:
     """Return the policy that a run trains, at its beginning. Raises RecipeFailure where its trunk cannot be shared."""
+    if kind is Policy and config.adapters == "full":
+        kind = RoundedPolicy
     try:
         return kind(
             model, config.adapters, temperature=config.temperature, rank=config.lora_rank,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.configs import PPOConfig
 from training.core.run_directory import RecipeFailure, Row
@@ -20,6 +20,7 @@ from training.recipes.ppo.rollouts import PPO, Episodes
 from training.rl import guards
 from training.rl.advantages import explained_variance
 from training.rl.kl import KLController
+from training.rl.policy import Policy
 from training.rl.rollout import Rollout
 
 
@@ -89,25 +90,28 @@ class State:
         self.kept_step, self.kept_figures = step - bool(self.drawn_by), figures
 
     def restore_kept(self, ppo: PPO) -> None:
-        _fill(ppo.policy.parameters(), self.kept_weights)
+        _fill(ppo.policy, self.kept_weights)
         self.drawn_by = {}
 
     @contextmanager
     def as_drawn(self, ppo: PPO) -> Iterator[None]:
         """Give the policy, within the block, the weights that drew this step's answers."""
-        parameters = ppo.policy.parameters() if self.drawn_by else {}
-        now = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-        _fill(parameters, self.drawn_by)
+        if not self.drawn_by:
+            yield
+            return
+        now = {name: parameter.detach().clone() for name, parameter in ppo.policy.parameters().items()}
+        _fill(ppo.policy, self.drawn_by)
         try:
             yield
         finally:
-            _fill(parameters, now)
+            _fill(ppo.policy, now)
 
 
-def _fill(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
+def _fill(policy: Policy, weights: dict[str, Tensor]) -> None:
     """Write weights by their names; a graph that is kept for the update notices nothing."""
-    for name, parameter in parameters.items():
+    for name, parameter in policy.parameters().items():
         parameter.data.copy_(weights[name])
+    policy.publish()
 
 
 def calibrate(ppo: PPO) -> State:

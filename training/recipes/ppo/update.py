@@ -189,6 +189,7 @@ def _minibatch(ppo: PPO, optimiser: torch.optim.Optimizer, batch: Batch, own: Ow
     for compute in _parts(ppo, batch, own, number):
         if last is not None:  # the graph of one part alone is held
             last.backward()
+            ppo.policy.collect()
         part = compute()
         for name, value in part.measures.items():
             sums[name] += value
@@ -205,8 +206,10 @@ def _minibatch(ppo: PPO, optimiser: torch.optim.Optimizer, batch: Batch, own: Ow
     if moved:
         assert last is not None
         last.backward()
+        ppo.policy.collect()
         norm = _clip(ppo, optimiser, total_loss, batch.step)
         optimiser.step()
+        ppo.policy.publish()
     return measures | {
         "ratio_max": ppo.together.largest(ratio_max),
         "grad_norm": norm,

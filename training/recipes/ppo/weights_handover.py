@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from common import atomic_files
 from training.core.run_directory import RecipeFailure
@@ -55,7 +55,7 @@ def write_weights(folder: Path, step: int, weights: Mapping[str, Tensor]) -> Han
 
 
 @torch.no_grad()
-def read_weights(handover: Handover, parameters: Mapping[str, nn.Parameter]) -> None:
+def read_weights(handover: Handover, parameters: Mapping[str, Tensor]) -> None:
     """Take over the weights of a file. Raises RecipeFailure where they are not those that were named."""
     weights = verified_weights(handover)
     if weights.keys() != parameters.keys():

@@ -126,6 +126,12 @@ def test_ppo_computes_and_draws_in_parts_whose_size_the_batch_does_not_set(llama
     assert small.phases["scoring"]["activations"] == large.phases["scoring"]["activations"]
 
 
+def test_ppo_of_every_weight_multiplies_in_the_dtype_of_the_machine(llama):
+    options = {"reward_function": "a.b", "adapters": "full"}
+    wide, narrow = (memory_of("ppo", llama, Hardware(dtype_bytes=size), **options).standing for size in (4, 2))
+    assert narrow["reference"] == wide["reference"] / 2 and narrow["master weights"] == wide["weights"]
+
+
 def test_ppo_in_shares_has_the_whole_model_only_while_it_samples(llama):
     one = memory_of("ppo", llama, Hardware(), reward_function="a.b", adapters="lora")
     four = memory_of("ppo", llama, Hardware(), reward_function="a.b", adapters="lora", processes=4, sharding="full")
