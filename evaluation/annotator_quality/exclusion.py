@@ -7,6 +7,7 @@ stays learnt: their lineage says how many of the annotations in them no longer c
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -16,6 +17,7 @@ from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.labelling.bulk_status import (
+    AT_ONCE,
     ImportedAnnotator,
     Who,
     change_all,
@@ -24,9 +26,11 @@ from annotate.labelling.bulk_status import (
 )
 from annotate.models import (
     Assignment,
+    Comparison,
     Membership,
     Project,
     QueueChange,
+    StatusChange,
     User,
 )
 from evaluation.annotator_quality.exclusion_effects import in_hand, touched_by
@@ -93,7 +97,7 @@ def undo(*, act: Exclusion, reason: str, by: User) -> Exclusion:
         for status, rows in last_changes(act.changes.all()).items():
             noted = _noted(act, reason, "undone")
             changes = change_all(project=act.project, rows=rows, status=status, reason=noted, by=by)
-            back.update(change.kind for change in changes)
+            back.update(_annotations(changes))
         act.undone_at, act.undone_by, act.undone_reason, act.brought_back = timezone.now(), by, reason, dict(back)
         act.save(update_fields=["undone_at", "undone_by", "undone_reason", "brought_back"])
         if act.pauses and act.person:
@@ -126,6 +130,15 @@ def _checked_reason(reason: object) -> str:
 
 def _noted(act: Exclusion, reason: str, detail: str = "") -> str:
     return f"{reason} (act {act.pk}{f', {detail}' if detail else ''})"
+
+
+def _annotations(changes: Sequence[StatusChange]) -> Iterator[str]:
+    """Yield the kind of each annotation that changed: the pairs of a ranking changed with it, and are none."""
+    for start in range(0, len(changes), AT_ONCE):
+        part = changes[start : start + AT_ONCE]
+        comparisons = [change.feedback_id for change in part if change.kind == "comparison"]
+        pairs = set(Comparison.objects.filter(pk__in=comparisons).exclude(ranking=None).values_list("pk", flat=True))
+        yield from (change.kind for change in part if change.kind != "comparison" or change.feedback_id not in pairs)
 
 
 def _membership(project: Project, person: User) -> Any:

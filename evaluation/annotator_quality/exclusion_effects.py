@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
+from annotate.data.feedback_lineage import one_per_item
 from annotate.labelling.bulk_status import (
     ImportedAnnotator,
     Who,
@@ -105,7 +106,8 @@ def touched_by(project: Project, annotator: Who) -> Touched:
     """Return what an exclusion would touch; nothing is written."""
     feedback = feedback_by(project, annotator)
     judgements = {
-        kind: dict(rows.order_by().values_list("status").annotate(n=Count("id"))) for kind, rows in feedback.items()
+        kind: dict(one_per_item(kind, rows).order_by().values_list("status").annotate(n=Count("id")))
+        for kind, rows in feedback.items()
     }
     changing = {
         kind: sum(n for status, n in by.items() if status in ("counted", "held")) for kind, by in judgements.items()

@@ -183,6 +183,9 @@ def test_a_ranking_takes_its_pairs_along_and_brings_them_back(project, manager, 
     assert {Ranking.objects.get().status, Comparison.objects.get().status} == {"excluded"}
     exclusion.undo(act=act, reason="no bot", by=manager)
     assert {Ranking.objects.get().status, Comparison.objects.get().status} == {"counted"}
+    assert act.touched["changing"] == {"ranking": 1}, "one annotation, whatever its pairs"
+    act.refresh_from_db()
+    assert act.brought_back == {"ranking": 1}
 
 
 @pytest.fixture
