@@ -149,6 +149,7 @@ def _of_run(run: Run, words: str, reason: str) -> Cause:
 
 def _of_annotator(project: Project, figures: AnnotatorFigures) -> Cause:
     user, source, name = figures.judge
-    text = f"{figures.name} is flagged: {', '.join(explanations.reasons(figures))}."
+    reasons = sorted(explanations.reasons(figures))  # whichever is the strongest now: only other ones are told anew
+    text = f"{figures.name} is flagged: {', '.join(reasons)}."
     page = reverse("quality-annotator", args=[project.slug, user]) if user else reverse("quality", args=[project.slug])
     return Cause(project, str(user) if user else f"{source}: {name}", text, page)

@@ -19,7 +19,7 @@ from evaluation.alerts import alert_kinds
 from evaluation.alerts.alert_kinds import KINDS
 from evaluation.alerts.alert_upkeep import look, run_has_ended, tell_of
 from evaluation.alerts.causes import FINDERS
-from evaluation.annotator_quality import findings
+from evaluation.annotator_quality import explanations, findings
 from evaluation.core import kept_figures, notices
 from evaluation.models import Alert, Notice
 from tests.support.annotate.voting import cast, make_battle
@@ -265,7 +265,7 @@ def test_a_flagged_annotator_is_told_until_the_flag_is_gone(client, project, rit
     assert not Alert.objects.open().exists()
 
 
-def test_a_flagged_annotator_whom_somebody_has_looked_at_is_dismissed(client, project, rita, hook):
+def test_a_flagged_annotator_whom_somebody_has_looked_at_is_dismissed(client, project, rita, hook, monkeypatch):
     """It stays away as long as the same is said of them."""
     items = make_items(project, 60)
     annotate_all(project, make_judges(project, "anna", "bob", "cem", "dora", "emil", "finn"), items)
@@ -286,6 +286,10 @@ def test_a_flagged_annotator_whom_somebody_has_looked_at_is_dismissed(client, pr
     assert AuditEntry.objects.get(action="alert.dismissed").about.startswith("zoe is flagged: ")
     assert [each.event for each in Delivery.objects.order_by("pk")] == ["alert.opened", "alert.closed"]
     assert client.post(act).status_code == 409
+    reasons = explanations.reasons
+    monkeypatch.setattr(explanations, "reasons", lambda figures: reasons(figures)[::-1])
+    look(alert_kinds.ANNOTATOR_FLAGGED)
+    assert not Alert.objects.open().exists(), "the same reasons, another one the strongest, are no other reasons"
     Alert.objects.update(text="zoe is flagged: something else.")
     look(alert_kinds.ANNOTATOR_FLAGGED)
     assert Alert.objects.open().count() == 1 and rita.notices.count() == 2, "other reasons are told anew"
