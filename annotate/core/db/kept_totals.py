@@ -1,15 +1,26 @@
-"""Count rows exactly while they are few; of many, count once in some minutes and keep the result."""
+"""Count rows exactly while they are few; of many, count once in some minutes and keep the result.
+
+Where people look all the time nobody waits for the count: a look that finds an older result has it counted anew beside
+it, by one of all processes, before it is too old to be shown.
+"""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from django.core.cache import cache
+from django.db import connections
 from django.db.models import Model, QuerySet
 
 LARGE = 50_000
 SECONDS = 300
+AHEAD = 120  # older results are counted anew beside whoever looks
+_counting = ThreadPoolExecutor(1, "totals")
+log = logging.getLogger(__name__)
 
 Totals = TypeVar("Totals")
 Row = TypeVar("Row", bound=Model)
@@ -32,11 +43,29 @@ class CountedRows(Generic[Row]):
         """Return what `count` returns; where it reads many rows, it is up to SECONDS old."""
         if not self.are_many:
             return count()
-        key = f"totals-{what.replace(' ', '-')}-{self.name}"
-        if (kept := cache.get(key)) is None:
-            kept = count()
-            cache.set(key, kept, SECONDS)
+        key = f"counted-{what.replace(' ', '-')}-{self.name}"
+        if (found := cache.get(key)) is None:
+            return _count(key, count)
+        counted_at, kept = found
+        if time.time() - counted_at > AHEAD and cache.add(f"{key}-again", True, AHEAD):
+            _counting.submit(_count_beside, key, count)
         return kept
+
+
+def _count(key: str, count: Callable[[], Totals]) -> Totals:
+    began, totals = time.time(), count()
+    cache.set(key, (began, totals), SECONDS)
+    return totals
+
+
+def _count_beside(key: str, count: Callable[[], Any]) -> None:
+    """Count in a thread of its own. What goes wrong, whoever looks when the result is too old gets told."""
+    try:
+        _count(key, count)
+    except Exception as error:
+        log.warning("%s could not be counted: %s", key, error)
+    finally:
+        connections.close_all()
 
 
 def kept_totals(name: str, rows: QuerySet[Any], count: Callable[[], Totals]) -> Totals:

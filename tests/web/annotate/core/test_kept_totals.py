@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from django.core.cache import cache
 
@@ -12,6 +14,7 @@ from annotate.models import Completion
 from annotate.projects.overview import loop_stations
 from annotate.projects.overview.loop_stations import counted_annotations, stations
 from tests.support.factories import make_completion, make_project, make_prompt, make_rating
+from tests.support.processes import until
 
 pytestmark = pytest.mark.django_db
 
@@ -64,3 +67,20 @@ def test_of_many_rows_neither_size_nor_total_is_asked_again(monkeypatch, django_
         assert listing.categories(project) == ["a", "b", "c"]
     with django_assert_num_queries(1):
         assert loop_stations.prompt_counts(project) == {"train": 4, "eval": 0}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_total_that_grows_old_is_counted_beside_whoever_looks(monkeypatch, django_assert_num_queries):
+    monkeypatch.setattr(kept_totals, "LARGE", 1)
+    monkeypatch.setattr(kept_totals, "AHEAD", 1)
+    project = make_project()
+    for number in (2, 3):
+        while Completion.objects.count() < number:
+            make_completion(make_prompt(project))
+        assert present.answer_count(project) == 2
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 2)
+    with django_assert_num_queries(0):
+        assert present.answer_count(project) == 2
+    until(lambda: present.answer_count(project) == 3)
+    kept_totals._counting.submit(lambda: None).result()  # its connection is closed before the tables are emptied
