@@ -147,6 +147,7 @@ def _show(request: MemberRequest, project: Project, refused: Refused | None = No
         "stars": [1, 2, 3, 4, 5],
         "errors": refused.errors if refused else {},
         "entered": request.POST if refused else {"item": request.GET.get("item", "")},
+        "ticked": _expected(request) if refused else {},
         "looked_at": gold.LOOKED_AT,
         "fewest": gold.FEWEST,
     }

@@ -73,6 +73,17 @@ def test_gold_items_are_for_managers(client, project, role):
     assert client.get(link).status_code == client.post(link, {"winner": "model_a"}).status_code == 403
 
 
+def test_a_wrong_key_leaves_what_was_ticked(client, project):
+    sign_in(client, project, "manager")
+    sent = {"item": "compare:1:x", "winner": ["model_b", "tie"], "is_tutorial": "on"}
+    response = client.post(reverse("gold", args=[project.slug]), sent)
+    html = response.content.decode()
+    assert response.status_code == 400
+    for box in ('name="winner" value="model_b"', 'name="winner" value="tie"', 'name="is_tutorial"'):
+        assert f"{box} checked" in html
+    assert html.count("checked") == 3
+
+
 def test_disagreements_and_the_own_history_have_the_link_too(client, project):
     manager = sign_in(client, project, "manager")
     a, b = make_pair(project)
