@@ -123,7 +123,7 @@ def harm(request: HttpRequest) -> HttpResponse:
     context = {
         "budget": budget,
         "values": {name: request.POST.get(name) or getattr(budget or HarmBudget(), name) for name in NUMBERS},
-        "blur": budget.blur if budget else True,
+        "blur": "blur" in request.POST if errors else budget.blur if budget else True,
         "harms": [(name, title, name in accepted) for name, title in harms.HARMS.items()],
         "standing": harm_budget.standing(request.user),
         "errors": errors,

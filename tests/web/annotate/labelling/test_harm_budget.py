@@ -104,6 +104,12 @@ def test_who_is_withheld_something_is_not_told_that_others_hold_it(project, eve)
     assert "Nothing else for you" in page(project, eve)
 
 
+def test_a_wrong_number_changes_no_other_choice(client, project):
+    client.force_login(ready(make_user(project), blur=False))
+    response = client.post(reverse("harm"), {"accepted": "fraud", "blur": "on", "daily_cap": "9999"})
+    assert response.status_code == 400 and 'name="blur" checked' in response.content.decode()
+
+
 def test_ones_history_shows_no_harm_before_it_is_asked_for(project, eve):
     a, _ = pair(project, "fraud")
     assignment = next_of(project, ready(eve))
