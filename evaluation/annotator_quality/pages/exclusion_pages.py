@@ -59,6 +59,7 @@ def _page(request: MemberRequest, project: Project, person: Who) -> HttpResponse
         "touched": exclusion_effects.touched_by(project, person),
         "standing": exclusion.standing_act(project, person),
         "reason": request.POST.get("reason", ""),
+        "pauses": request.method != "POST" or "pauses" in request.POST,
         "errors": errors,
     }
     return render(request, "evaluation/annotator_quality/quality_exclude.html", context, status=400 if errors else 200)

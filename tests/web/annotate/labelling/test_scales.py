@@ -213,6 +213,8 @@ def test_managers_keep_scales_on_a_page(client, project, manager):
     client.force_login(manager)
     address = reverse("scales", args=[project.slug])
     sent = {"do": "add", "kind": "aspect", "name": "helpful", "title": "Helpful", "is_required": "on"}
+    wrong = client.post(address, sent | {"name": "not a name"})
+    assert wrong.status_code == 400 and 'name="is_required" checked' in wrong.content.decode()
     assert client.post(address, sent).status_code == 302
     scale = Scale.objects.get()
     assert scale.is_required

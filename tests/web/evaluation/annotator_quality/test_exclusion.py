@@ -376,6 +376,8 @@ def test_the_page_shows_it_asks_and_does_it(client, project, trained, manager, a
     assert statuses(anna) == {"counted"}, "a look changes nothing"
     refused = client.post(url, {"reason": ""})
     assert refused.status_code == 400 and "Enter a reason" in refused.content.decode()
+    assert 'name="pauses" checked' in client.get(url).content.decode()
+    assert 'name="pauses" checked' not in client.post(url, {"reason": " "}).content.decode(), "it was taken away"
     assert client.post(url, {"reason": "a bot", "pauses": "on"}).status_code == 302
     assert statuses(anna) == {"excluded"}
     acts = client.get(reverse("quality-exclusions", args=[project.slug])).content.decode()
