@@ -15,10 +15,11 @@ from annotate.labelling.bulk_status import ImportedAnnotator, Who, find_imported
 from annotate.models import AnnotatorKind, Project, User
 from evaluation.annotator_quality import exclusion, explanations, present
 from evaluation.annotator_quality.findings import Findings, findings, settled_at
+from evaluation.annotator_quality.loading import Annotator as Named
 from evaluation.core import kept_figures
 from evaluation.core.csv_files import csv_file
 from evaluation.core.while_computed import file_waits, kept_age, page_waits
-from evaluation.models import Alert, KeptFigures
+from evaluation.models import Alert, Exclusion, KeptFigures
 
 FLAGS = "flags"
 
@@ -56,11 +57,17 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
         "promised": explanations.PROMISED,
         "matrix": present.matrix(findings_, scale) if scale else None,
         "sort": request.GET.get("sort", ""),
-        "excluded": exclusion.acts(project)
-        .filter(undone_at=None)
-        .filter(Q(person__is_simulated=kind == AnnotatorKind.SIMULATION) | Q(person=None)),
+        "excluded": _excluded(project, kind, findings_),
     }
     return render(request, "evaluation/annotator_quality/quality.html", context)
+
+
+def _excluded(project: Project, kind: str, findings: Findings) -> list[Exclusion]:
+    """Return the acts that hold of those who are not in the tables: who was not paused may have annotated since."""
+    acts = exclusion.acts(project).filter(undone_at=None)
+    acts = acts.filter(Q(person__is_simulated=kind == AnnotatorKind.SIMULATION) | Q(person=None))
+    shown = {figures.judge for figures in findings.judges}
+    return [act for act in acts if Named(act.person_id, act.source, act.source_judge) not in shown]
 
 
 @never_cache

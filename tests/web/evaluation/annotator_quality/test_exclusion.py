@@ -264,7 +264,7 @@ def test_pages_of_an_imported_judge(client, project, imported, manager):
     assert "eva/ö" in acts and "old tool" in acts and "a bot" in acts
     assert "eva/ö" in client.get(reverse("quality", args=[project.slug])).content.decode()
     after = client.get(reverse("quality-imported", args=[project.slug]) + text).content.decode()
-    assert "All annotations here are excluded" in after
+    assert "All annotations here were excluded" in after
     client.post(reverse("quality-undo", args=[project.slug, Exclusion.objects.get().pk]), {"reason": "no bot"})
     assert counted_by(imported) == 3
 

@@ -354,6 +354,16 @@ def test_who_is_excluded_is_said_and_not_counted(client, project, honest, zoe, m
     assert "does not read" in page(client, project, "quality-annotator", zoe.pk)
 
 
+def test_who_goes_on_after_an_exclusion_is_in_the_tables(client, project, honest, items, zoe, manager):
+    exclusion.exclude(project=project, person=zoe, reason="a bot", by=manager, pauses=False)
+    client.force_login(manager)
+    assert "Not in the tables" in page(client, project)
+    compare(zoe, make_items(project, 1)[0], "better")
+    text = page(client, project)
+    assert "Not in the tables" not in text and "zoe" in text
+    assert "All annotations here were excluded" in page(client, project, "quality-annotator", zoe.pk)
+
+
 def test_pages_of_others_are_for_reviewers(client, project, honest):
     addresses = [
         reverse("quality", args=[project.slug]),
