@@ -63,6 +63,7 @@ _ANNOTATIONS = {
     "answer": r"(right|correct|gold|true)[ _-]?answer|solution|ground[ _-]?truth",
 }
 _TEXTS = ("text", "content", "document", "body", "article")
+_LINE_END = re.compile(r"\r\n?|\n")
 
 
 def targets(shape: str) -> list[tuple[str, str]]:
@@ -74,6 +75,13 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the columns that any of the rows has, in the file's order; without those whose name no form can hold."""
     names = dict.fromkeys(str(name) for row in rows for name in row)
     return [name for name in names if printable(name, len(name)) == name][:_MOST_COLUMNS]
+
+
+def choose(suggested: Mapping[str, str], sent: Mapping[str, str]) -> dict[str, str]:
+    """Return what each column is read as: as a form sent it, else as suggested. Browsers send the line ends in a
+    field's name as CR and LF, whatever the column's own are."""
+    by_lines = {tuple(_LINE_END.split(name)): target for name, target in sent.items()}
+    return {name: by_lines.get(tuple(_LINE_END.split(name)), target) for name, target in suggested.items()}
 
 
 def suggest(shape: str, columns: Sequence[str], uses: Mapping[str, str]) -> dict[str, str]:

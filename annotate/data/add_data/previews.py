@@ -81,7 +81,7 @@ def _of_rows(draft: Draft, plan: Plan, project: Project, rows: Sequence[Mapping[
     how, problem = _detected(draft, plan)
     uses = {} if problem else reading.uses_of_columns(draft.path, draft.file.name, how)
     suggested = column_targets.suggest(ROWS, names, uses)
-    chosen = suggested | {name: target for name, target in plan.columns.items() if name in suggested}
+    chosen = column_targets.choose(suggested, plan.columns)
     is_mapped = bool(problem) or (plan.format == "auto" and chosen != suggested)
     if is_mapped:
         how, problem = _mapped(plan, chosen)
@@ -131,7 +131,7 @@ def _mapped(plan: Plan, chosen: Mapping[str, str]) -> tuple[HowToRead, str]:
 def _of_dataset(plan: Plan, first: Sequence[FileRow], rows: Sequence[Mapping[str, Any]]) -> Preview:
     names = column_targets.columns_of(rows)
     suggested = column_targets.suggest(plan.shape, names, {})
-    chosen = suggested | {name: target for name, target in plan.columns.items() if name in suggested}
+    chosen = column_targets.choose(suggested, plan.columns)
     done, spool = Uploaded(), StringIO()
     how = Reading(plan.shape, plan.task, dataset_columns(chosen), dict(plan.labels))
     spool_rows(first[:_LARGEST_READ], how, lambda row: "", spool, done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlencode
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -90,6 +91,20 @@ def test_ignored_columns_are_named_and_can_be_mapped(client, project):
     again(client, project, page, post=True, **{"column:rows:question": "prompt", "column:rows:topic": "category"})
     work_off_imports()
     assert (Prompt.objects.get().text, Prompt.objects.get().category) == (QUESTION, "sea")
+
+
+def test_a_column_whose_name_spans_lines_can_be_mapped(client, project):
+    """As spreadsheets name them; a browser sends every line end in a field's name as CR and LF."""
+    sign_in(client, project, "researcher")
+    page = look_at(client, project, SimpleUploadedFile("a.csv", b'"Frage\n(deutsch)",wer\nWarum?,ann\n'))
+    assert [column.name for column in page.context["seen"].columns] == ["Frage\n(deutsch)", "wer"]
+    fields = {"column:rows:Frage\r\n(deutsch)": "prompt"}
+    shown = again(client, project, page, **fields)
+    assert shown.context["seen"].is_usable and shown.context["seen"].ignored == ("wer",)
+    body = urlencode({"draft": page.context["draft"].token, **fields})
+    client.post(reverse("add-data", args=[project.slug]), body, content_type="application/x-www-form-urlencoded")
+    work_off_imports()
+    assert Prompt.objects.get().text == "Warum?"
 
 
 @pytest.mark.parametrize(
