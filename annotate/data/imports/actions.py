@@ -174,7 +174,8 @@ def _checked_beginning(path: Path, name: str, read_options: HowToRead) -> str:
     except ValueError as error:
         raise Refused(400, file=row_source.printable(str(error))) from error
     if not items:
-        text = "; ".join(f"line {first_bad.line} {first_bad.reason}" for first_bad in bad[:3]) or "it has no rows"
+        text = "; ".join(f"line {first_bad.line} {first_bad.reason}" for first_bad in bad[:3])
+        text = text or "none of its rows holds anything to add"
         raise Refused(400, file=f"No line of it can be used as {format_}: {text}")
     return format_
 

@@ -138,7 +138,8 @@ class Work:
             self._end(Import.State.CHECKED if self.is_dry else Import.State.DONE)
             return
         text = "; ".join(f"line {problem.line} {problem.reason}" for problem in self.claimed.problems.all()[:3])
-        self._end(Import.State.FAILED, f"No line can be used: {text}" if text else "The file has no rows.")
+        nothing = "None of its rows holds anything to add." if counts.get("rows") else "The file has no rows."
+        self._end(Import.State.FAILED, f"No line can be used: {text}" if text else nothing)
 
     def _end(self, state: str, problem: str = "") -> None:
         end(self.claimed, _claimed_import(self.claimed), state, problem)

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from annotate.core.errors import Refused
 from annotate.data.formats import READERS, detect, mapped
 from annotate.data.formats.items import Item
 from annotate.data.imports.actions import Order, start_import
@@ -151,3 +152,14 @@ def test_answers_to_prompts_that_stand_are_taken_in():
         order = Order(source="mine")
         done = carry_out(start_import(project=project, by=manager, file=file, file_name="a.jsonl", order=order))
         assert (done.state, done.problem, done.counts["completions"]) == ("done", "", 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_log_without_a_vote_is_not_said_to_be_empty():
+    """FastChat's log has a row for each time that somebody writes or shares a chat."""
+    project: Project = factories.make_project()
+    manager = factories.make_user(project, role="manager")
+    file = io.BytesIO(json.dumps({"tstamp": 1.0, "type": "share", "states": [{}, {}]}).encode())
+    with pytest.raises(Refused) as refused:
+        start_import(project=project, by=manager, file=file, file_name="log.jsonl", order=Order(source="log"))
+    assert refused.value.errors["file"].endswith("as fastchat-log: none of its rows holds anything to add")
