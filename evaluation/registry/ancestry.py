@@ -11,7 +11,17 @@ from functools import cached_property
 from django.db.models import Count, QuerySet
 
 from annotate.data.feedback_lineage import one_per_item as one_each
-from annotate.models import AnnotatorKind, Comparison, Dataset, Demonstration, LanguageModel, Project, Ranking, Rating
+from annotate.models import (
+    AnnotatorKind,
+    Comparison,
+    Dataset,
+    Demonstration,
+    LanguageModel,
+    Project,
+    Ranking,
+    Rating,
+    Span,
+)
 from training.models import Run
 
 _MAKERS = ("made_by", "kept_checkpoint__run")
@@ -21,7 +31,7 @@ RELATED = (
 )
 _FEEDBACK = (
     *((Comparison, "comparisons"), (Ranking, "rankings")),
-    *((Rating, "ratings"), (Demonstration, "demonstrations")),
+    *((Rating, "ratings"), (Demonstration, "demonstrations"), (Span, "spans")),
 )
 
 
@@ -121,7 +131,7 @@ def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
 
 
 def totals(datasets: Iterable[Dataset]) -> Counter[int]:
-    """Return how many annotations each of them holds, by its id: four queries, however many there are."""
+    """Return how many annotations each of them holds, by its id: a query for each kind, however many there are."""
     ids = {dataset.pk for dataset in datasets}
     counts: Counter[int] = Counter()
     for table, kind in _FEEDBACK:

@@ -16,7 +16,7 @@ from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.models import Leaderboard
 from training.models import Run
 
-FEEDBACK = ("comparisons", "rankings", "ratings", "demonstrations")
+FEEDBACK = ("comparisons", "rankings", "ratings", "demonstrations", "spans")
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import pytest
 from django.conf import settings
 from django.urls import reverse
 
-from annotate.models import Dataset, LanguageModel
+from annotate.models import Dataset, LanguageModel, Span
 from evaluation.registry import lineage_graph
 from tests.support import factories
-from tests.support.evaluation.chains import Chain, make_chain, make_run
+from tests.support.evaluation.chains import Chain, make_chain, make_dataset, make_run
 
 pytestmark = pytest.mark.django_db
 
@@ -73,6 +73,23 @@ def test_data_and_votes_stand_below_the_name(chain, reader):
     places = boxes(lineage_graph.of_model(chain.ppo, reader))
     assert places["heron-judge"].lines == ("votes of July", "14 annotations")
     assert places["bytes"].lines == ("the shelf",)
+
+
+def test_marked_spans_are_annotations_too(project, reader, client):
+    """A reward model learns what is wrong with a part of an answer from them alone."""
+    answer = factories.make_completion(factories.make_prompt(project), "No, it is green.")
+    span = Span.objects.create(
+        project=project, prompt=answer.prompt, completion=answer, start=0, end=2, label="untrue", text="No",
+        author=reader, judge="person",
+    )  # fmt: skip
+    dataset = make_dataset(project, "spans of July", "preferences", judge="person")
+    dataset.spans.add(span)
+    judge = factories.make_model(name="span-judge", kind="reward")
+    make_run("reward", judge, project, dataset=dataset)
+    assert boxes(lineage_graph.of_model(judge, reader))["span-judge"].lines == ("spans of July", "1 annotation")
+    client.force_login(reader)
+    page = client.get(reverse("lineage", args=[judge.pk])).content.decode()
+    assert "1 spans</a> of 1 person" in page and "nobody here annotated it" not in page
 
 
 def test_names_and_datasets_are_cut_to_the_width_of_their_box(chain, reader):
