@@ -42,6 +42,12 @@ class PreferenceConfig(ForwardPasses):
         0, "examples per forward pass; 0: the whole batch; gradients accumulate to batch_size", low=0, high=4096,
         advanced=True,
     )  # fmt: skip
+    activation_checkpointing: str = option(
+        "off",
+        "on: recompute activations to save memory",
+        choices=("on", "off"),
+        advanced=True,
+    )
     warmup_ratio: float = option(0.1, "share of the steps for warm-up", low=0, high=1, advanced=True)
     max_grad_norm: float = option(1.0, "gradients are clipped to this norm", low=1e-6, high=1e6, advanced=True)
     checkpoint_every: int = option(10, "optimiser steps between checkpoints", low=1, high=100000, advanced=True)

@@ -209,7 +209,7 @@ def _preference(completions: int) -> Callable[[Decoder, Mapping[str, Any], Hardw
     """Return the count for DPO (two completions an example) and KTO (one, and one of another prompt)."""
 
     def count(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
-        """TRL's trainer keeps every layer's activations, whatever is free."""
+        """TRL's trainer keeps every layer's activations, whatever is free, or with checkpointing each layer's input."""
         together = config["micro_batch_size"] or config["batch_size"]
         rows = completions * math.ceil(together / config.get("processes", 1))
         longest = config["max_prompt_tokens"] + config["max_completion_tokens"]
@@ -220,9 +220,10 @@ def _preference(completions: int) -> Callable[[Decoder, Mapping[str, Any], Hardw
             **_trained(decoder, config, Hardware(hardware.device, size), layers),
             "reference": 4.0 * decoder.parameters if is_full else 0.0,
         }
-        per_token = _per_token(decoder, layers, longest, hardware, own_layers=False)
+        recompute = config["activation_checkpointing"] == "on"
+        per_token = _per_token(decoder, layers, longest, hardware, own_layers=False, recompute=recompute)
         if not is_full and hardware.dtype_bytes == 2:  # PEFT keeps the input of each adapter in float32 too
-            per_token += layers * (20 * decoder.width + 2 * decoder.feed_forward)
+            per_token += (1 if recompute else layers) * (20 * decoder.width + 2 * decoder.feed_forward)
         tokens, words = min(rows * longest, TILE[0]), min(decoder.vocabulary, TILE[1])
         training = {
             "activations": rows * longest * per_token,
@@ -231,7 +232,9 @@ def _preference(completions: int) -> Callable[[Decoder, Mapping[str, Any], Hardw
         phases = _with_saving({"training": training}, decoder, hardware)
         if not is_full:
             phases["saving"]["parent"] = hardware.dtype_bytes * decoder.parameters  # what the child is compared with
-        return StageMemory(standing, phases, f"{rows} sequences at once")
+        return StageMemory(
+            standing, phases, f"{rows} sequences at once" + (", activations recomputed" if recompute else "")
+        )
 
     return count
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from tests.support import tiny_model
 from tests.support.sampling_of_cases import plain_run_tries
@@ -92,6 +93,22 @@ def test_every_weight_can_be_trained_against_a_frozen_copy(parent, tmp_path, kin
     before, after = (loading.load_policy(folder)[0].state_dict() for folder in (parent, run.model))
     assert not torch.equal(before["model.layers.0.mlp.up_proj.weight"], after["model.layers.0.mlp.up_proj.weight"])
     assert run.result()["held_out"]["pair_accuracy"]["value"] > 0.6
+
+
+def test_activations_that_are_computed_again_change_nothing(parent, tmp_path, monkeypatch):
+    learns, original = [], LlamaMLP.forward
+    monkeypatch.setattr(LlamaMLP, "forward", lambda mlp, x: learns.append(x.requires_grad) or original(mlp, x))
+    losses, passes = [], []
+    for checkpointing in ("off", "on"):
+        config = CONFIG | {"epochs": 1.0, "activation_checkpointing": checkpointing}
+        run = preference_runs.make(tmp_path / checkpointing, "dpo", parent, **config)
+        assert entry.attempt(dpo.main, run) == 0, run.failure()
+        losses.append([m["values"]["loss"] for m in preference_runs.metrics(run)])
+        passes.append((len(learns), learns.count(True)))
+        learns.clear()
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and len(set(losses[0])) > 1
+    (once, with_gradients), (again, _) = passes
+    assert again == once + with_gradients > once, "each layer of a forward with gradients runs once more"
 
 
 def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(done, parent, tmp_path):

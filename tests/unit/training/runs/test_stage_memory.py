@@ -67,6 +67,15 @@ def test_dpo_of_every_weight_holds_its_reference_in_float32(llama):
     assert "reference" not in memory_of("dpo", llama, adapters="lora").parts
 
 
+def test_dpo_that_computes_activations_again_keeps_a_fraction_of_them(llama):
+    one_pair = {"max_prompt_tokens": 2048, "max_completion_tokens": 2048, "micro_batch_size": 1}
+    kept, again = (
+        memory_of("dpo", llama, **one_pair, activation_checkpointing=choice).phases["training"]["activations"]
+        for choice in ("off", "on")
+    )
+    assert again < kept / 8
+
+
 def test_the_peak_is_that_of_the_largest_phase(llama):
     stage = StageMemory({"weights": 5.0}, {"training": {"activations": 3.0}, "saving": {"saved model": 4.0}})
     assert stage.total == 9 and stage.peak_phase == "saving" and stage.during("training") == 8
