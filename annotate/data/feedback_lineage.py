@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from annotate.core.permissions import Person, can
 from annotate.models import Comparison, Completion, Dataset, Demonstration, Flag, Project, Prompt, Ranking, Rating, Span
-from annotate.models.prompts import ARENA, RED_TEAM
+from annotate.models.prompts import ARENA, ASKED_BY_PEOPLE
 from common import splits
 
 TITLES = {
@@ -36,9 +36,6 @@ _COMPLETIONS = {
     "span": ("completion__model",),
     "flag": ("completion__model",),
 }
-
-
-ASKED_BY_PEOPLE = (ARENA, RED_TEAM)
 TEACHING = tuple(kind for kind in KINDS if kind != "flag")
 
 

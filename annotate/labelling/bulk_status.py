@@ -17,10 +17,10 @@ from annotate.core.events import announce
 from annotate.labelling.forms.storage import STANDING, TABLES
 from annotate.models import Assignment, Attack, Flag, Project, QueueChange, Status, StatusChange, User
 from annotate.models.feedback import FeedbackQuerySet
+from annotate.models.prompts import JUDGED_HERE
 
 _ALL: tuple[type[Any], ...] = (*TABLES, Flag, Attack)
 KINDS: dict[str, type[Any]] = {table._meta.model_name: table for table in _ALL}
-JUDGED_HERE = ("annotation", "arena", "red-team")  # what came with an import is not its importer's own annotation
 AT_ONCE = 400
 MOST_TOLD = 100
 

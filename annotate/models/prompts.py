@@ -12,6 +12,8 @@ from common import harm_kinds as harms
 from common import splits
 
 ARENA, RED_TEAM = "arena", "red-team"  # the `source` of what is asked and judged there
+ASKED_BY_PEOPLE = (ARENA, RED_TEAM)
+JUDGED_HERE = ("annotation", ARENA, RED_TEAM)  # what came with an import is not its importer's own annotation
 
 
 class Split(models.TextChoices):

@@ -10,17 +10,13 @@ from functools import cached_property
 
 from django.db.models import Count, QuerySet
 
+from annotate.data.feedback_lineage import KINDS, TEACHING
 from annotate.data.feedback_lineage import one_per_item as one_each
 from annotate.models import (
     AnnotatorKind,
-    Comparison,
     Dataset,
-    Demonstration,
     LanguageModel,
     Project,
-    Ranking,
-    Rating,
-    Span,
 )
 from training.models import Run
 
@@ -28,10 +24,6 @@ _MAKERS = ("made_by", "kept_checkpoint__run")
 RELATED = (
     "parent",
     *(f"{maker}__{name}" for maker in _MAKERS for name in ("dataset", "other_dataset", "reward_model", "project")),
-)
-_FEEDBACK = (
-    *((Comparison, "comparisons"), (Ranking, "rankings")),
-    *((Rating, "ratings"), (Demonstration, "demonstrations"), (Span, "spans")),
 )
 
 
@@ -115,9 +107,10 @@ def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
     """Return each annotation once, in however many of these datasets it is."""
     judgements = []
     ids = {dataset.pk for dataset in datasets}
-    for table, kind in _FEEDBACK:
+    for kind in TEACHING:
+        table = KINDS[kind]
         # By id first: counted through the join, an annotation in two datasets would count twice.
-        distinct_rows = one_each(kind.removesuffix("s"), table.objects.filter(datasets__in=ids))
+        distinct_rows = one_each(kind, table.objects.filter(datasets__in=ids))
         annotations = table.objects.filter(pk__in=distinct_rows.values("pk"))
         for judge in AnnotatorKind.values:
             rows = annotations.filter(judge=judge).order_by()
@@ -126,7 +119,7 @@ def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
                 people = rows.aggregate(n=Count("author", distinct=True))["n"]
                 visitors = rows.filter(author=None).aggregate(n=Count("visitor", distinct=True))["n"]
                 withdrawn = rows.exclude(status="counted").count()
-                judgements.append(Judgements(kind, judge, total, people + visitors, withdrawn))
+                judgements.append(Judgements(f"{kind}s", judge, total, people + visitors, withdrawn))
     return judgements
 
 
@@ -134,9 +127,9 @@ def totals(datasets: Iterable[Dataset]) -> Counter[int]:
     """Return how many annotations each of them holds, by its id: a query for each kind, however many there are."""
     ids = {dataset.pk for dataset in datasets}
     counts: Counter[int] = Counter()
-    for table, kind in _FEEDBACK:
+    for kind in TEACHING:
         counts_by_dataset = (
-            one_each(kind.removesuffix("s"), table.objects.filter(datasets__in=ids))
+            one_each(kind, KINDS[kind].objects.filter(datasets__in=ids))
             .order_by()
             .values_list("datasets")
             .annotate(n=Count("pk"))

@@ -16,8 +16,6 @@ from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.models import Leaderboard
 from training.models import Run
 
-FEEDBACK = ("comparisons", "rankings", "ratings", "demonstrations", "spans")
-
 
 @dataclass(frozen=True)
 class Votes:
@@ -115,15 +113,17 @@ def votes_in(dataset: Dataset) -> list[Votes]:
     """Return what the dataset was frozen from, as it stands today: a vote that was taken back since is still in the
     model."""
     votes = []
-    for kind in FEEDBACK:
-        counts = feedback_lineage.one_per_item(kind.removesuffix("s"), getattr(dataset, kind)).aggregate(
+    for kind in feedback_lineage.TEACHING:
+        counts = feedback_lineage.one_per_item(kind, getattr(dataset, f"{kind}s")).aggregate(
             total=Count("id"),
             authors=Count("author", distinct=True),
             visitors=Count("visitor", distinct=True, filter=Q(author=None)),
             withdrawn=Count("id", filter=~Q(status=Status.COUNTED)),
         )
         if counts["total"]:
-            votes.append(Votes(kind, counts["total"], counts["authors"] + counts["visitors"], counts["withdrawn"]))
+            votes.append(
+                Votes(f"{kind}s", counts["total"], counts["authors"] + counts["visitors"], counts["withdrawn"])
+            )
     return votes
 
 

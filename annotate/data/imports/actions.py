@@ -31,10 +31,10 @@ from annotate.data.prompts.actions import check_messages, check_text
 from annotate.data.rows import row_files, row_source
 from annotate.models import AnnotatorKind, Comparison, Import, Project, User
 from annotate.models.feedback import annotator_kind_of
+from annotate.models.prompts import JUDGED_HERE
 from common import transcripts
 
 _CHUNK = 500
-_OUR_OWN = ("annotation", "arena", "red-team")
 TABLE = "table"  # a plain table whose columns are named in the order
 FORMATS = ("auto", *formats.READERS)
 ENDED = (Import.State.DONE, Import.State.FAILED, Import.State.CANCELLED)
@@ -227,7 +227,7 @@ def _into(project: Project, source: str, by: User) -> Into:
 def _check_source(source: str) -> None:
     if not source.strip() or len(source) > 60 or not source.isprintable():
         raise Refused(400, source="Enter a source of 1 to 60 characters, such as hh-rlhf harmless-base.")
-    if source.strip().lower() in _OUR_OWN:
+    if source.strip().lower() in JUDGED_HERE:
         raise Refused(400, source=f"{source!r} is reserved for annotations made here; choose another source.")
 
 

@@ -21,10 +21,10 @@ from annotate.core.api.pagination import Oldest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, Turn, refusals
 from annotate.core.errors import Refused
 from annotate.core.permissions import models_seen, projects_where
-from annotate.data.feedback_lineage import ASKED_BY_PEOPLE
 from annotate.data.prompts import editing, listing, retirement
 from annotate.data.prompts.actions import NewCompletion, NewPrompt, add_prompts, prepare_completions
 from annotate.models import Completion, LanguageModel, Project, Prompt, Split
+from annotate.models.prompts import ASKED_BY_PEOPLE
 from annotate.projects.wellbeing.api import SHOW_HARMFUL, WITHHELD, context_of
 from common.languages import language_tags
 

@@ -15,12 +15,11 @@ from annotate.core.permissions import require
 from annotate.data.prompts.actions import Messages, add_prompt, check_answer, check_messages, checked_language
 from annotate.data.prompts.retirement import retire
 from annotate.models import Prompt, QueueChange, User
-from annotate.models.prompts import ARENA, RED_TEAM
+from annotate.models.prompts import ASKED_BY_PEOPLE
 from common import splits
 from common.texts import is_storable
 
 LONGEST_CATEGORY = 60
-_ASKED_BY_PEOPLE = (ARENA, RED_TEAM)
 # Rows that a program makes of a prompt, and makes anew.
 _DERIVED = ("queueentry", "itempriority", "found_language")
 
@@ -104,7 +103,7 @@ def _require_editable(prompt: Prompt) -> None:
         raise Refused(409, messages=f"Prompt {prompt.replaced_by_id} has replaced this one; edit that one.")
     if prompt.out_since is not None:
         raise Refused(409, messages="The prompt is retired; bring it back before you edit it.")
-    if prompt.source in _ASKED_BY_PEOPLE:
+    if prompt.source in ASKED_BY_PEOPLE:
         raise Refused(
             409, messages=f"A person wrote this prompt ({prompt.source}); you can retire it, but not edit it."
         )

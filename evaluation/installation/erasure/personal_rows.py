@@ -16,7 +16,7 @@ from django.contrib.sessions.models import Session
 from django.db.models import Model, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
-from annotate.labelling.bulk_status import JUDGED_HERE, KINDS
+from annotate.labelling.bulk_status import KINDS
 from annotate.models import (
     ApiToken,
     Assignment,
@@ -30,6 +30,7 @@ from annotate.models import (
     User,
     VoteTrace,
 )
+from annotate.models.prompts import JUDGED_HERE
 from evaluation.models import Alert, Exclusion, Notice
 
 SHORTEST = 3  # letters of a name that is looked for inside texts: a shorter one may be any word
