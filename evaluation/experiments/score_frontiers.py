@@ -1,6 +1,7 @@
 """Draw how far each model went from its parent against what it gained by the reward model: score by KL, run by run.
 
-A run that records neither has no line. Scores are above the parent's own, in the reward model's deviations.
+A line ends where its model does. A run that records neither has none. Scores are above the parent's own, in the reward
+model's deviations.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ def points_of(run: Run) -> list[tuple[float, float]]:
         return [(kl, last - first)] if all(_is_number(value) for value in (kl, first, last)) else []
     if run.kind not in KINDS:
         return []
-    rows = _thinned(Metric.objects.filter(run=run, values__has_key="kl", values__has_any_keys=SCORES))
+    metrics = Metric.objects.filter(run=run, values__has_key="kl", values__has_any_keys=SCORES)
+    if run.kind == "ppo" and _is_number(kept_step := run.result.get("step")):
+        metrics = metrics.filter(step__lte=kept_step)  # what came after it broke a limit, and is no model
+    rows = _thinned(metrics)
     points = [(row["kl"], score) for row in rows if _is_number(row.get("kl")) and (score := _score(row)) is not None]
     if run.kind != "ppo" and points:  # PPO's are above the parent's already
         points = [(kl, score - points[0][1]) for kl, score in points]

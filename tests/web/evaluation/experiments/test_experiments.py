@@ -221,6 +221,18 @@ def test_a_frontier_is_thinned_and_keeps_its_ends(project, researcher):
     assert len(points) <= 1.5 * score_frontiers.MOST_POINTS and (points[0][0], points[-1][0]) == (0.01, 10.01)
 
 
+def test_a_frontier_ends_where_its_model_does(project, researcher):
+    """PPO that broke a limit keeps the last policy within it; the steps behind it are no model's."""
+    run = Run.objects.create(
+        project=project, kind="ppo", name="stopped", config={}, created_by=researcher, result={"step": 2}
+    )
+    Metric.objects.bulk_create(
+        Metric(run=run, sequence=n, step=n, time=timezone.now(), values={"kl": 1.0 * n, "score_mean": 0.5 * n})
+        for n in range(4)
+    )
+    assert score_frontiers.points_of(run) == [(0.0, 0.0), (1.0, 0.5), (2.0, 1.0)]
+
+
 def test_best_of_n_answers_no_new_question_so_it_is_no_judge_no_candidate_and_not_served(project, researcher):
     model = make_model(folder="", project=project)
     make_contestant(project, model)
