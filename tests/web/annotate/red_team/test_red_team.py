@@ -331,12 +331,12 @@ def test_what_is_taken_back_is_so_by_its_author_and_not_over_an_exclusion(projec
     attack = red_team.rate(talk=talked(project, ada, "Hello"), by=ada, rating=1, tags=["fraud"])
     red_team.withdraw(attack=attack, by=ada)
     assert [line.by for line in status_changes(project)] == [ada]
-    manager = make_person(project, role="manager")
-    set_status(rows=[attack], status="excluded", reason="a bot", by=manager)
+    other = red_team.rate(talk=talked(project, ada, "Hi"), by=ada, rating=2, tags=["fraud"])
+    set_status(rows=[other], status="excluded", reason="a bot", by=make_person(project, role="manager"))
     with pytest.raises(Refused, match="excluded"):
-        red_team.withdraw(attack=attack, by=ada)
-    attack.refresh_from_db()
-    assert attack.status == "excluded"
+        red_team.withdraw(attack=other, by=ada)
+    other.refresh_from_db()
+    assert other.status == "excluded"
 
 
 def test_programs_do_all_of_it(project, fake):
