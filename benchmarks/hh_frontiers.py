@@ -36,6 +36,10 @@ Row = dict[str, Any]
 METHODS = ("best_of", "ppo", "grpo", "dpo")
 CHOICES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # of best-of-n
 POINTS = 10
+LIMITS = (  # of PPO; 0 is none
+    *("stop_kl", "max_gold_gap", "max_surprise_rise", "max_entropy_rise", "min_entropy_ratio", "max_foreign_share"),
+    *("min_distinct_ratio", "min_eos_ratio", "min_length_ratio"),
+)
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,9 @@ class Trial:
         else:
             size = min(32, budget)
             config |= {"batch_size": size, "steps": max(1, budget // size), "max_new_tokens": self.given.new_tokens}
-            config |= {"trust_unproven_reward": True, **({"at_bound": "finish"} if method == "ppo" else {})}
+            config |= {"trust_unproven_reward": True}
+            if method == "ppo":  # its limits are left out: the frontier goes on behind them
+                config |= {"at_bound": "finish", "max_length_ratio": 1e6, **dict.fromkeys(LIMITS, 0.0)}
         data = self.judged if method == "dpo" else {"prompts": self.train}
         run = self._run(f"{method}-{seed}", method, config, seed, data)
         for folder in [*kept_steps.models(run), run.model]:
