@@ -33,7 +33,7 @@ def home_of(person: Person, model: LanguageModel, slug: str = "") -> Project | N
     """
     research = projects_where(person, "research")
     research_ids = set(research.values_list("pk", flat=True))
-    related = {project.pk: project for project in projects_where(person, "read").filter(_of(model)).distinct()}
+    related = {project.pk: project for project in projects_where(person, "read").filter(related_to(model)).distinct()}
     own_projects = {project.pk: project for project in research} if model.is_shared else {}
     candidates = [*{**own_projects, **related}.values()]
 
@@ -52,7 +52,7 @@ def researched_home(person: Person, model: LanguageModel) -> Project:
     return home
 
 
-def _of(model: LanguageModel) -> Q:
+def related_to(model: LanguageModel) -> Q:
     """Return the projects that it competes in, was made or registered in, or was used in by a run."""
     return (
         Q(registered_models=model)

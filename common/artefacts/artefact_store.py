@@ -46,7 +46,7 @@ class ArtefactStore:
     def __init__(self, files: FileSystem) -> None:
         self.files = files
         self._hashes: dict[tuple[int, ...], str] = {}  # by device, inode, size and time
-        self._sizes: dict[str, tuple[str, dict[str, int]]] = {}  # by manifest: its version, and bytes by folder
+        self._sizes: dict[str, tuple[str, dict[str, int]]] = {}  # by name: the manifest's version, and bytes by folder
         self._lock = threading.Lock()
         self.sent_bytes = 0  # since it was opened
 
@@ -107,24 +107,20 @@ class ArtefactStore:
 
     def names(self, folder: str = "") -> list[str]:
         """List the artefacts whose names begin with a folder."""
-        below = f"manifests/{folder}" if folder else "manifests"
-        found = self.files.names(below)
-        return [name.removeprefix("manifests/").removesuffix(".json") for name in found if name.endswith(".json")]
+        return [name for place in self.files.names(_manifests(folder)) if (name := _name_at(place))]
 
     def sizes(self, folder: str = "") -> dict[str, dict[str, int]]:
         """Return the bytes of the artefacts whose names begin with a folder's, by their folders, the upper two of each;
         "" for files that are in none. Only manifests that have changed are read. Raises StorageProblem."""
-        below = f"manifests/{folder}" if folder else "manifests"
-        versions = {place: version for place, version in self.files.versions(below).items() if place.endswith(".json")}
         found = {}
-        for place, version in versions.items():
-            known, sizes = self._sizes.get(place, ("", {}))
-            name = place.removeprefix("manifests/").removesuffix(".json")
-            if known != version:
-                standing = self._standing(name)
-                sizes = standing.sizes() if standing else {}
-                self._sizes[place] = version, sizes
-            found[name] = sizes
+        for place, version in self.files.versions(_manifests(folder)).items():
+            if name := _name_at(place):
+                known, sizes = self._sizes.get(name, ("", {}))
+                if known != version:
+                    standing = self._standing(name)
+                    sizes = standing.sizes() if standing else {}
+                    self._sizes[name] = version, sizes
+                found[name] = sizes
         return found
 
     def fetch(self, name: str, into: Path, folder: str = "") -> Manifest:
@@ -271,6 +267,15 @@ class ArtefactStore:
 
 def _manifest(name: str) -> str:
     return f"manifests/{name}.json"
+
+
+def _manifests(folder: str) -> str:
+    return f"manifests/{folder}" if folder else "manifests"
+
+
+def _name_at(place: str) -> str:
+    """Return whose manifest lies there; "" for what is none."""
+    return place.removeprefix("manifests/").removesuffix(".json") if place.endswith(".json") else ""
 
 
 def _own_pool(name: str) -> str:

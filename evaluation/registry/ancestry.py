@@ -12,12 +12,7 @@ from django.db.models import Count, QuerySet
 
 from annotate.data.feedback_lineage import KINDS, TEACHING
 from annotate.data.feedback_lineage import one_per_item as one_each
-from annotate.models import (
-    AnnotatorKind,
-    Dataset,
-    LanguageModel,
-    Project,
-)
+from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
 from training.models import Run
 
 _MAKERS = ("made_by", "kept_checkpoint__run")

@@ -10,6 +10,7 @@ from django.db.models import Count, Q, QuerySet
 
 from annotate.core.permissions import Person, can, models_seen, projects_where
 from annotate.data import feedback_lineage
+from annotate.language_models.model_access import related_to
 from annotate.models import Dataset, LanguageModel, Project, Status
 from evaluation.leaderboard.leaderboard_rows import Standing, standings
 from evaluation.leaderboard.snapshots import current, default_annotator_kind
@@ -60,16 +61,7 @@ def readable_projects(person: Person, model: LanguageModel) -> list[Project]:
 
     A shared model that no project has to do with yet is everybody's: whoever is signed in may look at it.
     """
-    related = Project.objects.filter(
-        Q(registered_models=model)
-        | Q(contestants__model=model)
-        | Q(runs__output_model=model)
-        | Q(runs__kept_checkpoints__model=model)
-        | Q(runs__parent=model)
-        | Q(runs__reward_model=model)
-        | Q(runs__other_reward_models=model)
-        | Q(prompts__completions__model=model)
-    ).distinct()
+    related = Project.objects.filter(related_to(model) | Q(prompts__completions__model=model)).distinct()
     is_everybodys = model.is_shared and person.is_authenticated and not related.exists()
     projects = Project.objects.all() if is_everybodys else related
     return [project for project in projects.order_by("id") if can(person, "read", project)]

@@ -121,17 +121,16 @@ def _entered(row: Prompt, query: QueryDict | None) -> dict[str, Any]:
     turns = []
     for number, turn in enumerate(row.messages):
         name = f"turn-{number}"
-        text = turn["content"] if query is None else _typed(query, name, turn["content"])
-        turns.append((name, turn["role"], text))
+        turns.append((name, turn["role"], _typed(query, name, turn["content"])))
     labels = {"category": row.category, "language": row.language, "answer": row.answer}
-    return {"turns": turns} | {
-        name: label if query is None else _typed(query, name, label) for name, label in labels.items()
-    }
+    return {"turns": turns} | {name: _typed(query, name, label) for name, label in labels.items()}
 
 
-def _typed(query: QueryDict, name: str, standing: str) -> str:
+def _typed(query: QueryDict | None, name: str, standing: str) -> str:
     """Return a field's text with line feeds; what stands where nothing else differs, as a form sends other line ends
-    than it was given."""
+    than it was given, and where no form was sent."""
+    if query is None:
+        return standing
     text = _with_line_feeds(query.get(name, standing))
     return standing if text == _with_line_feeds(standing) else text
 

@@ -72,7 +72,8 @@ class Scorer:
         texts, hidden = answers_of(texts, hidden)
         if self.layers and hidden:
             states = {layer: hidden[layer] for layer in self.model.layers}
-            raw_scores = self(prompts, texts, hidden, rollout), self.model.gold_from_hidden(states, rollout.text_mask())
+            gold = self.model.gold_from_hidden(states, rollout.text_mask())
+            raw_scores = self._score(prompts, texts, hidden, rollout), gold
         else:
             raw_scores = self.model.score_both(prompts, texts)
         scores, gold = (checked(one, len(texts), self.describe).to(rollout.ids.device) for one in raw_scores)

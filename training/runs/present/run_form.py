@@ -18,6 +18,7 @@ from django.forms.boundfield import BoundField
 from django.http import QueryDict
 
 from annotate.core.errors import Refused
+from annotate.data.datasets.selections import FROZEN_KINDS
 from annotate.models import Dataset, LanguageModel, Project
 from common import splits
 from common.whole_numbers import row_id
@@ -76,7 +77,7 @@ class FieldGroup:
 
 
 class RunForm(forms.Form):
-    freezable = ("preferences", "sft", "prompts")  # kinds of dataset that one click makes of what is there
+    freezable = FROZEN_KINDS  # one click makes them of what is there
     apart: ClassVar[tuple[str, ...]] = ()  # fields that a page shows in a place of their own
     name = forms.CharField(max_length=120, help_text="also the name of the new model")
 
