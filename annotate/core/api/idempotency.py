@@ -17,8 +17,8 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate.core.db.prepared import Prepared, Slot
-from annotate.core.db.prepared_writes import create
+from annotate.core.db.prepared import Prepared, Slot, ask_at_commit
+from annotate.core.db.prepared_writes import insert
 from annotate.core.errors import Refused
 from annotate.models import FirstAnswer
 
@@ -113,7 +113,8 @@ def _work_and_keep(
         work = check()
         with transaction.atomic():
             response = work()
-            create(FirstAnswer(who=sender, key=key, request_hash=request_hash, **_storable(response, secrets)))
+            first = FirstAnswer(who=sender, key=key, request_hash=request_hash, **_storable(response, secrets))
+            ask_at_commit(insert(first))
             return response
     except (Refused, APIException, IntegrityError) as error:
         # Perhaps a twin was first: what it has done is refused a second time, or its key stands. On Postgres one of

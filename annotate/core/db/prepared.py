@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from functools import cache, partial
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Expression, QuerySet
 
 from annotate.core.db.postgres.locking_statements import waits_for_locks
+from annotate.core.metrics.counters import timed_wait
 
 
 class Slot(Expression):
@@ -68,15 +70,23 @@ def ask(*statements: Asked) -> list[list[Any]]:
     """
     database = connections[DEFAULT_DB_ALIAS]  # of this thread; the proxy would look it up at each access
     if database.vendor != "postgresql":
-        return [_read(_executed(database.cursor(), statement), statement) for statement in statements]
+        return [_read(_executed(database, statement), statement) for statement in statements]
     database.ensure_connection()
     database.validate_no_broken_transaction()
     with database.wrap_database_errors:
-        if len(statements) < 2:
-            return [_read(_run(database, statement), statement) for statement in statements]
-        with database.connection.pipeline():
-            cursors = [_run(database, statement) for statement in statements]
-            return [_read(cursor, statement) for cursor, statement in zip(cursors, statements, strict=True)]
+        answers = _answers(database, statements)
+    return [_read(rows, statement) for rows, statement in zip(answers, statements, strict=True)]
+
+
+def ask_at_commit(statement: Asked) -> None:
+    """Run a statement whose rows nobody needs as the last one of the transaction, on Postgres in one trip with the
+    COMMIT, which then raises what it raises."""
+    database: Any = connections[DEFAULT_DB_ALIAS]
+    is_outermost = len(database.atomic_blocks) == 1
+    if database.vendor != "postgresql" or not is_outermost or _is_watched(database):
+        ask(statement)
+    else:
+        database.at_commit.append(_sent(statement))
 
 
 class Prepared:
@@ -121,28 +131,46 @@ def _as_django_reads(prepared: _Written, database: Any, rows: list[tuple[Any, ..
     return list(prepared.rows(SimpleNamespace(db=DEFAULT_DB_ALIAS, query=query, _known_related_objects={})))
 
 
-def _run(database: Any, statement: Asked) -> Any:
-    """Run a statement with its parameters apart: Django's own cursor for Postgres writes values into the text, a new
-    statement each time.
+def _answers(database: Any, statements: Sequence[Asked]) -> list[list[tuple[Any, ...]]]:
+    """Return the rows of each statement from Postgres, with its values sent apart from its text: Django's own cursor
+    writes them into it, a new statement each time.
 
-    Sent apart and numbered, psycopg has the server keep the plan from `prepare_threshold` uses on, and reads no text.
-    Django's layers around a cursor cost as much as sending does: they are there when somebody counts statements, or
-    measures how long one waits for a lock.
+    Django's layers around a cursor cost as much as sending does: they are there when somebody counts statements.
     """
+    from annotate.core.db.postgres import one_trip
+
+    sent = [_sent(statement) for statement in statements]
+    if _is_watched(database):
+        return [_executed_in_sight(database, *each) for each in sent]
+    is_locking = any(_numbered(statement.sql)[2] for statement in statements)
+    with timed_wait("row_lock") if is_locking else nullcontext():
+        return one_trip.run(database.connection, sent)
+
+
+def _is_watched(database: Any) -> bool:
+    return database.queries_logged or len(database.execute_wrappers) > 1
+
+
+def _sent(statement: Asked) -> tuple[str, Sequence[Any]]:
+    """Return the statement as Postgres gets it, with its values in order."""
+    sql, names, _ = _numbered(statement.sql)
+    parameters = statement.parameters
+    return sql, [parameters[name] for name in names] if isinstance(parameters, Mapping) else parameters
+
+
+def _executed_in_sight(database: Any, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Run a statement through what Django and others have put around cursors."""
     import psycopg
 
-    sql, names, is_locking = _numbered(statement.sql)
-    parameters = statement.parameters
-    values = [parameters[name] for name in names] if isinstance(parameters, Mapping) else parameters
-    cursor = psycopg.RawCursor(database.connection)
-    is_watched = is_locking or database.queries_logged or len(database.execute_wrappers) > 1
-    (database._prepare_cursor(cursor) if is_watched else cursor).execute(sql, values)
-    return cursor
+    with database._prepare_cursor(psycopg.RawCursor(database.connection)) as cursor:
+        cursor.execute(sql, values)
+        return cursor.fetchall() if cursor.description else []
 
 
-def _executed(cursor: Any, statement: Asked) -> Any:
-    cursor.execute(statement.sql, statement.parameters)
-    return cursor
+def _executed(database: Any, statement: Asked) -> list[tuple[Any, ...]]:
+    with database.cursor() as cursor:
+        cursor.execute(statement.sql, statement.parameters)
+        return cursor.fetchall() if statement.read else []
 
 
 @cache
@@ -166,12 +194,8 @@ def _numbered(sql: str) -> tuple[str, list[str], bool]:
     return re.sub(r"%%|%s|%\((\w+)\)s", number, sql), names, waits_for_locks(sql)
 
 
-def _read(cursor: Any, statement: Asked) -> list[Any]:
-    if statement.read is None:
-        cursor.close()
-        return []
-    with cursor:
-        return statement.read(cursor.fetchall())
+def _read(rows: list[tuple[Any, ...]], statement: Asked) -> list[Any]:
+    return statement.read(rows) if statement.read else []
 
 
 def stored(value: Any, database: Any) -> Any:

@@ -10,7 +10,6 @@ from django.utils import timezone
 
 from annotate.core.db.prepared import Asked, ask, stored
 from annotate.core.errors import Refused
-from annotate.core.metrics.counters import timed_wait
 from annotate.labelling.queue.choosing import UrgentPair, urgent_questions
 from annotate.models import Project, User
 from annotate.models.project_locks import SAVEPOINT, SHARE, shared_keys
@@ -86,8 +85,7 @@ def lock_together(project_id: int, user_id: int, *questions: Asked) -> list[list
     ever. All in one trip to the database; it runs with each annotation.
     """
     locks = Asked(SHARE, shared_keys(project_id, user_id))
-    with timed_wait("row_lock"):
-        return ask(Asked(SAVEPOINT, [], None), locks, *questions)[2:]
+    return ask(Asked(SAVEPOINT, [], None), locks, *questions)[2:]
 
 
 def _look(project: Project, user: User) -> Asked:

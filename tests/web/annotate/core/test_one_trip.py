@@ -1,0 +1,103 @@
+"""Statements that go to Postgres together: what comes back, what fails, and what a transaction keeps of it."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import IntegrityError, OperationalError, connection, transaction
+
+from annotate.core.db.prepared import Asked, ask, ask_at_commit
+from annotate.core.db.prepared_writes import insert
+from annotate.models import FirstAnswer
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no trips"),
+]
+TRIPS = "annotate.core.db.postgres.one_trip"
+KEYS = Asked("SELECT key FROM annotate_firstanswer ORDER BY key", [])
+
+
+def first(key: str) -> Asked:
+    return insert(FirstAnswer(who="me", key=key, request_hash="h", status=201, body={"key": key}))
+
+
+def keys() -> list[str]:
+    return [key for (key,) in ask(KEYS)[0]]
+
+
+def test_they_belong_to_the_transaction_that_they_begin():
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        ask(first("a"), first("b"))
+        assert keys() == ["a", "b"]
+        _ = 1 / 0
+    assert keys() == []
+    ask(first("c"))  # without one, they are kept at once
+    connection.close()
+    assert keys() == ["c"]
+
+
+def test_what_stands_behind_one_that_fails_is_not_run_and_the_connection_goes_on():
+    for _ in range(2):  # its plan is new, and then known
+        with pytest.raises(IntegrityError), transaction.atomic():
+            ask(first("a"), first("a"), Asked("SELECT pg_notify('never', 'sent')", []))
+        with pytest.raises(IntegrityError):
+            ask(first("a"), first("a"))
+        assert keys() == []
+    ask(first("a"))
+    assert keys() == ["a"]
+
+
+def test_a_statement_that_cannot_be_planned_leaves_no_plan_behind():
+    wrong = Asked("SELECT nothing_like_it FROM annotate_firstanswer WHERE id = %s", [1])
+    for _ in range(2):
+        with pytest.raises(Exception, match="nothing_like_it"):
+            ask(wrong, KEYS)
+    assert keys() == []
+
+
+def test_more_statements_than_plans_are_kept_are_answered_all_the_same(monkeypatch):
+    connection.close()
+    monkeypatch.setattr(f"{TRIPS}.MOST_PLANS", 1)
+    for n in (1, 40_000, 3_000_000_000):
+        assert ask(KEYS, Asked("SELECT %s + 1", [n]), Asked("SELECT %s - 1", [n])) == [[], [(n + 1,)], [(n - 1,)]]
+
+
+def test_a_connection_that_ends_is_an_error_and_the_next_one_works():
+    with pytest.raises(OperationalError):
+        ask(Asked("SELECT pg_terminate_backend(pg_backend_pid())", []), KEYS)
+    connection.close()
+    assert keys() == []
+
+
+def test_the_last_statement_goes_with_the_commit():
+    with transaction.atomic():
+        ask(first("a"))
+        ask_at_commit(first("b"))
+        assert keys() == ["a"]
+    assert keys() == ["a", "b"]
+    connection.close()
+    assert keys() == ["a", "b"]
+
+
+def test_what_fails_at_the_commit_leaves_nothing_of_the_transaction():
+    ask(first("b"))
+    with pytest.raises(IntegrityError), transaction.atomic():
+        ask(first("a"))
+        ask_at_commit(first("b"))
+    assert keys() == ["b"]
+
+
+def test_what_was_to_go_with_a_commit_is_gone_with_the_rollback():
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        ask_at_commit(first("a"))
+        _ = 1 / 0
+    with transaction.atomic():
+        ask(first("b"))
+    assert keys() == ["b"]
+
+
+def test_within_another_transaction_it_is_run_at_once():
+    with transaction.atomic():
+        with transaction.atomic():
+            ask_at_commit(first("a"))
+        assert keys() == ["a"]
