@@ -24,11 +24,12 @@ from annotate.core.asgi.health import Health  # noqa: E402
 from annotate.core.asgi.metrics_endpoint import Metrics  # noqa: E402
 from annotate.core.asgi.request_ids import Identified  # noqa: E402
 from annotate.core.asgi.socket_limits import Bounded  # noqa: E402
+from annotate.labelling.urls import WHERE_ANNOTATIONS_ARE_SENT  # noqa: E402
 from config.routing import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": Identified(Health(Metrics(Handler(crowded=WHERE_BATTLES_BEGIN)))),
+        "http": Identified(Health(Metrics(Handler(WHERE_BATTLES_BEGIN, WHERE_ANNOTATIONS_ARE_SENT)))),
         "websocket": Identified(
             Bounded(AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))))
         ),

@@ -1,5 +1,7 @@
 """Addresses of labelling, from tasks to what comes of them: pages, and below /api/v1/ their twins for programs."""
 
+import re
+
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
@@ -25,6 +27,9 @@ from annotate.labelling.tutorial import api as tutorial_api
 from annotate.labelling.tutorial import pages as tutorial_pages
 from annotate.labelling.work_packages import api as work_packages_api
 from annotate.labelling.work_packages import pages as work_packages_pages
+
+# Where programs send annotations and ask for items, one after the other without a pause.
+WHERE_ANNOTATIONS_ARE_SENT = re.compile(r"/api/v1/(assignments/[^/]+/submit|projects/[^/]+/assignments)/$")
 
 assignments = SimpleRouter()
 assignments.register("assignments", api.Assignments)

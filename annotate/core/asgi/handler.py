@@ -7,6 +7,8 @@ such a body reads of the database, it reads in a thread of its own.
 
 A request that waits for a model lets another one have its place meanwhile: its thread sleeps, and is one more. Of
 requests that crowds send at one moment, only a few have places at once, so that nobody else stands behind all of them.
+So it is with annotations, too: threads that take turns at one interpreter and one queue cost more than standing in line
+here does, in the order in which they came.
 """
 
 from __future__ import annotations
@@ -35,17 +37,17 @@ from annotate.core.logs import context
 
 THREADS = 40  # per process that work; those that wait for a model come on top: `annotate.core.asgi.waiting.MOST`
 
-CROWDED = 4  # of them at most for requests to addresses where crowds come
+CROWDED = 4  # of them at most for requests to addresses where crowds come, each kind of address
 
 
 class Handler(ASGIHandler):
-    """Answer requests. `crowded` finds the addresses of those of which a few at a time are answered."""
+    """Answer requests. Each of `crowded` finds addresses of which a few requests at a time are answered."""
 
-    def __init__(self, crowded: re.Pattern[str] | None = None) -> None:
+    def __init__(self, *crowded: re.Pattern[str]) -> None:
         super().__init__()
         self._threads = ThreadPoolExecutor(THREADS + waiting.MOST, "request", initializer=keep_connection)
         self._places = asyncio.Semaphore(THREADS)
-        self._crowded, self._few = crowded, asyncio.Semaphore(CROWDED)
+        self._few = [(pattern, asyncio.Semaphore(CROWDED)) for pattern in crowded]
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
@@ -73,8 +75,8 @@ class Handler(ASGIHandler):
             await self.send_response(response, send)
 
     def _place(self, address: str) -> Place:
-        is_crowded = self._crowded is not None and self._crowded.search(address)
-        return Place(self._few, self._places) if is_crowded else Place(self._places)
+        few = next((semaphore for pattern, semaphore in self._few if pattern.search(address)), None)
+        return Place(few, self._places) if few else Place(self._places)
 
     def _answer(self, scope: dict[str, Any], body: Any) -> HttpResponseBase:
         """Answer all of it in one thread. A plain answer is closed here, and its connection is free before it is

@@ -90,14 +90,14 @@ async def test_many_at_once_share_the_threads() -> None:
 async def test_nobody_stands_behind_a_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "THREADS", 3)
     monkeypatch.setattr(handlers, "CROWDED", 2)
-    handler = Handler(re.compile("/held/$"))
+    handler = Handler(re.compile("/battles/$"), re.compile("/held/$"))
     crowd = [asyncio.create_task(answer(handler, "/held/")) for _ in range(12)]
     await asyncio.sleep(0.1)
     crowd.pop().cancel()  # who leaves while standing in line takes no place along
     assert [await answer(handler, "/plain/") for _ in range(5)] == [(200, b"GET ")] * 5
     open_doors.set()
     assert await asyncio.gather(*crowd) == [(200, b"held")] * 11
-    assert (handler._few._value, handler._places._value) == (2, 3)
+    assert ([few._value for _, few in handler._few], handler._places._value) == ([2, 2], 3)
 
 
 async def test_an_error_of_a_view_is_a_response(settings: Any) -> None:
