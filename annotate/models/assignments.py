@@ -3,7 +3,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
-from annotate.models.prompts import Completion
+from annotate.models.prompts import Completion, index_where_set
 
 
 class AssignmentQuerySet(models.QuerySet["Assignment"]):
@@ -47,10 +47,10 @@ class Assignment(models.Model):
         EXCLUDED = "excluded"  # what was said no longer counts, so that the place is free again
         TAKEN_OUT = "taken out"  # its prompt left the queue meanwhile; `skip_reason` says why
 
-    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="assignments")
-    user = models.ForeignKey("annotate.User", models.CASCADE, related_name="assignments")
+    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="assignments", db_index=False)
+    user = models.ForeignKey("annotate.User", models.CASCADE, related_name="assignments", db_index=False)
     kind = models.CharField(max_length=8, choices=Kind.choices)
-    prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="+")
+    prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="+", db_index=False)
     completion_a = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
     completion_b = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
     shown = models.JSONField(default=list, blank=True, help_text="To rank: ids of completions in the order shown.")
@@ -62,10 +62,16 @@ class Assignment(models.Model):
         default=False, help_text="Handed out ahead: it waits in their browser and they have not been shown it yet."
     )
     is_review = models.BooleanField(default=False, help_text="A reviewer's second look at what one person annotated.")
-    gold = models.ForeignKey("annotate.GoldItem", models.PROTECT, null=True, blank=True, related_name="assignments")
+    gold = models.ForeignKey(
+        "annotate.GoldItem", models.PROTECT, null=True, blank=True, related_name="assignments", db_index=False
+    )
     gold_passed = models.BooleanField(null=True, blank=True)
-    repeats = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="repetitions")
-    sent_back_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
+    repeats = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="repetitions", db_index=False
+    )
+    sent_back_by = models.ForeignKey(
+        "annotate.User", models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
     sent_back_comment = models.TextField(blank=True, help_text="What a reviewer wants changed.")
     state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
     skip_reason = models.CharField(max_length=200, blank=True)
@@ -97,7 +103,10 @@ class Assignment(models.Model):
                 name="a_repeat_repeats_something",
             ),
         ]
+        # An index is written twice for each annotation: when its item is handed out, and when it is submitted. Those of
+        # foreign keys are none of their own where one below begins with the key, or where hardly any row has it.
         indexes = [
+            *(index_where_set(key, f"assignment_by_{key}") for key in ("gold", "repeats", "sent_back_by")),
             models.Index(fields=["project", "item", "state"]),
             models.Index(fields=["user", "state"]),
             models.Index(fields=["project", "kind", "state", "prompt", "user"]),

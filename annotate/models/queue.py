@@ -29,7 +29,7 @@ class QueueEntry(models.Model):
     of its items that are judged more often: while it is below the overlap, there is room. People and simulations have
     places of their own, and so levels of their own."""
 
-    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="+")
+    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="+", db_index=False)
     prompt = models.ForeignKey("annotate.Prompt", models.CASCADE, related_name="+", db_index=False)
     kind = models.CharField(max_length=8, help_text="As an assignment has it.")
     language = models.CharField(max_length=3, blank=True, help_text="Of its prompt, without the region, such as pt.")
