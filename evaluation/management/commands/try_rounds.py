@@ -81,11 +81,12 @@ class Command(BaseCommand):
         series = RoundSeries.objects.filter(project=turn.project, name=name).first()
         if series is None:
             assert turn.base is not None
-            more = math.ceil(math.sqrt(judgements / options["judgements"]))  # so many times the pairs, and more
+            times = judgements // options["judgements"]
+            more = math.ceil(math.sqrt(times))  # so many times the pairs, and more
             series = actions.order(
                 project=turn.project, by=turn.researcher, name=name, parent=turn.base, method=options["method"],
-                config=_config(options), reward_config=_reward_config(options), rounds=rounds, judgements=judgements,
-                answers_per_prompt=min(16, options["answers"] * more),
+                config=_config(options, times), reward_config=_reward_config(options), rounds=rounds,
+                judgements=judgements, answers_per_prompt=min(16, options["answers"] * more),
                 older=options["older"] if rounds > 1 else NEWEST, votes=options["votes"], gain=options["gain"],
                 judge=AnnotatorKind.SIMULATION, completions_per_prompt=2,
             )  # fmt: skip
@@ -163,7 +164,8 @@ def _last_model(series: RoundSeries) -> LanguageModel:
     return one.model
 
 
-def _config(options: dict[str, Any]) -> dict[str, Any]:
+def _config(options: dict[str, Any], times: int) -> dict[str, Any]:
+    """Return the method's options; one round learns as long as several together, from so many times the judgements."""
     method, tokens = options["method"], {"max_new_tokens": options["max_new_tokens"]}
     # So few annotations may leave a reward model that is hardly better than chance; this is a trial.
     trusts = {"trust_unproven_reward": True}
@@ -174,7 +176,7 @@ def _config(options: dict[str, Any]) -> dict[str, Any]:
         return {**tokens, **trusts, "candidates": options["candidates"]}
     if method == "rejection":
         return {**tokens, **trusts, "candidates": options["candidates"], **learnt}
-    steps = max(1, options["episodes"] // 16)
+    steps = max(1, times * options["episodes"] // 16)
     config = {**tokens, **trusts, **learnt, "batch_size": 16, "steps": steps}
     return config | ({"calibration_episodes": 32} if method == "ppo" else {})
 
