@@ -2,9 +2,11 @@
 
 MODEL is a model folder. Prompts are short questions in its chat template, two answers each at temperature 1, ended by
 the model's own end tokens or after `--new-tokens`. Contestants take turns, each in a process of its own: transformers'
-`generate`, batch after batch; its continuous batching, when it is named; ours; and ours as CHECKOUT has it, another
-folder of this repository. For each number of rows that are decoded at once: tokens that belong to answers, a second,
-from token ids to token ids, reading of prompts in it. Loading is not in it, nor the first answers of a process.
+`generate`, batch after batch; its continuous batching, when it is named; ours; ours as CHECKOUT has it, another
+folder of this repository; and llama.cpp's server with float16 and 8-bit weights, where `--llama-python` names an
+interpreter that has it (`benchmarks.llama_cpp`; MODEL is then the bundled one, imported). For each number of rows that
+are decoded at once: tokens that belong to answers, a second, from token ids to token ids, reading of prompts in it.
+Loading is not in it, nor the first answers of a process.
 
 The dtype is the machine's, or ASSAY_DTYPE. A plain machine can be had on a better one:
 
@@ -27,6 +29,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import llama_cpp
 from benchmarks.ppo_work import NOUNS
 from benchmarks.refusal import refuse, require_model
 from training import recipes as recipes  # sets how threads wait, before torch loads
@@ -43,10 +46,13 @@ def main() -> None:
         return
     if arguments.old and not (arguments.old / "training" / "rl" / "sampler.py").is_file():
         refuse(f"There is no checkout of this repository in {arguments.old}: make one with git worktree add.")
+    if arguments.llama_python and not arguments.llama_python.is_file():
+        refuse(f"There is no Python at {arguments.llama_python}: name one that has xllamacpp, or leave it out.")
     arguments.out.mkdir(parents=True, exist_ok=True)
     file = arguments.out / "results.json"
     found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    names = [name for name in arguments.only if name != "before" or arguments.old]
+    left_out = {"before": not arguments.old, **dict.fromkeys(LLAMA, not arguments.llama_python)}
+    names = [name for name in arguments.only if not left_out.get(name)]
     for repeat in range(arguments.repeats):
         for rows in arguments.rows:
             for name in names:
@@ -69,10 +75,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("model", type=Path)
     parser.add_argument("--out", type=Path, default=Path("sampling"))
     parser.add_argument("--old", type=Path, help="another checkout, for `before`")
+    parser.add_argument("--llama-python", type=Path, help="an interpreter that has xllamacpp")
     parser.add_argument("--rows", nargs="+", type=int, default=[1, 16, 64, 256])
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=DEFAULT, metavar="CONTESTANT")
+    parser.add_argument("--only", nargs="+", choices=[*CONTESTANTS, *LLAMA], default=DEFAULT, metavar="CONTESTANT")
     parser.add_argument("--kl", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -80,6 +87,8 @@ def _arguments() -> argparse.Namespace:
 
 def _run(arguments: argparse.Namespace, name: str, rows: int) -> dict[str, Any]:
     """Measure once, in a new process."""
+    if name in LLAMA:
+        return {**_llama(arguments, LLAMA[name], rows), "load": round(os.getloadavg()[0], 1)}
     root = arguments.old if name == "before" else ROOT
     line = [sys.executable, "-P", str(ROOT / "benchmarks" / "sampling.py"), str(arguments.model.resolve())]
     line += ["--one", name, "--rows", str(rows), "--new-tokens", str(arguments.new_tokens)]
@@ -89,6 +98,19 @@ def _run(arguments: argparse.Namespace, name: str, rows: int) -> dict[str, Any]:
     if ended.returncode:
         refuse(f"{name} with {rows} rows ended with: {ended.stderr.strip().splitlines()[-1]}")
     return {**json.loads(ended.stdout.splitlines()[-1]), "load": round(os.getloadavg()[0], 1)}
+
+
+def _llama(arguments: argparse.Namespace, kind: str, rows: int) -> dict[str, Any]:
+    from training.core.bundled_model import bundled_gguf
+    from training.recipes.common import loading
+
+    weights = arguments.out / f"{kind}.gguf"
+    if not weights.is_file():
+        llama_cpp.write_as(bundled_gguf(), kind, weights)
+    tokenizer = loading.load_tokenizer(arguments.model)
+    prompts = [loading.encode_prompt(tokenizer, messages, 256) for messages in questions(answers_of(rows))]
+    work = {"model": str(weights), "rows": rows, "prompts": prompts, "new_tokens": arguments.new_tokens}
+    return llama_cpp.measured(arguments.llama_python, work)
 
 
 def answers_of(rows: int) -> int:
@@ -191,7 +213,8 @@ def _continuous(model: Any, tokenizer: Any, ends: list[int]) -> Any:
 CONTESTANTS = {"generate": _generate, "continuous batching": _continuous, "before": _before, "ours": _ours}
 
 
-DEFAULT = ["generate", "before", "ours"]  # continuous batching takes minutes on a processor
+LLAMA = {f"llama.cpp, {kind}": kind for kind in llama_cpp.TYPES}
+DEFAULT = ["generate", *LLAMA, "before", "ours"]  # continuous batching takes minutes on a processor
 
 
 def _length(tokens: list[int], ends: list[int]) -> int:

@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
+import gguf
+import numpy as np
 import pytest
 
-from benchmarks import load
+from benchmarks import llama_cpp, load
 from benchmarks.own_process import run_module
 from tests.support import programs, tiny_model
 from training.core.run_directory import RunDirectory
@@ -49,6 +51,7 @@ PARTS = {
     "import_mutations": "mutated_imports",
     "database": "load",
     "hh_rlhf": "sft_hh_rlhf",
+    "llama_cpp": "sampling",
     "load_client": "load",
     "memory_tables": "memory_estimates",
     "own_process": "ppo_vs_trl",
@@ -174,6 +177,7 @@ REFUSED = {
     ("ppo_vs_trl", "{model} --trl-python nowhere/python"): "name one that has trl 1.12",
     ("ppo_vs_trl", "nowhere"): "There is no model in nowhere",
     ("reward_judges", "nowhere.json {model} {new}"): "There is no file nowhere.json",
+    ("sampling", "{model} --llama-python nowhere/python"): "name one that has xllamacpp",
     ("sampling", "{model} --old nowhere"): "There is no checkout of this repository in nowhere",
     ("sft_hh_rlhf", "{model} nowhere.jsonl"): "There are no pairs at nowhere.jsonl",
     ("train_vs_trl", "{model} nowhere.jsonl"): "There are no pairs at nowhere.jsonl",
@@ -360,3 +364,26 @@ def _judged(n: int, text, lot: random.Random) -> dict:
 def _answer(n: int, text, lot: random.Random) -> dict:
     prompt = [{"role": "user", "content": f"Question {n // 4}"}]
     return {"id": n, "prompt_id": n // 4, "prompt": prompt, "text": lot.choice(("You ", "I ", "")) + text(8)}
+
+
+def test_a_peer_of_sampling_gets_the_weights_of_the_file_it_was_given(tmp_path):
+    random, plain = np.random.default_rng(0), tmp_path / "plain.gguf"
+    matrix, vector = random.normal(size=(8, 64)).astype("f4"), random.normal(size=64).astype("f4")
+    writer = gguf.GGUFWriter(plain, "llama")
+    writer.add_context_length(77)
+    writer.add_token_list(["a", "bc"])
+    writer.add_tensor("output.weight", matrix)
+    writer.add_tensor("output_norm.weight", vector)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    for kind, error in (("F16", 1e-3), ("Q8_0", 2e-2)):
+        llama_cpp.write_as(plain, kind, tmp_path / f"{kind}.gguf")
+        found = gguf.GGUFReader(tmp_path / f"{kind}.gguf")
+        first, second = found.tensors
+        assert (first.name, first.tensor_type.name) == ("output.weight", kind)
+        assert gguf.quants.dequantize(first.data, first.tensor_type) == pytest.approx(matrix, abs=error)
+        assert (second.data == vector).all()
+        assert found.get_field("llama.context_length").contents() == 77
+        assert found.get_field("tokenizer.ggml.tokens").contents() == ["a", "bc"]
