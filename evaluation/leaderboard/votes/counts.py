@@ -14,6 +14,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from evaluation.models import VoteCounts, VoteCursor
 from evaluation.ratings import LABELS, Tally
 
 log = logging.getLogger(__name__)
+_CELL = attrgetter("a", "b", "winner")
 _CODE = {label: code for code, label in enumerate(LABELS)}
 _FOLDED = (
     *("model_ids", "cells", "votes", "left_out"),
@@ -49,6 +51,16 @@ class Key(NamedTuple):
     judge: str
     part: str = VoteCounts.Part.ALL
     name: str = ""
+
+
+class Like(NamedTuple):
+    """Say what votes have in common that count in the same rows."""
+
+    project: int
+    judge: str
+    category: str
+    language: str | None
+    status: str
 
 
 @dataclass
@@ -175,14 +187,15 @@ def missing(cursor: VoteCursor, table: str) -> list[Missing]:
 def summed(votes: Iterable[NewVote], changes: Iterable[Change] = ()) -> dict[Key, Sums]:
     """Return what votes as they began, and changes of statuses, add to each row of counts."""
     sums: dict[Key, Sums] = defaultdict(Sums)
-    for vote in _named(list(votes)):
-        _count(sums, vote, vote.status, 1)
+    for like, alike in _alike(_named(list(votes))).items():
+        _count(sums, like, alike)
     changes = [change for change in changes if change.kind == ledger.COMPARISON]
     changed = {vote.id: vote for vote in _named(list(ledger.votes_of(sorted({change.vote for change in changes}))))}
     for change in changes:
         if change.vote in changed:
-            _count(sums, changed[change.vote], change.before, -1, change.id)
-            _count(sums, changed[change.vote], change.after, 1, change.id)
+            vote = changed[change.vote]
+            _count(sums, _like(vote, change.before), [vote], -1, change.id)
+            _count(sums, _like(vote, change.after), [vote], 1, change.id)
     return sums
 
 
@@ -199,21 +212,33 @@ def _could_rank(vote: NewVote) -> bool:
     return vote.side == Split.EVAL and vote.a is not None and vote.b is not None and vote.a != vote.b
 
 
-def _count(sums: dict[Key, Sums], vote: NewVote, status: str, weight: int, change: int = 0) -> None:
-    keys = [
-        Key(vote.project, vote.judge),
-        Key(vote.project, vote.judge, VoteCounts.Part.LANGUAGE, vote.language or languages.UNKNOWN),
-    ]
-    if vote.category:
-        keys.append(Key(vote.project, vote.judge, VoteCounts.Part.CATEGORY, vote.category))
-    assert vote.a is not None and vote.b is not None
-    for key in keys:
-        row_sums = sums[key]
-        if status == Status.COUNTED:
-            row_sums.cells[vote.a, vote.b, vote.winner] += weight
-            row_sums.last_vote = max(row_sums.last_vote, vote.id)
+def _alike(votes: list[NewVote]) -> dict[Like, list[NewVote]]:
+    """Return the votes by what decides where they count: what follows is asked for each of these, not for each vote."""
+    alike: dict[Like, list[NewVote]] = defaultdict(list)
+    for vote in votes:
+        alike[_like(vote, vote.status)].append(vote)
+    return alike
+
+
+def _like(vote: NewVote, status: str) -> Like:
+    return Like(vote.project, vote.judge, vote.category, vote.language, status)
+
+
+def _keys(like: Like) -> list[Key]:
+    project, judge = like.project, like.judge
+    keys = [Key(project, judge), Key(project, judge, VoteCounts.Part.LANGUAGE, like.language or languages.UNKNOWN)]
+    return keys + ([Key(project, judge, VoteCounts.Part.CATEGORY, like.category)] if like.category else [])
+
+
+def _count(sums: dict[Key, Sums], like: Like, votes: list[NewVote], sign: int = 1, change: int = 0) -> None:
+    """Add votes that are alike to the rows where they count, or with the sign -1 take them away."""
+    for row_sums in (sums[key] for key in _keys(like)):
+        if like.status == Status.COUNTED:
+            add = row_sums.cells.update if sign > 0 else row_sums.cells.subtract
+            add(map(_CELL, votes))
+            row_sums.last_vote = max(row_sums.last_vote, *(vote.id for vote in votes))
         else:
-            row_sums.left_out[status] += weight
+            row_sums.left_out[like.status] += sign * len(votes)
         row_sums.last_change = max(row_sums.last_change, change)
 
 
@@ -226,24 +251,27 @@ def _add(key: Key, sums: Sums) -> None:
 
 def apply(counts: VoteCounts, sums: Sums) -> None:
     """Add the sums to the counts. Raises CountsDiffer when fewer than no votes would be left."""
-    voted_models = {model for a, b, _ in sums.cells for model in (a, b)}
-    models = sorted(voted_models | set(counts.model_ids))
-    index_by_model = {model: index for index, model in enumerate(models)}
+    a, b, n = (np.fromiter(column, np.int64, len(sums.cells)) for column in _columns(sums.cells))
+    label = np.fromiter((_CODE[winner] for _, _, winner in sums.cells), np.int64, len(sums.cells))
+    models = np.union1d(np.array(counts.model_ids, np.int64), np.concatenate([a, b]))
     cells = np.zeros((len(models), len(models), len(LABELS)), dtype=np.int64)
     if counts.model_ids:
-        old = [index_by_model[model] for model in counts.model_ids]
+        old = np.searchsorted(models, counts.model_ids)
         cells[np.ix_(old, old)] = _decoded(counts)
-    for (a, b, winner), n in sums.cells.items():
-        cells[index_by_model[a], index_by_model[b], _CODE[winner]] += n
+    cells[np.searchsorted(models, a), np.searchsorted(models, b), label] += n
     if (cells < 0).any():
         raise CountsDiffer(f"Counts of project {counts.project_id} ({counts.judge}) would fall below none.")
     left_out = Counter(counts.left_out)
     left_out.update(sums.left_out)
-    counts.model_ids, counts.cells, counts.votes = models, _encoded(cells), int(cells.sum())
+    counts.model_ids, counts.cells, counts.votes = models.tolist(), _encoded(cells), int(cells.sum())
     counts.left_out = {status: n for status, n in sorted(left_out.items()) if n}
     counts.last_comparison_id = max(counts.last_comparison_id, sums.last_vote)
     counts.last_status_change_id = max(counts.last_status_change_id, sums.last_change)
     counts.state, counts.changed_at = uuid.uuid4().hex, timezone.now()
+
+
+def _columns(cells: Counter[tuple[int, int, str]]) -> tuple[Iterable[int], Iterable[int], Iterable[int]]:
+    return (a for a, _, _ in cells), (b for _, b, _ in cells), cells.values()
 
 
 def _encoded(cells: np.ndarray) -> bytes:

@@ -19,7 +19,7 @@ from django.db.models.functions import Coalesce
 
 from annotate.models import Comparison, Split, StatusChange
 
-BLOCK = 20_000  # rows of one look
+BLOCK = 50_000  # rows of one look
 PATIENCE = 60.0  # seconds that a missing number is waited for at least
 _LONG_AGO = 3600.0  # seconds: clocks of two machines do not differ by as much
 _AT_ONCE = 100  # ranges in one query
@@ -140,11 +140,14 @@ def _votes() -> QuerySet:
 def _news(rows: QuerySet, kind: Callable[..., Any], last: int, missing: Sequence[Missing]) -> News:
     moment = _moment()  # before the rows are read: what has ended by now is among them
     late_rows = [kind(*row) for row in _in_ranges(rows, missing)]
-    rows_read = list(rows.annotate(written=F("created_at")).filter(id__gt=last).order_by("id")[:BLOCK])
     gaps = list(_without(missing, sorted(row.id for row in late_rows)))
-    if connection.vendor == "postgresql":  # SQLite's writers come one after the other, and number without gaps
+    rows = rows.filter(id__gt=last).order_by("id")
+    if connection.vendor == "postgresql":
+        rows_read = list(rows.annotate(written=F("created_at"))[:BLOCK])
         gaps += _gaps(last, [(row[0], row[-1].timestamp()) for row in rows_read], moment)
-    new = [kind(*row[:-1]) for row in rows_read]
+        new = [kind(*row[:-1]) for row in rows_read]
+    else:  # SQLite's writers come one after the other, and number without gaps
+        new = [kind(*row) for row in rows[:BLOCK]]
     gaps = [remaining for gap in gaps if (remaining := waited_for(gap, moment))]
     return News(late_rows + new, new[-1].id if new else last, gaps, len(new) == BLOCK)
 
