@@ -105,14 +105,10 @@ class Command(BaseCommand):
         shown = present.shown(series)
         self._say(f"{name}: {shown.sentence}")
         for row in shown.rows:
-            rating = row.rating
-            points = f"{rating.value:+.0f} [{rating.lower:+.0f}, {rating.upper:+.0f}]" if rating else "no rating"
-            accuracy = (
-                row.accuracy and f"{row.accuracy['value']:.2f} [{row.accuracy['lower']}, {row.accuracy['upper']}]"
-            )
+            accuracy = row.accuracy and f"{row.accuracy['value']:.2f} of {row.accuracy['n']}"
             self._say(
-                f"  round {row.one.number}: {points}; accuracy before {accuracy or '–'}; {row.judged} comparisons, "
-                f"{row.votes} votes, {row.seconds:.0f} s; gain {row.gain}"
+                f"  round {row.one.number}: {_points(row.rating)}; accuracy before {accuracy or '–'}; {row.judged} "
+                f"comparisons, {row.votes} votes, {row.seconds:.0f} s; gain {_points(row.gain)}"
             )
         self._say(turn.page(f"/p/{turn.project.slug}/rounds/{series.pk}/"))
         return series
@@ -151,11 +147,16 @@ class Command(BaseCommand):
         points = fitted.difference(*places)
         if points is None:
             raise TurnStopped("No chain of votes joins the two models; start again for more.")
-        interval = f"{points.value:+.0f} [{points.lower:+.0f}, {points.upper:+.0f}]"
-        self._say(f"{models[0]} against {models[1]}, by all {fitted.tally.votes} votes: {interval}")
+        self._say(f"{models[0]} against {models[1]}, by all {fitted.tally.votes} votes: {_points(points)}")
 
     def _say(self, text: str) -> None:
         self.stdout.write(f"{datetime.now():%H:%M:%S} {text}")
+
+
+def _points(points: Any) -> str:
+    if points is None:
+        return "–"
+    return f"{points.value:+.0f}" + ("" if points.lower is None else f" [{points.lower:+.0f}, {points.upper:+.0f}]")
 
 
 def _last_model(series: RoundSeries) -> LanguageModel:
