@@ -8,6 +8,7 @@ knows whom they attack attacks otherwise.
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from datetime import timedelta
 
 from django.conf import settings
@@ -22,7 +23,9 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.data.prompts.actions import add_completion, add_prompt
 from annotate.labelling.actions import change_status
+from annotate.labelling.forms.storage import STANDING
 from annotate.labelling.forms.validation import MAX_COMMENT_CHARACTERS, check_key, check_text
+from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.queue import entries as queue
 from annotate.language_models import model_server, model_server_errors
 from annotate.language_models.model_settings import sampling_for, system_prompt_for
@@ -51,10 +54,12 @@ def open_talk(project: Project, user: User) -> Talk | None:
 
 
 def begin(*, project: Project, by: User, task_description: str = "") -> Talk:
-    """Return the talk in their hands, else a new one. Refused while their harm budget allows none."""
+    """Return the talk in their hands, else a new one. Refused while they are paused or their harm budget allows
+    none."""
     _require_attacks(project, by)
     if standing := open_talk(project, by):
         return standing
+    prerequisites.check_pause(project, prerequisites.member_of(project, by))
     _require_budget(by)
     check_text("task_description", task_description, 500)
     model = _least_attacked(project)
@@ -202,10 +207,7 @@ def rate(
     with transaction.atomic():
         if not Talk.objects.filter(pk=talk.pk, state=Talk.State.OPEN).update(state=Talk.State.SENT):
             raise Refused(409, talk="The conversation was already rated, in another window.")
-        prompts = Prompt.objects.filter(pk__in=talk.questions.values("prompt"), source=RED_TEAM)
-        prompts.filter(out_reason=harms.UNRATED_TALK).update(out_since=None, out_reason="")
-        prompts.update(harm=harms.of_tags(tags))
-        queue.changed(talk.project_id, prompts.values_list("pk", flat=True))
+        _name_harm(talk, tags)
         attack = Attack.objects.create(
             project=talk.project,
             prompt=last.prompt,
@@ -226,6 +228,22 @@ def rate(
         data = {"kind": "attack", "id": attack.pk, "user": by.username}
         events.announce(project=talk.project, event="judgement.submitted", data=data)
     return attack
+
+
+def _name_harm(talk: Talk, tags: list[str]) -> None:
+    """Give the talk's prompts its kinds of harm, beside those of other rated talks that asked the same, and hand them
+    out."""
+    prompts = Prompt.objects.filter(pk__in=talk.questions.values("prompt"), source=RED_TEAM)
+    locked = list(prompts.order_by("pk").select_for_update(no_key=True))  # two talks rated at once: both are named
+    prompts.filter(out_reason=harms.UNRATED_TALK).update(out_since=None, out_reason="")
+    shared = Attack.objects.filter(status__in=STANDING, talk__questions__prompt__in=locked)
+    others = defaultdict[int, list[str]](list)
+    for pk, named in shared.values_list("talk__questions__prompt", "tags"):
+        others[pk] += named
+    for prompt in locked:
+        prompt.harm = harms.of_tags([*tags, *others[prompt.pk]])
+    Prompt.objects.bulk_update(locked, ["harm"])
+    queue.changed(talk.project_id, [prompt.pk for prompt in locked])
 
 
 def drop(*, talk: Talk, by: User) -> None:

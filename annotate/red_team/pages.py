@@ -15,6 +15,7 @@ from django.views.decorators.cache import never_cache
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, allows, in_project, refused_page, way_back
 from annotate.core.permissions import can
+from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.models import Attack, HarmBudget, Project, Talk, User
 from annotate.projects.wellbeing import actions as harm_budget
 from annotate.red_team import actions as red_team
@@ -137,9 +138,11 @@ def _show(request: MemberRequest, project: Project, talk: Talk | None, refused: 
     questions = list(talk.questions.select_related("prompt", "completion")) if talk else []
     waiting = bool(questions) and questions[-1].completion_id is None
     entered = request.POST
+    member = prerequisites.member_of(project, request.user)
     context: dict[str, Any] = {
         "project": project,
         "talk": talk,
+        "paused": member.paused_reason if member is not None and member.paused_at else None,
         "questions": questions,
         "must_retry": waiting,
         "can_rate": bool(questions) and not waiting,

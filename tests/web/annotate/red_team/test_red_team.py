@@ -18,7 +18,7 @@ from annotate.labelling.actions import set_status
 from annotate.labelling.history.audit_pages import status_changes
 from annotate.labelling.queue import quarantine
 from annotate.language_models import model_server
-from annotate.models import Attack, Completion, Prompt, Question, Talk
+from annotate.models import Attack, Completion, Membership, Prompt, Question, Talk
 from annotate.projects.wellbeing import actions as harm_budget
 from annotate.red_team import actions as red_team
 from common.harm_kinds import HARMS
@@ -232,6 +232,28 @@ class TestTalk:
         red_team.rate(talk=talked(project, ada, "Hello"), by=ada, rating=1, tags=["fraud"])
         hello.refresh_from_db()
         assert (hello.harm, hello.out_since) == ("", None)
+
+    def test_a_prompt_of_two_rated_talks_keeps_the_kinds_of_both(self, project, ada, fake):
+        first = red_team.rate(talk=talked(project, ada, "Hello"), by=ada, rating=1, tags=["weapons"])
+        eve = ready(make_person(project))
+        red_team.rate(talk=talked(project, eve, "Hello"), by=eve, rating=1, tags=["fraud"])
+        assert Prompt.objects.get().harm == "fraud weapons"
+        red_team.withdraw(attack=first, by=ada)
+        red_team.rate(talk=talked(project, eve, "Hello"), by=eve, rating=1, tags=["theft"])
+        assert Prompt.objects.get().harm == "theft fraud"  # what was taken back names no kind any more
+
+    def test_who_is_paused_begins_none_and_may_end_the_one_in_their_hands(self, project, ada, fake, client):
+        eve = ready(make_person(project))
+        talk = talked(project, eve, "Hello")
+        Membership.objects.update(paused_at=timezone.now(), paused_reason="Too fast.")
+        client.force_login(ada)
+        page = client.post(address(project), {"task_description": "Forge"})
+        assert page.status_code == 403 and "You are paused in" in page.content.decode()
+        assert red_team.open_talk(project, ada) is None
+        assert red_team.begin(project=project, by=eve) == talk
+        red_team.rate(talk=talk, by=eve, rating=1, tags=["fraud"])
+        page = client.get(address(project)).content.decode()
+        assert "Too fast." in page and "Start a conversation" not in page
 
     def test_two_windows_that_ask_at_once_share_the_question(self, project, ada, fake, monkeypatch):
         talk = talked(project, ada)
