@@ -32,6 +32,7 @@ from annotate.models.feedback import Feedback
 
 UNDO_REASON, REVISED_REASON = "undo", "revised"
 MOST_CHANGES_TOLD = 100
+SET_BY_MANAGERS = (Status.COUNTED, Status.HELD, Status.EXCLUDED)  # nobody could take a withdrawal back
 
 ON_SUBMIT: Hook[Callable[[Assignment, Checked], None]] = Hook(
     "submissions",
@@ -43,8 +44,8 @@ ON_SUBMIT: Hook[Callable[[Assignment, Checked], None]] = Hook(
 def submit(*, assignment: Assignment, by: User, idempotency_key: str | None = None, **fields: Any) -> Feedback:
     """Store an annotation, an answer of one's own, or both; return the annotation, else the answer.
 
-    `said` has the fields of `judgement.Judgement`. Sent twice with one key, it is stored once and the second caller
-    gets the first row.
+    `fields` are those of `forms.validation.Submission`. Sent twice with one key, it is stored once and the second
+    caller gets the first row.
     """
     return prepare(assignment=assignment, by=by, idempotency_key=idempotency_key, **fields)()
 
@@ -169,7 +170,8 @@ def set_status(*, rows: Iterable[Feedback], status: str, reason: str, by: User |
     """Change what counts, and write down who did it and why; returns how many rows changed.
 
     `by` is a manager of each row's project, or None when the software itself decides. Rankings take their pairs along;
-    a pair without its ranking is refused, and for a manager what was withdrawn: another may stand in its place.
+    a pair without its ranking is refused. A manager withdraws nothing, and brings back nothing that was withdrawn:
+    another may stand in its place.
     """
     rows = _with_pairs(list(rows))
     if status not in Status.values:
@@ -180,7 +182,9 @@ def set_status(*, rows: Iterable[Feedback], status: str, reason: str, by: User |
     if by is not None:
         for project in {row.project for row in rows}:
             require(by, "manage", project)
-        if status != Status.WITHDRAWN and any(row.status == Status.WITHDRAWN for row in rows):
+        if status not in SET_BY_MANAGERS:
+            raise Refused(status="Only its annotator can withdraw it; exclude it instead, which can be taken back.")
+        if any(row.status == Status.WITHDRAWN for row in rows):
             raise Refused(409, status="It was withdrawn: it was changed, taken back or sent back, and counts no more.")
     with transaction.atomic():
         changed = change_status(rows, status, reason, by)

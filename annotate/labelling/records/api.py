@@ -20,7 +20,7 @@ from annotate.core.api.pagination import Oldest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Input, refusals
 from annotate.core.errors import Refused
 from annotate.core.permissions import can, projects_where
-from annotate.labelling.actions import set_status
+from annotate.labelling.actions import SET_BY_MANAGERS, set_status
 from annotate.labelling.records import serializers as rows
 from annotate.models import AnnotatorKind, Comparison, Demonstration, Flag, Project, Ranking, Rating, Span, Status
 from common.whole_numbers import whole_number
@@ -35,7 +35,7 @@ FILTERS = [
 
 
 class NewStatus(Input):
-    status = Choice(Status.choices)
+    status = Choice(SET_BY_MANAGERS)
     reason = serializers.CharField()
 
 

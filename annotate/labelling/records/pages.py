@@ -15,7 +15,7 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.core.permissions import Person, can
 from annotate.data import feedback_lineage, rankings
-from annotate.labelling.actions import set_status
+from annotate.labelling.actions import SET_BY_MANAGERS, set_status
 from annotate.labelling.forms.feedback_text import describe_feedback, letters_of
 from annotate.labelling.records import battle_filter
 from annotate.models import (
@@ -78,7 +78,8 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         "datasets": project.datasets.exclude(kind="prompts"),
         "models": _models(project).order_by("name"),
         "judges": AnnotatorKind.choices,
-        "statuses": Status.choices,
+        "statuses": Status.values,
+        "new_statuses": SET_BY_MANAGERS,
         "sides": Split.values,
         "query": _query(request.GET),
     }

@@ -124,7 +124,9 @@ def test_managers_change_what_counts_and_the_ledger_tells(project):
     changed = manager.post(f"comparisons/{row.pk}/status/", body).json()
     assert (changed["status"], changed["status_reason"]) == ("excluded", "clicked through")
     assert StatusChange.objects.get().by == manager.user
-    assert "counted" in errors(manager.post(f"comparisons/{row.pk}/status/", {**body, "status": "gone"}))["status"]
+    for wrong in ("gone", "withdrawn"):  # nobody could take a withdrawal back
+        told = errors(manager.post(f"comparisons/{row.pk}/status/", {**body, "status": wrong}))
+        assert "use one of counted, held, excluded" in told["status"]
 
 
 def test_feedback_is_filtered(project, researcher):

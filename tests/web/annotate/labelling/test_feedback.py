@@ -313,7 +313,12 @@ def test_a_manager_excludes_rows_with_a_reason_and_the_ledger_tells(project):
 
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"status": "deleted"}, "status"), ({"reason": " "}, "reason"), ({"reason": "x" * 201}, "reason")],
+    [
+        ({"status": "deleted"}, "status"),
+        ({"status": "withdrawn"}, "status"),
+        ({"reason": " "}, "reason"),
+        ({"reason": "x" * 201}, "reason"),
+    ],
 )
 def test_a_wrong_status_change_is_refused(project, change, field):
     row = make_rating(make_completion(make_prompt(project)))

@@ -79,7 +79,7 @@ def test_undoing_brings_back_this_acts_rows_and_no_others(project, said, manager
     set_status(rows=[first], status="excluded", reason="nonsense", by=manager)
     set_status(rows=[second], status="held", reason="too fast", by=manager)
     act = exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
-    set_status(rows=[third], status="withdrawn", reason="decided since", by=manager)
+    set_status(rows=[third], status="withdrawn", reason="decided since", by=None)
     exclusion.undo(act=act, reason="a mistake", by=manager)
     found = dict(Comparison.objects.filter(author=anna).values_list("pk", "status"))
     assert found == {first.pk: "excluded", second.pk: "held", third.pk: "withdrawn"}
