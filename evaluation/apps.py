@@ -10,6 +10,7 @@ class EvaluationConfig(AppConfig):
         from annotate.arena.battles.vote_effects import RATINGS_AFTER_VOTE
         from annotate.core.periodic_tasks import PERIODIC_TASKS, PeriodicTask
         from annotate.data.datasets.freezing import FREEZES
+        from annotate.data.prompts.editing import CATEGORY_CHANGES
         from annotate.labelling.queue.choosing import URGENT
         from annotate.labelling.queue.priorities import UNCERTAINTY
         from annotate.language_models.default_model import DEFAULT_MODEL
@@ -26,6 +27,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.judge_models import combined_rating, judge_figures, verdict_datasets, verdict_recording
         from evaluation.leaderboard import alternative_ratings, leaderboard_overview
         from evaluation.leaderboard.vote_effect import ratings_after
+        from evaluation.leaderboard.votes import category_moves
         from evaluation.models import KeptFigures
         from evaluation.promotion import candidate_review, disputed_items
         from evaluation.promotion import reward_model_uncertainty as uncertainty
@@ -36,6 +38,7 @@ class EvaluationConfig(AppConfig):
 
         kinds.register()
         DEFAULT_MODEL.register(serves)
+        CATEGORY_CHANGES.register(category_moves.move)
         FREEZES.register(verdict_datasets.freeze_ordered)
         OVERVIEW.register(leaderboard_overview.of_project)
         OVERVIEW.register(alerts_overview.of_project)

@@ -71,6 +71,13 @@ class VoteCursor(models.Model):
     last_comparison_id = models.BigIntegerField(default=0)
     last_status_change_id = models.BigIntegerField(default=0)
     late = models.JSONField(default=dict, help_text="Ids that were missing when the cursor passed them, by table.")
+    categories = models.CharField(
+        max_length=32,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Another one after a prompt changed its category.",
+    )
 
 
 class VoteCounts(models.Model):

@@ -3,7 +3,7 @@ retired."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.db import IntegrityError, models, transaction
 
 from annotate.core import audit
 from annotate.core.errors import Refused
+from annotate.core.hooks import Hook
 from annotate.core.permissions import require
 from annotate.data.prompts.actions import Messages, add_prompt, check_answer, check_messages, checked_language
 from annotate.data.prompts.retirement import retire
@@ -22,6 +23,11 @@ from common.texts import is_storable
 LONGEST_CATEGORY = 60
 # Rows that a program makes of a prompt, and makes anew.
 _DERIVED = ("queueentry", "itempriority", "found_language")
+
+CATEGORY_CHANGES: Hook[Callable[[Prompt, str], None]] = Hook(
+    "changes of a category",
+    "Called with a prompt that has just got another category, and with its former one, in that transaction.",
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,10 @@ def edit_prompt(
     prompt = Prompt.objects.select_for_update().get(pk=prompt.pk)
     prompt.project = project
     if category is not None and category.strip() != prompt.category:
+        before = prompt.category
         _set(prompt, "category", _checked_category(category), by)
+        for changed in CATEGORY_CHANGES.values():
+            changed(prompt, before)
     if language is not None and (tag := checked_language(language)) != prompt.language:
         _set(prompt, "language", tag, by)
         QueueChange.note(prompt.project_id, [prompt.pk])

@@ -112,11 +112,16 @@ def tally_of_counts(counts: VoteCounts) -> Tally:
 
 def rebuild() -> None:
     """Forget the counts and fold the whole ledger again."""
-    with transaction.atomic():
-        VoteCursor.objects.select_for_update().filter(pk=_CURSOR).delete()
-        VoteCounts.objects.all().delete()
+    forget()
     while _fold_some():
         pass
+
+
+@transaction.atomic
+def forget() -> None:
+    """Forget all counts: whoever looks next folds the whole ledger."""
+    VoteCursor.objects.select_for_update().filter(pk=_CURSOR).delete()
+    VoteCounts.objects.all().delete()
 
 
 def _is_behind() -> bool:
@@ -153,13 +158,13 @@ def _fold_some() -> bool:
         if _where(locked) != _where(cursor):
             return True  # somebody else has folded this meanwhile: from there on, then
         for key, row_sums in sums.items():
-            _add(key, row_sums)
+            add(key, row_sums)
         _move(locked, votes, changes)
     return votes.is_more or changes.is_more
 
 
-def _where(cursor: VoteCursor) -> tuple[int, int, dict]:
-    return cursor.last_comparison_id, cursor.last_status_change_id, cursor.late
+def _where(cursor: VoteCursor) -> tuple[int, int, dict, str]:
+    return cursor.last_comparison_id, cursor.last_status_change_id, cursor.late, cursor.categories
 
 
 def cursor_locked() -> VoteCursor:
@@ -242,7 +247,8 @@ def _count(sums: dict[Key, Sums], like: Like, votes: list[NewVote], sign: int = 
         row_sums.last_change = max(row_sums.last_change, change)
 
 
-def _add(key: Key, sums: Sums) -> None:
+def add(key: Key, sums: Sums) -> None:
+    """Add the sums to the row of counts of that key, with the cursor's lock held."""
     same = {"project_id": key.project, "judge": key.judge, "part": key.part, "name": key.name}
     counts = VoteCounts.objects.filter(**same).first() or VoteCounts(**same)
     apply(counts, sums)

@@ -108,15 +108,19 @@ def votes_of(ids: Sequence[int]) -> Iterator[NewVote]:
         yield from (NewVote(*row) for row in _votes().filter(id__in=ids[first : first + _MOST_IDS]))
 
 
-def everything(last: int, missing: Sequence[Missing]) -> Iterator[NewVote]:
-    """Yield all comparisons up to `last` but for those that are missing still."""
-    outside_missing = _without_ranges(missing)
-    yield from (NewVote(*row) for row in _votes().filter(outside_missing, id__lte=last).iterator(BLOCK))
+def everything(last: int, missing: Sequence[Missing], prompt: int | None = None) -> Iterator[NewVote]:
+    """Yield all comparisons up to `last` but for those that are missing still; those on one prompt if asked."""
+    on_it = {} if prompt is None else {"prompt": prompt}
+    rows = _votes().filter(_without_ranges(missing), id__lte=last, **on_it)
+    yield from (NewVote(*row) for row in rows.iterator(BLOCK))
 
 
-def all_changes(last: int, missing: Sequence[Missing]) -> Iterator[Change]:
-    """Yield all changes of comparisons' statuses up to `last` but for those that are missing still."""
+def all_changes(last: int, missing: Sequence[Missing], prompt: int | None = None) -> Iterator[Change]:
+    """Yield all changes of comparisons' statuses up to `last` but for those that are missing still; those on one prompt
+    if asked."""
     rows = StatusChange.objects.filter(_without_ranges(missing), id__lte=last, kind=COMPARISON)
+    if prompt is not None:
+        rows = rows.filter(feedback_id__in=Comparison.objects.filter(prompt=prompt).order_by().values("id"))
     yield from (Change(*row) for row in rows.order_by("id").values_list(*_CHANGE).iterator(BLOCK))
 
 
