@@ -48,7 +48,7 @@ def look(kind: AlertKind) -> None:
     for cause in causes.values():
         alert, _ = Alert.objects.get_or_create(
             **{"project": cause.project, "kind": kind.key, "about": cause.about, "closed_at": None},
-            defaults={"text": notices.shortened(cause.text), "url": cause.url},
+            defaults={"text": notices.shortened(cause.text), "url": cause.url, "signs": list(cause.signs)},
         )
         _keep(alert, cause, kind)
 
@@ -61,13 +61,23 @@ def _look_once(kind: AlertKind) -> bool:
 def _keep(alert: Alert, cause: Cause, kind: AlertKind) -> None:
     """Tell of an alert whose cause has lasted long enough; write what it says anew where that has changed."""
     text = notices.shortened(cause.text)
-    if alert.text != text:
-        alert.text = text
-        if alert.dismissed_at is not None:  # what was dismissed was another state of things
-            alert.dismissed_at = alert.opened_at = None
-        alert.save(update_fields=["text", "dismissed_at", "opened_at"])
+    before = (alert.text, alert.signs, alert.dismissed_at)
+    if alert.dismissed_at is not None and _is_news(alert, cause, text):
+        alert.dismissed_at = alert.opened_at = None
+    if alert.dismissed_at is None or alert.signs is None:  # else they stay what was dismissed
+        alert.signs = list(cause.signs)
+    alert.text = text
+    if before != (alert.text, alert.signs, alert.dismissed_at):
+        alert.save(update_fields=["text", "signs", "dismissed_at", "opened_at"])
     if alert.opened_at is None and alert.created_at + timedelta(seconds=kind.patience) <= timezone.now():
         tell_of(alert, cause, kind)
+
+
+def _is_news(alert: Alert, cause: Cause, text: str) -> bool:
+    """Return whether something is wrong that the alert did not say when it was dismissed: another number is none."""
+    if not cause.signs:
+        return alert.text != text
+    return alert.signs is not None and not set(cause.signs) <= set(alert.signs)
 
 
 @transaction.atomic
@@ -90,8 +100,8 @@ def _close(alert: Alert) -> None:
 
 @transaction.atomic
 def dismiss(alert: Alert, *, by: User) -> None:
-    """Have an open alert shown no more: nobody is told of its cause again, until the cause changes or is gone and comes
-    back. Raises Refused, 403 and 409."""
+    """Have an open alert shown no more: nobody is told of its cause again, until something else is wrong, or the cause
+    is gone and comes back. Raises Refused, 403 and 409."""
     require(by, KINDS[alert.kind].right, alert.project)
     if not Alert.objects.open().filter(pk=alert.pk).update(dismissed_at=timezone.now()):
         raise Refused(409, alert="This alert is not open any more.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from annotate.models import Project
@@ -15,11 +16,14 @@ _OF_RUNS = (RUN_FAILED.key, RUN_PAUSED.key)  # the overview of runs shows these 
 
 
 def of_project(project: Project) -> Part:
-    """Return the newest open alerts."""
+    """Return the newest open alerts, as many for each right: who may see some alone is shown as many of them."""
     return Part(alerts=_open_alerts(project))
 
 
 def _open_alerts(project: Project) -> Iterator[Line]:
-    for alert in Alert.objects.open().filter(project=project).exclude(kind__in=_OF_RUNS)[:MOST]:
+    shown: Counter[str] = Counter()
+    for alert in Alert.objects.open().filter(project=project).exclude(kind__in=_OF_RUNS):
         kind = KINDS[alert.kind]
-        yield Line(alert.text, kind.link, alert.url, "bad", kind.right)
+        if shown[kind.right] < MOST:
+            shown[kind.right] += 1
+            yield Line(alert.text, kind.link, alert.url, "bad", kind.right)

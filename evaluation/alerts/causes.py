@@ -41,13 +41,17 @@ ACTIVE = timedelta(days=7)  # annotators of projects where somebody annotated si
 
 @dataclass(frozen=True)
 class Cause:
-    """Hold one cause of an alert. `about` tells it from others of its kind in the project; `owner` is whose it is."""
+    """Hold one cause of an alert. `about` tells it from others of its kind in the project; `owner` is whose it is.
+
+    `signs` say what is wrong without numbers: a dismissed alert is opened again for a new one; without any, for another
+    text."""
 
     project: Project
     about: str
     text: str
     url: str
     owner: int | None = None
+    signs: tuple[str, ...] = ()
 
 
 def failed_runs() -> Iterator[Cause]:
@@ -68,12 +72,13 @@ def unattended_runs() -> Iterator[Cause]:
         return
     is_drained = Drain.objects.exists()
     why = "the worker is drained for maintenance." if is_drained else "no worker is alive: start manage.py run_worker."
+    signs = ("drained" if is_drained else "no worker",)
     waiting_runs = Run.objects.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING]).order_by()
     counts = dict(waiting_runs.values_list("project").annotate(n=Count("id")))
     for project in Project.objects.filter(pk__in=counts):
         n = counts[project.pk]
         text = f"{n:,} run{' waits' if n == 1 else 's wait'}, and {why}"
-        yield Cause(project, "worker", text, reverse("runs", args=[project.slug]))
+        yield Cause(project, "worker", text, reverse("runs", args=[project.slug]), signs=signs)
 
 
 def idle_queues() -> Iterator[Cause]:
@@ -88,7 +93,7 @@ def idle_queues() -> Iterator[Cause]:
     for project in Project.objects.filter(pk__in=last_at):
         if left := waiting(project):
             text = f"{left.words} Nobody has annotated since {last_at[project.pk]:%-d %B}."
-            yield Cause(project, "queue", text, left.address)
+            yield Cause(project, "queue", text, left.address, signs=("idle",))
 
 
 def flagged_annotators() -> Iterator[Cause]:
@@ -106,7 +111,7 @@ def flagged_annotators() -> Iterator[Cause]:
         try:
             judges = findings(project, AnnotatorKind.PERSON).judges
         except BeingComputed:
-            yield from (Cause(project, alert.about, alert.text, alert.url) for alert in warned.filter(project=project))
+            yield from (_as_known(alert, project) for alert in warned.filter(project=project))
             continue
         yield from (_of_annotator(project, figures) for figures in judges if figures.is_flagged)
 
@@ -114,9 +119,11 @@ def flagged_annotators() -> Iterator[Cause]:
 def projects_with_held_votes() -> Iterator[Cause]:
     with_votes = VoteTrace.objects.filter(project=OuterRef("pk"))  # asked of each project, not of each vote
     for project in Project.objects.filter(Exists(with_votes)):
-        if n := sum(count for _, _, count in held_votes.waiting(project)):
+        waiting_votes = held_votes.waiting(project)
+        if n := sum(count for _, _, count in waiting_votes):
+            signs = tuple(sorted(reason for reason, _, count in waiting_votes if count))
             text = f"{n:,} arena vote{' is' if n == 1 else 's are'} held for review."
-            yield Cause(project, "votes", text, reverse("held-votes", args=[project.slug]))
+            yield Cause(project, "votes", text, reverse("held-votes", args=[project.slug]), signs=signs)
 
 
 def switched_off_webhooks() -> Iterator[Cause]:
@@ -152,4 +159,8 @@ def _of_annotator(project: Project, figures: AnnotatorFigures) -> Cause:
     reasons = sorted(explanations.reasons(figures))  # whichever is the strongest now: only other ones are told anew
     text = f"{figures.name} is flagged: {', '.join(reasons)}."
     page = reverse("quality-annotator", args=[project.slug, user]) if user else reverse("quality", args=[project.slug])
-    return Cause(project, str(user) if user else f"{source}: {name}", text, page)
+    return Cause(project, str(user) if user else f"{source}: {name}", text, page, signs=tuple(reasons))
+
+
+def _as_known(alert: Alert, project: Project) -> Cause:
+    return Cause(project, alert.about, alert.text, alert.url, signs=tuple(alert.signs or ()))

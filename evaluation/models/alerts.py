@@ -23,6 +23,9 @@ class Alert(models.Model):
     kind = models.CharField(max_length=40, help_text="A key of evaluation.alerts.alert_kinds.")
     about = models.CharField(max_length=200, help_text="Tells it from others of its kind in the project.")
     text = models.CharField(max_length=300)
+    signs = models.JSONField(
+        null=True, blank=True, help_text="What is wrong, without numbers; of a dismissed one as it was then."
+    )
     url = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True, help_text="When the cause was first seen.")
     opened_at = models.DateTimeField(null=True, blank=True, help_text="When people were told.")

@@ -290,7 +290,7 @@ def test_a_flagged_annotator_whom_somebody_has_looked_at_is_dismissed(client, pr
     monkeypatch.setattr(explanations, "reasons", lambda figures: reasons(figures)[::-1])
     look(alert_kinds.ANNOTATOR_FLAGGED)
     assert not Alert.objects.open().exists(), "the same reasons, another one the strongest, are no other reasons"
-    Alert.objects.update(text="zoe is flagged: something else.")
+    Alert.objects.update(text="zoe is flagged: something else.", signs=["something else"])
     look(alert_kinds.ANNOTATOR_FLAGGED)
     assert Alert.objects.open().count() == 1 and rita.notices.count() == 2, "other reasons are told anew"
 
@@ -346,6 +346,17 @@ def test_the_project_s_page_shows_each_once_and_what_is_bad_first(client, projec
     ]
     assert "Nobody has annotated since" in alerts[1].words
     assert reverse("guide", args=["alerts"]) in response.content.decode()
+
+
+def test_newer_alerts_for_managers_leave_a_researcher_theirs(client, project, rita, manager):
+    fields = {"project": project, "opened_at": timezone.now()}
+    Alert.objects.create(kind="queue.idle", about="queue", text="Idle.", url="/idle/", **fields)
+    for number in range(9):
+        Alert.objects.create(kind="webhook.off", about=str(number), text=f"Off {number}.", url=f"/{number}/", **fields)
+    client.force_login(rita)
+    assert now_lines(client, project) == ["Idle."]
+    client.force_login(manager)
+    assert now_lines(client, project) == [f"Off {number}." for number in range(8, 0, -1)] + ["Idle."]
 
 
 @pytest.mark.parametrize("role", ["annotator", "reviewer"])
