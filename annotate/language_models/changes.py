@@ -76,6 +76,8 @@ def _change(
     moves = model_keys.bound_to(endpoint) != model_keys.bound_to(model.endpoint)
     if change.key is not None or moves:
         model.sealed_key = model_keys.seal(key, endpoint)
+    if model.origin.rstrip("/") == model.endpoint:  # as earlier versions noted it: an address that it leaves now
+        model.origin = ""
     model.endpoint, model.served_name = endpoint, change.served_name.strip()
     if not is_operator and (home := actions.homes_of(model).first()) and before[:2] != (endpoint, model.served_name):
         registration.require_their_own(model, home)

@@ -85,6 +85,9 @@ class NewModel(Settings):
 
 
 class ModelOut(serializers.ModelSerializer):
+    origin = serializers.CharField(
+        source="public_origin", help_text="Where it comes from; a folder and an endpoint are named as such."
+    )
     run = serializers.SerializerMethodField(help_text="The run that made it.")
     step = serializers.SerializerMethodField(
         help_text="Of the run, for a checkpoint that it kept on its way; else null."

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import models
@@ -144,6 +145,15 @@ class LanguageModel(models.Model):
         return settings.DATA_DIR / self.folder if self.folder else None
 
     @property
+    def public_origin(self) -> str:
+        """Return where it comes from, as every reader may know it: a folder of this machine and the address of its
+        endpoint are for those who manage it."""
+        if self.origin.startswith("/"):
+            return "a folder"
+        is_its_address = self.endpoint and _host(self.origin) in ("", _host(self.endpoint)) and "://" in self.origin
+        return "an endpoint" if is_its_address or (self.endpoint and not self.origin) else self.origin
+
+    @property
     def maker(self) -> Any:
         """Return the run (training.Run) that made it, at its end or on its way; None for one that was imported."""
         if (ended := getattr(self, "made_by", None)) is not None:
@@ -187,3 +197,10 @@ class Contestant(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} in {self.project}"
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

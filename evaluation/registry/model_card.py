@@ -136,8 +136,7 @@ def _lineage(line: list[LineageEntry]) -> Iterator[str]:
 
 def _ancestor(entry: LineageEntry) -> tuple[str, ...]:
     model = entry.model
-    imported = model.origin if not model.origin.startswith("/") else "a folder"
-    origin = model.parent.name if model.parent else "raw text" if entry.run else imported
+    origin = model.parent.name if model.parent else "raw text" if entry.run else model.public_origin
     if names := [one.name for one in entry.reward_models]:
         origin += f", with the reward model{'s' * (len(names) > 1)} {', '.join(names)}"
     by = (

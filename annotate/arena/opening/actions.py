@@ -184,7 +184,6 @@ def _new(entry: ModelEntry, project: Project, key: str, by: User | None) -> Step
     texts: dict[str, Any] = {
         name: entry.text(name) for name in ("folder", "endpoint", "served_name", "licence", "origin")
     }
-    texts["origin"] = texts["origin"] or texts["endpoint"]
     stage = entry.text("stage") or ("base" if texts["folder"] else EXTERNAL)
     register = prepare_model(
         name=entry.name, stage=stage, **texts, key=key, settings=settings, by=by,

@@ -99,7 +99,7 @@ class Command(BaseCommand):
             served_name=served_name,
             key=key,
             licence=facts["licence"],
-            origin=facts["origin"] or endpoint,
+            origin=facts["origin"],
             stage=facts["stage"],
             project=arena if key and not shared else None,
             is_shared=shared or not key,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from django.urls import reverse
 
 from annotate.core.permissions import projects_where
 from annotate.models import LanguageModel, Project
@@ -11,6 +12,7 @@ from annotate.templatetags.markdown import markdown as as_html
 from evaluation.models import Evaluation
 from evaluation.registry import model_card
 from tests.support import factories
+from tests.support.api_client import Program
 from tests.support.evaluation.chains import Chain, make_chain, make_run
 
 pytestmark = pytest.mark.django_db
@@ -180,6 +182,20 @@ def test_no_path_and_no_person_is_in_it(chain, settings):
     for judge in chain.votes.comparisons.values_list("author__username", flat=True):
         assert judge not in card(chain.ppo)
     assert str(settings.DATA_DIR) not in card(chain.ppo)
+
+
+def test_the_address_of_an_endpoint_is_for_those_who_manage_it(client, project):
+    address = "http://10.1.2.3:8000/v1"
+    base = factories.make_model(name="remote", endpoint=address, served_name="x", origin=address)
+    child = factories.make_model(name="child", parent=base)
+    make_run("sft", child, project, parent=base)
+    lineage = client.get(reverse("lineage", args=[child.pk])).content.decode()
+    row = Program(factories.make_user(project)).get(f"models/{base.pk}/").json()
+    assert "an endpoint" in card(child) and "from an endpoint" in lineage and row["origin"] == "an endpoint"
+    assert not any("10.1.2.3" in text for text in (card(child), lineage, str(row)))
+    LanguageModel.objects.filter(pk=base.pk).update(origin="https://hub.example/models/base")
+    child.refresh_from_db()
+    assert "https://hub.example/models/base" in card(child)
 
 
 def test_a_circle_of_parents_ends(chain):
