@@ -16,6 +16,13 @@ ASKED_BY_PEOPLE = (ARENA, RED_TEAM)
 JUDGED_HERE = ("annotation", ARENA, RED_TEAM)  # what came with an import is not its importer's own annotation
 
 
+def reserved_problem(source: str) -> str:
+    """Return why rows that somebody adds may not bear this source; empty when they may."""
+    if source.strip().lower() not in JUDGED_HERE:
+        return ""
+    return f"{source!r} is reserved for annotations made here; choose another source."
+
+
 class Split(models.TextChoices):
     TRAIN = splits.TRAIN
     EVAL = splits.EVAL

@@ -31,7 +31,7 @@ from annotate.data.prompts.actions import check_messages, check_text
 from annotate.data.rows import row_files, row_source
 from annotate.models import AnnotatorKind, Comparison, Import, Project, User
 from annotate.models.feedback import annotator_kind_of
-from annotate.models.prompts import JUDGED_HERE
+from annotate.models.prompts import reserved_problem
 from common import transcripts
 
 _CHUNK = 500
@@ -227,8 +227,8 @@ def _into(project: Project, source: str, by: User) -> Into:
 def _check_source(source: str) -> None:
     if not source.strip() or len(source) > 60 or not source.isprintable():
         raise Refused(400, source="Enter a source of 1 to 60 characters, such as hh-rlhf harmless-base.")
-    if source.strip().lower() in JUDGED_HERE:
-        raise Refused(400, source=f"{source!r} is reserved for annotations made here; choose another source.")
+    if problem := reserved_problem(source):
+        raise Refused(400, source=problem)
 
 
 def _unusable(pair: transcripts.Pair) -> str:

@@ -24,12 +24,22 @@ from annotate.core.permissions import models_seen, projects_where
 from annotate.data.prompts import editing, listing, retirement
 from annotate.data.prompts.actions import NewCompletion, NewPrompt, add_prompts, prepare_completions
 from annotate.models import Completion, LanguageModel, Project, Prompt, Split
-from annotate.models.prompts import ASKED_BY_PEOPLE
+from annotate.models.prompts import ASKED_BY_PEOPLE, reserved_problem
 from annotate.projects.wellbeing.api import SHOW_HARMFUL, WITHHELD, context_of
 from common.languages import language_tags
 
 _ANSWER = "The right answer, which rewards of runs compare with."
 _LANGUAGE = "A BCP 47 tag, such as de or pt-BR; empty: for everybody."
+
+
+class Source(serializers.CharField):
+    """Take where a row comes from, by the rule of imports: what is asked and judged here has sources of its own."""
+
+    def to_internal_value(self, data: Any) -> str:
+        source = super().to_internal_value(data)
+        if problem := reserved_problem(source):
+            raise serializers.ValidationError(problem)
+        return source
 
 
 class PromptIn(Input):
@@ -41,7 +51,7 @@ class PromptIn(Input):
         required=False, default="", allow_blank=True, max_length=language_tags.LONGEST, help_text=_LANGUAGE
     )
     answer = serializers.CharField(required=False, default="", allow_blank=True, help_text=_ANSWER)
-    source = serializers.CharField(required=False, default="API", allow_blank=True, max_length=200)
+    source = Source(required=False, default="API", allow_blank=True, max_length=200)
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         if ("text" in fields) == ("messages" in fields):
@@ -110,7 +120,7 @@ class CompletionIn(Input):
     seed = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=0, max_value=2**63 - 1)
     tokens = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=0, max_value=2**31 - 1)
     finish_reason = Choice(["", "stop", "length"], required=False, default="")
-    source = serializers.CharField(required=False, default="API", allow_blank=True, max_length=200)
+    source = Source(required=False, default="API", allow_blank=True, max_length=200)
 
 
 class CompletionOut(serializers.ModelSerializer):

@@ -49,12 +49,21 @@ def test_a_list_of_prompts_is_taken_whole_or_not_at_all(project, researcher):
         ({"colour": "red"}, 400, "colour"),
         ({"project": "nowhere"}, 404, "project"),
         ({"project": "not a slug"}, 400, "project"),
+        ({"source": "arena"}, 400, "source"),
+        ({"source": " Red-Team "}, 400, "source"),
+        ({"source": "annotation"}, 400, "source"),
     ],
 )
 def test_a_wrong_prompt_is_refused_by_field(project, researcher, change, status, field):
     told = errors(researcher.post("prompts/", {"project": project.slug, "text": "Hi", **change}), status)
     assert field in told
     assert not Prompt.objects.exists()
+
+
+def test_a_completion_takes_no_source_of_what_is_judged_here(project, researcher):
+    body = {"prompt": make_prompt(project).pk, "text": "A tide.", "source": "arena"}
+    assert "reserved" in errors(researcher.post("completions/", body))["source"]
+    assert researcher.post("completions/", body | {"source": "arena of 2025"}).status_code == 201
 
 
 def test_annotators_may_not_add_prompts(project):
