@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -137,7 +137,7 @@ def item_context(
     entered: form_input.Entered,
     *,
     done: int,
-    before: int = 0,
+    before: Sequence[Assignment] = (),
     editing: bool = False,
     send_to: str = "",
 ) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def item_context(
         "skip_reasons": form_input.SKIP_REASONS,
         "idempotency_key": (entered.is_sent and request.POST.get("idempotency_key")) or uuid.uuid4(),
         "shown_at": f"{time.time() - entered.seconds:.2f}",
-        "position": position_of(assignment, done + before) if assignment and not editing else None,
+        "position": position_of(assignment, done, before) if assignment and not editing else None,
         "guideline": guideline,
         "drawn_as": _drawn_as(guideline, scales),
         "veil": harm_budget.veil(assignment.prompt, request.user) if assignment else "",

@@ -26,11 +26,11 @@ def items_ahead(request: MemberRequest, project: Project) -> HttpResponse:
         return HttpResponse(status=204)
     known, done = _posted_pks(request), done_today(project, request.user)
     parts = []
-    for before, assignment in enumerate(held):
+    for number, assignment in enumerate(held):
         if assignment.pk not in known:
             entered = form_input.taken_back(assignment)
-            context = item_context(request, project, assignment, entered, done=done, before=before)
-            context["is_new_kind"] = before > 0 and held[before - 1].kind != assignment.kind
+            context = item_context(request, project, assignment, entered, done=done, before=held[:number])
+            context["is_new_kind"] = number > 0 and held[number - 1].kind != assignment.kind
             parts.append(render_to_string("annotate/labelling/item/task.html", context, request))
     return HttpResponse("".join(parts))
 

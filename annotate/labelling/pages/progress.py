@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db.models import Count, Q
@@ -34,27 +35,31 @@ class Position:
         return f"{of_total} today"
 
 
-def position_of(assignment: Assignment, done_today: int) -> Position | None:
-    """Return where an item stands: in its package if it was given to this person, else in their day.
+def position_of(assignment: Assignment, done_today: int, before: Sequence[Assignment] = ()) -> Position | None:
+    """Return where an item stands: in its package if it was given to this person, else in their day. `before` are items
+    in their hands that come before it.
 
     None for a lesson and for a decision, which are no part of the day's work.
     """
     if assignment.purpose in _NOT_THE_DAYS:
         return None
-    if package := _package_of(assignment):
-        name, given, done = package
-        return Position(min(done + 1, given), given, name)
-    return Position(done_today + 1, assignment.project.daily_goal)
+    if package := _package_of(assignment, before):
+        name, given, passed = package
+        return Position(min(passed + 1, given), given, name)
+    return Position(done_today + len(before) + 1, assignment.project.daily_goal)
 
 
-def _package_of(assignment: Assignment) -> tuple[str, int, int] | None:
-    """Return the name of the package that the item's prompt belongs to, and how many prompts were given and done."""
+def _package_of(assignment: Assignment, before: Sequence[Assignment]) -> tuple[str, int, int] | None:
+    """Return the name of the package that the item's prompt belongs to, how many prompts were given, and how many are
+    done or come before."""
     own_rows = ReservedPrompt.objects.filter(user=assignment.user_id, project=assignment.project_id)
     own_rows = own_rows.exclude(state=_State.RELEASED)
     own_rows = own_rows.exclude(state=_State.OPEN, prompt__out_since__isnull=False)  # nobody will do these
     packages = own_rows.filter(prompt=assignment.prompt_id, state=_State.OPEN).values("package")
     of_package = own_rows.filter(package__in=packages).order_by("package__name").values_list("package__name")
-    return of_package.annotate(given=Count("pk"), done=Count("pk", filter=Q(state=_State.DONE))).first()
+    earlier_prompts = {each.prompt_id for each in before} - {assignment.prompt_id}
+    is_passed = Q(state=_State.DONE) | Q(state=_State.OPEN, prompt__in=earlier_prompts)
+    return of_package.annotate(given=Count("pk"), passed=Count("pk", filter=is_passed)).first()
 
 
 def done_today(project: Project, user: User) -> int:

@@ -15,9 +15,16 @@ from annotate.data.prompts import retirement
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning, handing_ahead
 from annotate.labelling.gold import scoring as gold
-from annotate.models import Assignment, Rating
+from annotate.models import Assignment, Rating, ReservedPrompt, WorkPackage
 from tests.support.annotate.items_ahead import give_to_another, make_answers, run_out, shown_and_ahead
-from tests.support.factories import make_guideline, make_pair, make_project, make_user
+from tests.support.factories import (
+    make_completion,
+    make_guideline,
+    make_pair,
+    make_project,
+    make_prompt,
+    make_user,
+)
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HX-Request": "true"}
@@ -78,6 +85,25 @@ def test_the_page_gets_what_it_does_not_have_in_order_with_its_place_in_the_day(
     assert len(set(re.findall(r'name="idempotency_key" value="([^"]+)"', html))) == MOST
     have = " ".join(map(str, [shown.pk, *ahead[:-1]]))
     assert parts(client.post(address(project, "annotate-ahead"), {"have": have})) == ahead[-1:]
+
+
+def test_items_of_a_package_are_numbered_by_their_prompts(client, project, user):
+    package = WorkPackage.objects.create(project=project, name="Week 48")
+    for state in ("done", "open", "open", "open"):
+        prompt = make_prompt(project)
+        for _ in range(2 if state == "open" else 0):
+            make_completion(prompt)
+        ReservedPrompt.objects.create(
+            package=package, project=project, user=user, prompt=prompt, is_exclusive=False, state=state
+        )
+    shown = assigning.next_for(project=project, user=user)
+    html = client.post(address(project, "annotate-ahead"), {"have": str(shown.pk)}).content.decode()
+    ahead = Assignment.objects.filter(is_ahead=True).order_by("id").values_list("prompt", flat=True)
+    numbers = {shown.prompt_id: 2}
+    for prompt in ahead:
+        numbers.setdefault(prompt, 2 + len(numbers))
+    assert re.findall(r"prompt (\d) of 4 in Week 48", html) == [str(numbers[prompt]) for prompt in ahead]
+    assert len(set(ahead)) > 1
 
 
 def test_the_page_says_where_the_kind_changes(client):
