@@ -93,7 +93,8 @@ def send_again(*, project: Project, by: User, batch: str) -> tuple[int, int]:
     with transaction.atomic():
         project.lock()
         unanswered = project.invitations.unanswered().filter(batch=batch)
-        lately = Q(queued_at__gt=now - PAUSE) & ~Q(mail=_Mail.FAILED) | Q(mail__in=[_Mail.WAITING, _Mail.SENDING])
+        comes = Q(mail=_Mail.SENDING) | Q(mail=_Mail.WAITING, expires_at__gt=now)  # what has run out is not sent
+        lately = Q(queued_at__gt=now - PAUSE) & ~Q(mail=_Mail.FAILED) | comes
         due = list(unanswered.exclude(lately).exclude(salt="").values_list("pk", flat=True))
         n_recent = unanswered.filter(lately).count()
         if not due:

@@ -245,6 +245,17 @@ def test_a_batch_is_sent_again_to_those_who_have_not_accepted_with_the_same_link
     assert {m.to[0]: m.body.split("\n")[2] for m in mail.outbox} == {k: first[k] for k in sorted(first)[1:]}
 
 
+def test_what_ran_out_while_its_mail_waited_is_sent_again(client, project, manager, mailed):
+    invite(client, project, people(2))
+    Invitation.objects.update(queued_at=timezone.now() - timedelta(days=20), expires_at=timezone.now())
+    send_all()
+    assert mail.outbox == []
+    assert client.post(reverse("invitations-again", args=[project.slug]), {"batch": "spring"}).status_code == 302
+    assert client.post(reverse("invitations-again", args=[project.slug]), {"batch": "spring"}).status_code == 409
+    send_all()
+    assert len(mail.outbox) == 2
+
+
 def test_a_batch_that_is_taken_back_is_not_mailed_any_more(client, project, manager, mailed):
     invite(client, project, people(3))
     invite(client, project, "other@example.org", batch="autumn")
