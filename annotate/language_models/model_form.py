@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -35,6 +36,7 @@ _LIMITS = (
     ("completion_price", "Dollars per million completion tokens", "for the cost of runs; empty: not counted"),
 )
 _WHOLE = ("max_new_tokens", "concurrency")
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 _EMPTY = ("temperature", "top_p", "max_new_tokens", "prompt_price", "completion_price")  # may be left so
 
 
@@ -43,10 +45,13 @@ def settings_of(fields: Mapping[str, str]) -> ModelSettings:
     errors: dict[str, str] = {}
     values: dict[str, Any] = {"system_prompt": fields.get("system_prompt", "").strip()}
     for name, _, _ in (*_SAMPLING, *_LIMITS):
-        typed = fields.get(name, "").strip().replace(",", ".")
+        typed = fields.get(name, "").strip()
         try:
-            if typed:
-                values[name] = int(typed) if name in _WHOLE else _number(name, typed)
+            if _THOUSANDS.fullmatch(typed):
+                errors[name] = _two_meanings(name, typed[:40])
+            elif typed:
+                number = typed.replace(",", ".")
+                values[name] = int(number) if name in _WHOLE else _number(name, number)
             elif name in _EMPTY:
                 values[name] = None
         except (ValueError, InvalidOperation):
@@ -61,6 +66,12 @@ def settings_of(fields: Mapping[str, str]) -> ModelSettings:
     if errors := settings.errors():
         raise Refused(400, **errors)
     return settings
+
+
+def _two_meanings(name: str, typed: str) -> str:
+    """Say of commas before three digits that some read them as a point and others as nothing."""
+    remedy = f"{typed!r} can be read in two ways: write {typed.replace(',', '')} without a comma"
+    return f"{remedy}." if name in _WHOLE or typed.count(",") > 1 or "." in typed else f"{remedy}, or use a point."
 
 
 def _number(name: str, typed: str) -> float | Decimal:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from django.contrib.sessions.models import Session
 
@@ -65,6 +67,15 @@ def test_what_is_wrong_stands_at_its_field_and_nothing_is_registered(researcher,
     assert 'id="served_name-error"' in page.content.decode() and HERE in page.content.decode()
     assert 'id="folder-error"' in researcher.post(new(project), {"name": "x"}).content.decode()
     assert not LanguageModel.objects.exists()
+
+
+def test_a_comma_that_can_be_read_in_two_ways_is_refused_and_one_that_cannot_is_a_point(researcher, project):
+    for field, typed in (("prompt_price", "1,000"), ("completion_price", "1,000.5"), ("max_new_tokens", "1,024")):
+        refused = researcher.post(new(project), sent(**{field: typed}))
+        remedy = f"write {typed.replace(',', '')} without a comma"
+        assert refused.status_code == 400 and remedy in refused.content.decode()
+    assert researcher.post(new(project), sent(prompt_price="0,075")).status_code == 302
+    assert LanguageModel.objects.get().prompt_price == Decimal("0.075")
 
 
 def test_addresses_go_through_the_operators_rules(researcher, project, settings):
