@@ -37,7 +37,6 @@ REMEDY = (
     "Annotate more answers, on more prompts, and train again; or use it anyway: the Training step has a button "
     "for that."
 )
-log = logging.getLogger("assay.first_model")
 
 
 def train(

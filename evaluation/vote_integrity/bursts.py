@@ -6,7 +6,7 @@ p ≤ ALPHA, whatever the distribution, classrooms included (a conformal test: V
 
 The first class of a quiet arena is no such day. So a flood is let through that says of the models what all others say:
 a bet that it does (`agreement`) multiplies what is staked by AGREED. Of floods that know nothing of the models, at most
-one in AGREED gets there; those for one model are looked for apart (`ratings/suspects`).
+one in AGREED gets there; those for one model are looked for apart (`suspects`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Look at all votes again and again: hold the votes of voters who are unlike all others, release them when that
 changes.
 
-Whom to hold says ratings/suspects.py, and floods.py of votes that come too many at once; here it is done, by the
-background worker, with a reason on each vote and a line in the ledger. What a person has decided, the software leaves
+Whom to hold says `suspects`, and `bursts` of votes that come too many at once; here it is done, by the background
+worker, with a reason on each vote and a line in the ledger. What a person has decided, the software leaves
 alone.
 """
 

@@ -1,6 +1,6 @@
 """Present a battle to its visitor: its questions, and how far the two answers to each are. It names no model.
 
-What is stored is whole. What is shown before the vote hides the name of a model that tells its own (see masking.py).
+What is stored is whole. What is shown before the vote hides the name of a model that tells its own (see `masking`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """List how a language model names itself: its possible names, and the words around them, in several languages.
 
-Patterns are read on text as masking.py folds it: in lower case; for languages in Latin letters without accents
+Patterns are read on text as `masked_text` folds it: in lower case; for languages in Latin letters without accents
 and look-alikes, too.
 """
 

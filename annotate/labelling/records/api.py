@@ -94,7 +94,7 @@ class _Read(DeclaredViewSet):
 
 
 class _Feedback(_Read):
-    rights: ClassVar = _Read.rights | {"create": "judge"}
+    rights: ClassVar = _Read.rights | {"create": "research"}
     form: ClassVar[type[Input]]
 
     def create(self, request: Request) -> Response:
@@ -140,7 +140,6 @@ class Ratings(_Feedback):
 
 
 class Comparisons(_Feedback):
-    rights: ClassVar = _Feedback.rights | {"create": "research"}
     queryset = Comparison.objects.none()
     table, form, serializer_class = Comparison, rows.ComparisonIn, rows.ComparisonOut
 

@@ -1,6 +1,6 @@
-// The workplace with JavaScript on. Without it the page still works by plain forms. Its other parts: judge_drafts (what
-// was entered survives), judge_ahead (the next items are here), judge_outbox (what was sent arrives), judge_time,
-// judge_scales, judge_spans, judge_keys.
+// The workplace with JavaScript on. Without it the page still works by plain forms. Its other parts: labelling_drafts
+// (what was entered survives), labelling_ahead (the next items are here), labelling_outbox (what was sent arrives),
+// labelling_time, labelling_scales, labelling_spans, labelling_keys.
 (() => {
   "use strict";
   document.documentElement.classList.add("js");

@@ -1,5 +1,5 @@
 // Whatever is entered is kept in this browser as it is entered, until the server has it: over a reload, a session that
-// ended, an item whose time ran out. What was sent and did not arrive is judge_outbox's.
+// ended, an item whose time ran out. What was sent and did not arrive is labelling_outbox's.
 (() => {
   "use strict";
   const Judge = window.Judge, DRAFT = "assay:draft:", DAYS_KEPT = 3;
