@@ -15,6 +15,11 @@ def is_storable(text: str) -> bool:
     return "\x00" not in text
 
 
+def with_line_feeds(text: str) -> str:
+    """Return the text with a line feed at the end of each line: a form of a browser sends CR LF."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def lines_on_a_phone(text: str) -> int:
     """Return about how many lines a text takes there."""
     return sum(1 + len(line) // _PHONE_LINE for line in text.split("\n"))

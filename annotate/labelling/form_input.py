@@ -16,6 +16,7 @@ from annotate.data import rankings
 from annotate.labelling.forms.storage import STANDING, rows_of
 from annotate.labelling.forms.verdicts import value_of
 from annotate.models import Assignment, Comparison, Demonstration, Ranking, Rating, Span
+from common.texts import with_line_feeds
 from common.whole_numbers import whole_number
 
 SKIP_REASONS = (
@@ -51,7 +52,7 @@ def submitted(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
     """Return the form's fields in the action's words. What is not understood is passed on, for the action to refuse."""
     post = request.POST
     winner, _, strength = post.get("choice", "").partition(":")
-    text = post.get("text", "").replace("\r\n", "\n")
+    text = with_line_feeds(post.get("text", ""))
     letters = dict(zip(LETTERS, assignment.completions, strict=False))
     return {
         "winner": winner or None,
@@ -63,7 +64,7 @@ def submitted(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
         "spans": _spans(post.get("spans", "")),
         "text": text if text.strip() else None,
         "edited_from": letters.get(post.get("edited_from", "")) if text.strip() else None,
-        "comment": post.get("comment", "").replace("\r\n", "\n").strip(),
+        "comment": with_line_feeds(post.get("comment", "")).strip(),
     }
 
 

@@ -14,6 +14,7 @@ from annotate.core.permissions import require
 from annotate.data.imports import kept_files
 from annotate.data.imports.kept_files import KeptFile
 from annotate.models import Project, User
+from common.texts import with_line_feeds
 
 _SALT = "assay.add-data"
 _SECONDS = kept_files.KEPT_DAYS * 24 * 3600
@@ -43,7 +44,7 @@ def keep_file(file: BinaryIO, name: str, *, project: Project, by: User) -> Draft
 
 def keep_text(text: str, *, project: Project, by: User) -> Draft:
     """Keep what somebody pasted, as a file of the kind that it looks like."""
-    text = text.replace("\r\n", "\n").strip()
+    text = with_line_feeds(text).strip()
     if not text:
         raise Refused(400, text="Paste text, or choose a file.")
     if len(text) > LONGEST_TEXT:

@@ -17,6 +17,7 @@ from annotate.models import Project, Prompt, Split
 from annotate.projects.overview.loop_stations import prompt_counts
 from annotate.projects.wellbeing import actions as harm_budget
 from common.languages import language_tags
+from common.texts import with_line_feeds
 from common.whole_numbers import row_id
 
 _ANSWERS_SHOWN = 10
@@ -131,12 +132,8 @@ def _typed(query: QueryDict | None, name: str, standing: str) -> str:
     than it was given, and where no form was sent."""
     if query is None:
         return standing
-    text = _with_line_feeds(query.get(name, standing))
-    return standing if text == _with_line_feeds(standing) else text
-
-
-def _with_line_feeds(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    text = with_line_feeds(query.get(name, standing))
+    return standing if text == with_line_feeds(standing) else text
 
 
 def _edit_message(before: Prompt, edited: editing.Edited) -> str:

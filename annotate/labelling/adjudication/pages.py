@@ -22,6 +22,7 @@ from annotate.labelling.queue.assigned_items import COMPARE, RANK, RATE
 from annotate.labelling.scales.declared import scales_in
 from annotate.models import AnnotatorKind, Assignment, Project
 from annotate.projects.wellbeing import actions as harm_budget
+from common.texts import with_line_feeds
 from common.winners import swapped
 
 LETTERS = "ABCDEF"
@@ -68,7 +69,7 @@ def item(request: MemberRequest, project: Project, key: str) -> HttpResponse:
 @in_project(post="review")
 def send_back(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     assignment = get_object_or_404(project.assignments.select_related("project", "user", "prompt"), pk=pk)
-    comment = request.POST.get("comment", "").replace("\r\n", "\n")
+    comment = with_line_feeds(request.POST.get("comment", ""))
     try:
         adjudication.send_back(assignment=assignment, by=request.user, comment=comment)
     except Refused as refused:

@@ -19,6 +19,7 @@ from annotate.labelling.gold import scoring as gold
 from annotate.labelling.gold.present import in_words
 from annotate.models import Assignment, Project, Split, User, Winner
 from annotate.projects.wellbeing import actions as harm_budget
+from common.texts import with_line_feeds
 from common.whole_numbers import whole_number
 
 _PEOPLE_ON_A_PAGE = 100
@@ -109,7 +110,7 @@ def _propose(
 
 def _form_fields(request: MemberRequest) -> dict[str, Any]:
     return {
-        "explanation": request.POST.get("explanation", "").replace("\r\n", "\n"),
+        "explanation": with_line_feeds(request.POST.get("explanation", "")),
         "is_tutorial": request.POST.get("is_tutorial") == "on",
         "position": _number(request.POST.get("position", "") or "0"),
     }

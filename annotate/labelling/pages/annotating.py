@@ -34,6 +34,7 @@ from annotate.labelling.pages.progress import done_today
 from annotate.labelling.prerequisites.actions import NotYet
 from annotate.labelling.prerequisites.pages import redirects_to_prerequisite
 from annotate.models import Assignment, Completion, Project, User
+from common.texts import with_line_feeds
 from common.whole_numbers import row_id
 
 
@@ -118,7 +119,7 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
             by=request.user,
             completion=_flagged(assignment, request.POST.get("completion")),
             reason=reason,
-            comment=request.POST.get("comment", "").replace("\r\n", "\n"),
+            comment=with_line_feeds(request.POST.get("comment", "")),
         )
 
     try:

@@ -15,6 +15,7 @@ from annotate.labelling.scales import actions, proposing
 from annotate.labelling.scales.declared import declares_rating, scales_in
 from annotate.labelling.scales.proposed_scales import LONGEST
 from annotate.models import Project, Scale
+from common.texts import with_line_feeds
 from common.whole_numbers import row_id
 
 _ASKED = {
@@ -68,7 +69,7 @@ def _do(request: MemberRequest, project: Project) -> str:
 
 
 def _fields(request: MemberRequest) -> dict[str, Any]:
-    texts = {name: request.POST.get(name, "").replace("\r\n", "\n") for name in TEXTS}
+    texts = {name: with_line_feeds(request.POST.get(name, "")) for name in TEXTS}
     position = {"position": request.POST["position"]} if request.POST.get("position") else {}
     return {**texts, **position, "is_required": request.POST.get("is_required") == "on"}
 
