@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from evaluation.core import notices
+from evaluation.core.voter_names import voter_name
 from evaluation.experiments.arm_ratings import arm_means, combine, seed_spread
 from evaluation.experiments.family_tests import AGAINST_BASELINE, compared, comparisons, judged_at_once
 from evaluation.leaderboard.votes.vote_blocks import SAID, counted
@@ -112,7 +113,7 @@ def reached(experiment: Experiment) -> Reached:
     """Return how far the stopping rule is; of a verdict that stands, how many of its votes still count."""
     stop, votes = experiment.plan["stop"], votes_on(experiment, registered(experiment))
     if experiment.state == Experiment.State.DECIDED:
-        votes = votes.filter(id__lte=experiment.last_comparison_id or 0)
+        votes = _of_the_verdict(experiment, votes, experiment.last_comparison_id)
     if "until" in stop:
         moment = datetime.fromisoformat(stop["until"])
         inside = votes.filter(created_at__lt=moment)
@@ -131,7 +132,7 @@ def decide(experiment: Experiment) -> bool:
         return False
     models = registered(experiment)
     votes = votes_on(experiment, models)
-    verdict = results(experiment, models, votes.filter(id__lte=found.last) if found.last is not None else votes.none())
+    verdict = results(experiment, models, _of_the_verdict(experiment, votes, found.last))
     waiting = Experiment.objects.filter(pk=experiment.pk, state=Experiment.State.VOTING)
     with transaction.atomic():
         has_decided = waiting.update(
@@ -141,6 +142,16 @@ def decide(experiment: Experiment) -> bool:
         if has_decided:
             tell(experiment, f"has its verdict, after {verdict.votes:,} votes.")
     return bool(has_decided)
+
+
+def _of_the_verdict(experiment: Experiment, votes: QuerySet, last: int | None) -> QuerySet:
+    """Return the votes up to the `last` one of the verdict; where a moment ends it, of those that came before it: a
+    later one may have a lower number."""
+    if last is None:
+        return votes.none()
+    inside = votes.filter(id__lte=last)
+    until = experiment.plan["stop"].get("until")
+    return inside.filter(created_at__lt=datetime.fromisoformat(until)) if until else inside
 
 
 def tell(experiment: Experiment, text: str) -> None:
@@ -169,9 +180,8 @@ def vote_arrays(rows: Sequence[tuple[Any, ...]], models: Sequence[int | None]) -
     """Return (voter, a, b, label) of votes between these models, each (n,), voters ascending; a and b are places in
     `models`."""
     place = {model: index for index, model in enumerate(models)}
-    number_by_voter: dict[Any, int] = {}
-    # An account is one voter, whatever sessions it votes from.
-    voter = np.array([number_by_voter.setdefault(row[0] or row[1], len(number_by_voter)) for row in rows])
+    numbers: dict[str, int] = {}
+    voter = np.array([numbers.setdefault(voter_name(row[0], row[1]), len(numbers)) for row in rows])
     a, b = (np.array([place[row[column]] for row in rows], dtype=np.int64) for column in (2, 3))
     label = np.array([row[4] for row in rows], dtype=np.int64)
     order = np.argsort(voter, kind="stable")

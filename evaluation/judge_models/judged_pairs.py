@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Length
 
 from annotate.models import Comparison, Project
+from evaluation.core.voter_names import voter_name
 from evaluation.metrics.model_judges import SeenVotes
 from evaluation.models import Rubric, Verdict
 
@@ -93,7 +94,7 @@ def person_votes(rows: QuerySet[Comparison]) -> Iterator[PersonVote]:
     """Yield comparisons in the order they came; who is not named is somebody of their own."""
     columns = ("pk", "completion_a", "completion_b", "winner", "author", "visitor", "prompt")
     for pk, a, b, winner, author, visitor, prompt in rows.order_by("pk").values_list(*columns).iterator(5000):
-        person = f"account {author}" if author else f"visitor {visitor}" if visitor else f"vote {pk}"
+        person = voter_name(author, visitor, pk)
         turned = _TURNED.get(winner, winner) if a > b else winner
         yield PersonVote(min(a, b), max(a, b), POINTS[turned], person, prompt)
 

@@ -14,6 +14,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from annotate.models import AnnotatorKind, Comparison, LanguageModel, Project, Winner
+from evaluation.core.voter_names import voter_name
 from evaluation.measures import over_optimisation_pictures
 from evaluation.metrics import over_optimisation
 from evaluation.metrics.over_optimisation import Bin, Opinion, Verdict
@@ -99,7 +100,7 @@ def opinions(run: Run) -> dict[str, list[Opinion]]:
         review = reviews.get(a) or reviews[b]
         if {a, b} == {review.policy_answer_id, review.parent_answer_id}:
             points = _points(winner, is_a=a == review.policy_answer_id)
-            voter = author or visitor or f"vote {pk}"
+            voter = voter_name(author, visitor, pk)
             opinions[judge].append(Opinion(review.step, review.predicted, points, voter, review.prompt_id))
     return opinions
 
@@ -153,7 +154,7 @@ def _arena(run: Run, judge: str) -> WinRate | None:
         return None
     return win_rate(
         [_points(winner, is_a=a == model.pk) for _, a, winner, *_ in votes],
-        [author or visitor or f"vote {pk}" for pk, _, _, author, visitor, _ in votes],
+        [voter_name(author, visitor, pk) for pk, _, _, author, visitor, _ in votes],
         [prompt for *_, prompt in votes],
     )
 

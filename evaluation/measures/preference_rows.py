@@ -19,9 +19,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from annotate.models import AnnotatorKind, Comparison, Completion, Rating, Split
+from evaluation.core.voter_names import voter_name
 from training.core.run_directory import RecipeFailure, Row
 from training.models import Run
 
@@ -33,11 +33,10 @@ JUDGES = {"people": AnnotatorKind.PERSON, "simulation": AnnotatorKind.SIMULATION
 class Voters:
     """Say who judged, as numbers from 1; a row that names nobody is somebody of their own."""
 
-    numbers: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
 
     def number(self, row: Row) -> int:
-        voter = ("user", row["author"]) if row["author"] else ("visitor", row["visitor"] or row["id"])
-        return self.numbers.setdefault(voter, len(self.numbers) + 1)
+        return self.numbers.setdefault(voter_name(row["author"], row["visitor"], row["id"]), len(self.numbers) + 1)
 
 
 # A reward model against judges

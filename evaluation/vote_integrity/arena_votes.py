@@ -6,6 +6,7 @@ import numpy as np
 from django.db.models import Exists, OuterRef, Q
 
 from annotate.models import AnnotatorKind, Comparison, Project, Status, StatusChange
+from evaluation.core.voter_names import voter_name
 from evaluation.leaderboard.votes.vote_blocks import SAID, comparisons
 from evaluation.vote_integrity.suspects import NOBODY, PATTERNS, Votes, bands
 
@@ -32,7 +33,7 @@ def read(project: Project) -> Votes:
         return _none()
     pk, author, visitor, address, at, a, b, label, status, held_for, is_decided, battle = zip(*vote_rows, strict=True)
     models = tuple(sorted({*a, *b}))
-    person = _numbered([f"u{account}" if account else name for account, name in zip(author, visitor, strict=True)])
+    person = _numbered([voter_name(account, name) for account, name in zip(author, visitor, strict=True)])
     band = bands(person, np.array([account is None for account in author]))
     return Votes(
         vote=np.array(pk, dtype=np.int64),

@@ -9,6 +9,7 @@ import numpy as np
 from django.db.models import Q, QuerySet
 
 from annotate.models import Completion, Project
+from evaluation.core.voter_names import voter_name
 from evaluation.leaderboard.votes.vote_blocks import SAID, SIZE, counted, places
 from evaluation.models import Style
 from evaluation.ratings.style_control import StyledVotes, differences
@@ -63,16 +64,15 @@ def styled_votes(project: Project, judge: str, models: Sequence[int]) -> list[St
 
 
 class _Numbered:
-    """Number voters as they come: a new number where the name changes. An account is one voter, whatever sessions it
-    votes from."""
+    """Number voters as they come: a new number where the name changes."""
 
     def __init__(self) -> None:
-        self.last: object = None
+        self.last: str | None = None
         self.number = 0
 
     def of(self, rows: Sequence[tuple]) -> Iterator[int]:
         for author, visitor, *_ in rows:
-            voter = author or visitor
+            voter = voter_name(author, visitor)
             if voter != self.last:
                 self.last, self.number = voter, self.number + 1
             yield self.number

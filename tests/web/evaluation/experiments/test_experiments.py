@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.urls import reverse
 from django.utils import timezone
@@ -88,6 +90,27 @@ def test_the_verdict_is_of_the_votes_that_the_plan_asked_for_and_stays(project, 
     assert "1 of these votes do not count any more" in text, "later votes do not stand in for it"
     assert "Better than base: SFT" in text and "Family-wise error rate: at most 5 %" in text
     assert experiment.plan_hash[:16] in text
+
+
+def test_a_vote_after_the_moment_is_not_of_the_verdict_whatever_its_number(project, order):
+    until = timezone.now() + timedelta(hours=1)
+    experiment = actions.order(**order | {"arms": [{"method": "sft"}], "votes_per_pair": None, "until": until})
+    end_all(project)
+    experiment.refresh_from_db()
+    (sft, _), base = models_of(experiment, "SFT"), experiment.parent
+    for _ in range(3):
+        vote(experiment, sft, base)
+    now, votes = timezone.now(), Comparison.objects.filter(prompt__side="eval")
+    over = {**experiment.plan, "stop": {"until": (now - timedelta(minutes=1)).isoformat()}}
+    Experiment.objects.update(entered_at=now - timedelta(hours=2), plan=over)
+    ArmModel.objects.update(entered_at=now - timedelta(hours=2))
+    first = votes.order_by("pk").values_list("pk", flat=True)[0]  # its transaction began early and ended late
+    votes.exclude(pk=first).update(created_at=now - timedelta(hours=1))
+    experiment.refresh_from_db()
+    assert experiment_results.reached(experiment).votes == 2
+    assert experiment_results.decide(experiment)
+    experiment.refresh_from_db()
+    assert experiment.verdict["votes"] == 2 and experiment_results.reached(experiment).votes == 2
 
 
 def test_an_arm_that_comes_later_is_exploratory_and_has_no_part_in_the_verdict(project, order, researcher):
