@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from django.contrib import messages
 from django.db.models import Q, QuerySet
@@ -16,6 +17,7 @@ from annotate.core.permissions import ROLES_FOR, Person, can, held_rights
 from annotate.models import Guideline, Project, ReservedPrompt, User
 from annotate.projects import actions
 from annotate.projects.overview.present import overview
+from common.texts import with_line_feeds
 from common.whole_numbers import whole_number
 
 NUMBERS = {
@@ -139,7 +141,7 @@ def new(request: MemberRequest) -> HttpResponse:
             slug=request.POST.get("slug", "").strip() or actions.address_of(request.POST.get("name", "")),
             name=request.POST.get("name", ""),
             by=request.user,
-            guidelines=request.POST.get("guidelines", ""),
+            guidelines=with_line_feeds(request.POST.get("guidelines", "")),
             **_first_settings(request),
         )
     except Refused as refused:
@@ -151,14 +153,20 @@ def new(request: MemberRequest) -> HttpResponse:
 
 @in_project(get="manage", post="manage")
 def settings(request: MemberRequest, project: Project) -> HttpResponse:
+    """Show the settings; change those that differ from what the page showed, as another manager may have changed others
+    since."""
     if request.method != "POST":
-        return render(request, "annotate/projects/settings.html", {"project": project, **_form(_values(project))})
-    name = request.POST.get("name", "")
+        values = _values(project)
+        context = {"project": project, "shown": json.dumps(values), **_form(values)}
+        return render(request, "annotate/projects/settings.html", context)
+    shown = _shown(request)
+    sent = {"name": request.POST.get("name", ""), **_settings(request)}
+    changed = {name: value for name, value in sent.items() if name not in shown or str(value) != str(shown[name])}
     try:
-        actions.change_settings(project=project, by=request.user, name=name, **_settings(request))
+        actions.change_settings(project=project, by=request.user, **changed)
     except Refused as refused:
         project.refresh_from_db()
-        context = {"project": project, **_form(_entered(request), refused.errors)}
+        context = {"project": project, "shown": json.dumps(shown), **_form(_entered(request), refused.errors)}
         return render(request, "annotate/projects/settings.html", context, status=refused.status)
     messages.success(request, "The settings are saved.")
     return redirect("project-settings", project.slug)
@@ -178,7 +186,7 @@ def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
     }
     if request.method != "POST":
         return render(request, "annotate/projects/guidelines.html", context)
-    text = request.POST.get("text", "").replace("\r\n", "\n")
+    text = with_line_feeds(request.POST.get("text", ""))
     try:
         new_version = actions.revise_guidelines(project=project, text=text, by=cast(User, request.user))
     except Refused as refused:
@@ -194,12 +202,21 @@ def _version(project: Project, text: str) -> Guideline | None:
     return project.guideline
 
 
+def _shown(request: HttpRequest) -> dict[str, Any]:
+    """Return the settings as the page showed them; none where a program sent the form."""
+    try:
+        shown = json.loads(request.POST.get("shown", ""))
+    except (ValueError, RecursionError):
+        return {}
+    return shown if isinstance(shown, dict) else {}
+
+
 def _settings(request: HttpRequest) -> dict:
     """Return the settings; numbers as the text that was typed: the model's own validation says what is wrong with
     it."""
     return {
-        "description": request.POST.get("description", "").strip(),
-        "system_prompt": request.POST.get("system_prompt", "").strip().replace("\r\n", "\n"),
+        "description": with_line_feeds(request.POST.get("description", "").strip()),
+        "system_prompt": with_line_feeds(request.POST.get("system_prompt", "").strip()),
         **{name: request.POST[name] for name in NUMBERS if name in request.POST},
         **{name: request.POST.get(name) == "on" for name in SWITCHES},
     }

@@ -268,6 +268,21 @@ def test_a_manager_changes_the_settings(client):
     assert (project.name, project.daily_goal, project.overlap, project.is_public) == ("Everyday questions", 25, 2, True)
 
 
+def test_a_page_that_is_stale_changes_what_was_changed_on_it_alone(client):
+    project = make_project(overlap=2)
+    client.force_login(make_user(project, role="manager"))
+    page = client.get(address(project, "project-settings"))
+    sent = {name: value for name, value in page.context["values"].items() if value is not False}
+    sent |= {"shown": page.context["shown"], "overlap": "3", "asks_answers": "on"}
+    projects.change_settings(project=project, by=None, daily_goal=25, is_public=not project.is_public, name="Theirs")
+    refused = client.post(address(project, "project-settings"), sent | {"temperature": "many"})
+    assert refused.status_code == 400 and refused.context["shown"] == page.context["shown"]
+    client.post(address(project, "project-settings"), sent)
+    before, project = project, Project.objects.get(pk=project.pk)
+    assert (project.overlap, project.asks_answers) == (3, True)
+    assert (project.daily_goal, project.name, project.is_public) == (25, "Theirs", before.is_public)
+
+
 @pytest.mark.parametrize(
     ("field", "typed"), [("temperature", "nan"), ("top_p", "nan"), ("description", "a\x00b"), ("name", "a\x00b")]
 )
