@@ -61,10 +61,11 @@ def use(request: Request) -> Response:
         raise Refused(400, project="Send the project: ?project=<slug>.")
     project = find_project(request.user, slug)
     require(request.user, "research", project)
-    disk_use = disk_usage.of_project(project)
+    stored = disk_usage.list_stored()
+    disk_use = disk_usage.of_project(project, stored)
     fields: dict[str, Any] = {name: getattr(disk_use, name) for name in ("free", "capacity", "datasets", "elsewhere")}
     fields |= {"runs": disk_use.runs, "models": disk_use.models, "rule": pruning.RULE}
-    prunable = sum(one.size for one in pruning.prune(dry_run=True, at_once=True, project=project))
+    prunable = sum(one.size for one in pruning.prune(dry_run=True, at_once=True, project=project, stored=stored.runs))
     return Response(DiskOut(fields | {"prunable": prunable}).data)
 
 

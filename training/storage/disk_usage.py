@@ -78,14 +78,28 @@ class DiskUse:
         return int(0.95 * self.capacity)
 
 
-def of_project(project: Project) -> DiskUse:
+@dataclass(frozen=True)
+class Stored:
+    """Hold what the storage had when it was listed: bytes by the directory of a run or a model, by folder, the upper
+    two of each."""
+
+    runs: dict[Path, dict[str, int]]
+    models: dict[Path, dict[str, int]]
+
+
+def list_stored() -> Stored:
+    """List the storage, once for all figures of a page: it may be far away."""
+    return Stored(stored_runs(), local_copies.sizes_below(settings.MODELS_DIR))
+
+
+def of_project(project: Project, stored: Stored | None = None) -> DiskUse:
     """Return each run and model of this project, the largest first, and the others as one number."""
-    stored = stored_runs()
+    stored = stored or list_stored()
     every = project.runs.select_related("output_model")
-    runs = sorted((of_run(run, stored.get(run.path, {})) for run in every), key=lambda use: -use.total)
+    runs = sorted((of_run(run, stored.runs.get(run.path, {})) for run in every), key=lambda use: -use.total)
     models = (
-        _imported(project)
-        + _kept(project, stored)
+        _imported(project, stored.models)
+        + _kept(project, stored.runs)
         + [
             ModelUse(use.run.output_model, use.model)
             for use in runs
@@ -103,11 +117,11 @@ def of_project(project: Project) -> DiskUse:
     )
 
 
-def size_of_project(project: Project) -> int:
+def size_of_project(project: Project, stored: Stored | None = None) -> int:
     """Return the bytes of a project's runs and models, without datasets, which projects share."""
-    stored = stored_runs()
-    of_runs = sum(of_run(run, stored.get(run.path, {})).total for run in project.runs.all())
-    return of_runs + sum(use.size for use in _imported(project))
+    stored = stored or list_stored()
+    of_runs = sum(of_run(run, stored.runs.get(run.path, {})).total for run in project.runs.all())
+    return of_runs + sum(use.size for use in _imported(project, stored.models))
 
 
 def stored_runs() -> dict[Path, dict[str, int]]:
@@ -121,9 +135,8 @@ def of_checkpoints(stored: Mapping[str, int]) -> dict[str, int]:
     return {name: size for (top, _, name), size in parts if top == "checkpoints" and name}
 
 
-def _imported(project: Project) -> list[ModelUse]:
+def _imported(project: Project, stored: Mapping[Path, Mapping[str, int]]) -> list[ModelUse]:
     models = LanguageModel.objects.of_projects([project]).imported().exclude(folder="")
-    stored = local_copies.sizes_below(settings.MODELS_DIR)
     return [
         ModelUse(model, max(size_of(model.path), sum(stored.get(model.path, {}).values())))
         for model in models

@@ -19,12 +19,13 @@ from training.storage import actions, disk_usage, pruning, quotas
 @never_cache
 @in_project(get="research")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
-    prunable = pruning.prune(dry_run=True, at_once=True, project=project)
+    stored = disk_usage.list_stored()
+    prunable = pruning.prune(dry_run=True, at_once=True, project=project, stored=stored.runs)
     context = {
         "project": project,
         "storage": settings.STORAGE,
-        "use": disk_usage.of_project(project),
-        "quotas": quotas.use_of(project),
+        "use": disk_usage.of_project(project, stored),
+        "quotas": quotas.use_of(project, stored),
         "rule": pruning.RULE,
         "prunable": sum(one.size for one in prunable),
         "resumable": pruning.RESUMABLE,

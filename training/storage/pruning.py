@@ -45,16 +45,22 @@ class Pruned:
     size: int
 
 
-def prune(*, dry_run: bool = False, at_once: bool = False, project: Project | None = None) -> list[Pruned]:
+def prune(
+    *,
+    dry_run: bool = False,
+    at_once: bool = False,
+    project: Project | None = None,
+    stored: Mapping[Path, Mapping[str, int]] | None = None,
+) -> list[Pruned]:
     """Follow the rule in every run, or in those of one project. Returns what went, or with `dry_run` would go.
 
-    `at_once` waits for no day to pass.
+    `at_once` waits for no day to pass. `stored` are the stored runs, if they were listed.
     """
     ended_runs = Run.objects.filter(state__in=[Run.State.SUCCEEDED, *RESUMABLE]).order_by("pk")
     if project is not None:
         ended_runs = ended_runs.filter(project=project)
     now = timezone.now() + _REST if at_once else timezone.now()
-    stored = disk_usage.stored_runs()
+    stored = disk_usage.stored_runs() if stored is None else stored
     results = []
     for run in ended_runs.iterator():
         steps = disk_usage.of_checkpoints(stored.get(run.path, {}))

@@ -77,8 +77,8 @@ class QuotaUse:
     figure: str
 
 
-def use_of(project: Project) -> list[QuotaUse]:
-    """Return what the project uses of each quota that it has."""
+def use_of(project: Project, stored: disk_usage.Stored | None = None) -> list[QuotaUse]:
+    """Return what the project uses of each quota that it has; `stored` is what the storage has, if it was listed."""
     limits, uses = limits_of(project.pk), []
     if limits.runs is not None:
         at_work = project.runs.filter(state=Run.State.RUNNING).count()
@@ -87,7 +87,8 @@ def use_of(project: Project) -> list[QuotaUse]:
         figure = f"{gpu_hours(project):.1f} of {limits.gpu_hours:g} in {GPU_DAYS} days"
         uses.append(QuotaUse("GPU hours", figure))
     if limits.disk_gb is not None:
-        uses.append(QuotaUse("Disk space", f"{disk_usage.size_of_project(project) / 1e9:.1f} of {limits.disk_gb:g} GB"))
+        size = disk_usage.size_of_project(project, stored) / 1e9
+        uses.append(QuotaUse("Disk space", f"{size:.1f} of {limits.disk_gb:g} GB"))
     return uses
 
 

@@ -13,8 +13,9 @@ from django.core.management import call_command
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate.core.artefacts import local_copies
 from annotate.core.errors import Refused
-from tests.support.api_client import errors, program
+from tests.support.api_client import Program, errors, program
 from tests.support.factories import make_project, make_user
 from tests.support.training.runs import make_run
 from training.core import kept_steps
@@ -238,6 +239,16 @@ def test_what_only_the_storage_has_counts_in_figures_and_quota(client, project, 
     settings.QUOTA_DISK_GB = 11 * _SIZE / 1e9
     with pytest.raises(Refused, match="GB"):
         quotas.check(project)
+
+
+def test_a_look_lists_runs_and_models_of_the_storage_once(client, project, stored_elsewhere, settings, monkeypatch):
+    user, listed, sizes_below = make_user(project, role="researcher"), [], local_copies.sizes_below
+    settings.QUOTA_DISK_GB = 1.0
+    monkeypatch.setattr(local_copies, "sizes_below", lambda folder: listed.append(folder) or sizes_below(folder))
+    client.force_login(user)
+    assert "of 1 GB" in client.get(reverse("disk", args=[project.slug])).content.decode()
+    assert listed == [settings.RUNS_DIR, settings.MODELS_DIR]
+    assert Program(user).get("disk/", project=project.slug).status_code == 200 and len(listed) == 4
 
 
 def test_a_storage_that_does_not_answer_leaves_what_is_here(project, stored_elsewhere, settings, tmp_path):
