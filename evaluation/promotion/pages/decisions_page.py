@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import can
+from annotate.data.feedback_lineage import TEACHING, TITLES
 from annotate.models import AnnotatorKind, LanguageModel, Project, Split
 from common.whole_numbers import row_id, whole_number
 from evaluation.core import notices, served_model
@@ -140,7 +141,8 @@ def ask(request: MemberRequest, project: Project) -> HttpResponse:
 @in_project(get="read")
 def cost(request: HttpRequest, project: Project) -> HttpResponse:
     board = current(project=project, judge=annotator_kind_of(project))
-    context = {"project": project, "board": board, "costs": costs(project, board)}
+    kinds = ", ".join(TITLES[kind].lower() for kind in TEACHING)
+    context = {"project": project, "board": board, "costs": costs(project, board), "kinds": kinds}
     return render(request, "evaluation/promotion/cost.html", context)
 
 

@@ -121,6 +121,7 @@ class TestTheDecisionsPage:
         assert f"{base} and {child}" in shown and "candidate and parent" not in shown
         assert ">600<" not in shown and reverse("cost", args=[project.slug]) in shown
         costs = page(signed_in, "cost", project)
+        assert "comparisons, ratings, rankings, demonstrations, marked spans." in costs
         assert ">600<" in costs and f'id="cost-{child.pk}"' in costs  # processor seconds of its run
 
     def test_a_manager_serves_a_model_by_hand(self, signed_in, project, base, child, vote):
