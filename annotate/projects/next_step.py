@@ -176,7 +176,7 @@ def _learning_steps(project: Project) -> Iterator[Step]:
         "Vote in the arena",
         "Nobody has compared the models yet.",
         ("Vote in the arena", "arena"),
-        is_done=Comparison.objects.filter(project=project, prompt__side=Split.EVAL).exists(),
+        is_done=_votes_on_models(project).exists(),
     )
 
 
@@ -191,8 +191,16 @@ def _to_judge(project: Project, user: User) -> NextStep:
 
 
 def _training_runs(project: Project) -> QuerySet[Any]:
-    """Return the project's runs that have made a model."""
-    return project.runs.filter(output_model__isnull=False)  # type: ignore[attr-defined,no-any-return]
+    """Return the project's runs that have made a model from a dataset; an import makes one from none."""
+    return project.runs.filter(  # type: ignore[attr-defined,no-any-return]
+        output_model__isnull=False, dataset__isnull=False
+    )
+
+
+def _votes_on_models(project: Project) -> QuerySet[Comparison]:
+    """Return the comparisons that can rank models: imported answers may be of no model here."""
+    votes = Comparison.objects.filter(project=project, prompt__side=Split.EVAL)
+    return votes.filter(completion_a__model__isnull=False, completion_b__model__isnull=False)
 
 
 def _step(project: Project, words: str, link: str, page: str) -> NextStep:

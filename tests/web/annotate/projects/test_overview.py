@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from annotate.core import audit
 from annotate.core.permissions import held_rights
-from annotate.models import AuditEntry, Dataset, QueueEntry
+from annotate.models import AuditEntry, Completion, Dataset, QueueEntry
 from annotate.projects.next_step import checklist
 from annotate.projects.overview.loop_stations import counted_annotations
 from annotate.projects.overview.overview_parts import OVERVIEW
@@ -131,6 +131,22 @@ def test_the_checklist_ticks_what_is_done_and_leads_to_what_is_not(client, proje
     assert context(client, project)["next"].address == reverse("people", args=[project.slug])
     for step in steps:
         assert client.get(step.next.address).status_code in (200, 302), (manager, step.title)
+
+
+def test_imports_tick_neither_training_nor_voting(client, project):
+    """An imported model was not trained here, and a comparison of brought answers ranks no model."""
+    prompt = make_prompt(project, side="eval")
+    make_comparison(*(Completion.objects.create(prompt=prompt, text=text) for text in "ab"))
+    run(project, "succeeded", output_model=make_contestant(project).model)  # from no dataset
+    assert {"Train a model", "Vote in the arena"}.isdisjoint(ticked(project))
+    dataset = Dataset.objects.create(project=project, kind="sft", name="d", side="train", content_hash="x")
+    run(project, "succeeded", dataset=dataset, output_model=make_contestant(project).model)
+    make_comparison(*make_pair(project, side="eval"))
+    assert {"Train a model", "Vote in the arena"} <= ticked(project)
+
+
+def ticked(project) -> set[str]:
+    return {step.title for step in checklist(project, is_manager=True) if step.is_done}
 
 
 def test_annotators_and_visitors_are_given_no_checklist(client, project):
