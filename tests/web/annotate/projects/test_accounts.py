@@ -126,7 +126,9 @@ def test_an_invitation_makes_an_account_and_a_member_in_one_go(client):
     assert project.name in html and manager.username in html
     assert sign_up(client).url == reverse("project", args=[project.slug])
     assert Membership.objects.get(user__username="new-here").role == "reviewer"
-    assert client.get(path).status_code == 410
+    client.logout()
+    used = client.get(path)
+    assert used.status_code == 410 and f'<a href="{reverse("login")}">sign in</a>' in used.content.decode()
 
 
 def test_an_invitation_works_once_and_for_a_while(client):
