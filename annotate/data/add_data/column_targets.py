@@ -119,7 +119,7 @@ def _by_name(columns: Sequence[str]) -> dict[str, str]:
     suggested: dict[str, str] = {}
     for column in columns:
         wanted = _own(column)
-        if guessing.has_prompt({column: "?"}):
+        if guessing.has_prompt({column.strip(): "?"}):
             wanted += ["prompt", "input"]
         if column in answers:
             wanted += ["completion_a", "completion_b"] if len(answers) > 1 else ["completion"]
@@ -130,12 +130,12 @@ def _by_name(columns: Sequence[str]) -> dict[str, str]:
 def _own(column: str) -> list[str]:
     """Return what a column means by its own name. `answer` is mostly one to learn from: that it is right for rewards
     is for people to say."""
-    name = column.lower()
+    name = column.strip().lower()  # spreadsheets leave spaces behind a name
     return [name] if name in COLUMNS and name != "answer" else []
 
 
 def _annotation(column: str) -> str:
-    return next((name for name, known in _ANNOTATIONS.items() if re.fullmatch(known, column.lower())), "")
+    return next((name for name, known in _ANNOTATIONS.items() if re.fullmatch(known, column.strip().lower())), "")
 
 
 def _first_free(wanted: Sequence[str], taken: Mapping[str, str]) -> str:

@@ -290,6 +290,8 @@ def test_columns_are_suggested_by_use_or_by_name():
         "rating": "stars",
         "other": "",
     }
+    names = ["Prompt ", " Chosen", "Category "]  # as spreadsheets leave them
+    assert suggest("rows", names, {}) == dict(zip(names, ("prompt", "chosen", "category"), strict=True))
     assert suggest("corpus", ["body", "source"], {}) == {"body": "text", "source": "source"}
     assert suggest("rows", ["question", "answer"], {})["answer"] == "completion", "one to learn from"
     assert suggest("rows", ["question", "ground_truth"], {})["ground_truth"] == "answer", "the right one"
