@@ -56,8 +56,7 @@ def change_webhook(
     url = None if url is None else _checked(url)
     chosen = None if events is None else _checked_events(events)
     with transaction.atomic():
-        # As it is now: a delivery may have switched it off since it was read.
-        webhook.refresh_from_db(from_queryset=Webhook.objects.select_for_update())
+        _lock(webhook)
         before = _state(webhook)
         if url is not None and url != webhook.url:
             _refuse_twin(webhook.project, url)
@@ -83,6 +82,7 @@ def rotate_secret(webhook: Webhook, *, by: User) -> Webhook:
     """Return a new secret. For a day the old one signs too, so that the receiver can change over without losing an
     event."""
     require(by, "manage", webhook.project)
+    _lock(webhook)
     webhook.old_secret, webhook.secret = webhook.secret, _new_secret()
     webhook.old_secret_until = timezone.now() + OLD_SECRET_LASTS
     webhook.save(update_fields=["secret", "old_secret", "old_secret_until"])
@@ -94,13 +94,16 @@ def rotate_secret(webhook: Webhook, *, by: User) -> Webhook:
 def remove_webhook(webhook: Webhook, *, by: User) -> None:
     """Remove a webhook with its deliveries; the audit trail keeps that it was there."""
     require(by, "manage", webhook.project)
+    _lock(webhook)
     audit.record(action="webhook.removed", about=webhook.url, by=by, project=webhook.project)
     webhook.delete()
 
 
+@transaction.atomic
 def send_test(webhook: Webhook, *, by: User) -> Delivery:
     """Send an event that tells of nothing, signed and logged as any other."""
     require(by, "manage", webhook.project)
+    _lock(webhook)
     if not webhook.is_active:
         raise Refused(409, webhook="The webhook is off; switch it on first.")
     now = database_now()
@@ -119,6 +122,16 @@ def send_again(delivery: Delivery, *, by: User) -> Delivery:
         raise Refused(409, delivery="The event is being sent now; wait for the result.")
     delivery.refresh_from_db()
     return delivery
+
+
+def _lock(webhook: Webhook) -> None:
+    """Read a webhook as it is now: a delivery may have switched it off, another manager have changed or removed it."""
+    try:
+        webhook.refresh_from_db(from_queryset=Webhook.objects.select_for_update())
+    except Webhook.DoesNotExist:
+        raise Refused(
+            404, webhook="This webhook was removed meanwhile; add its address again if you need it."
+        ) from None
 
 
 def _checked(url: str) -> str:

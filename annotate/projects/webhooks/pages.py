@@ -44,6 +44,8 @@ def webhook(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     try:
         message = _done(request, webhook)
     except Refused as refused:
+        if not Webhook.objects.filter(pk=pk).exists():
+            return refused_page(request, refused, project=project)
         webhook.refresh_from_db()
         return _one(request, project, webhook, errors=refused.errors, status=refused.status)
     messages.success(request, message)

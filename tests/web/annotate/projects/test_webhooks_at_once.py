@@ -1,0 +1,70 @@
+"""Two managers at one webhook: neither loses the other's secret, and what is removed meanwhile is told."""
+
+from __future__ import annotations
+
+import pytest
+from django.urls import reverse
+
+from annotate.core.errors import Refused
+from annotate.models import Webhook
+from annotate.projects.webhooks import actions as webhooks
+from tests.support.api_client import Program, errors
+from tests.support.factories import make_project, make_user
+
+pytestmark = pytest.mark.django_db
+URL = "https://example.org/assay"
+
+
+@pytest.fixture
+def project():
+    return make_project()
+
+
+@pytest.fixture
+def manager(project):
+    return make_user(project, role="manager")
+
+
+@pytest.fixture
+def hook(project) -> Webhook:
+    return Webhook.objects.create(project=project, url=URL, secret="whsec_eA==")
+
+
+@pytest.fixture
+def removed_meanwhile(monkeypatch):
+    """While the host's name is asked for, somebody else removes the webhook."""
+
+    def checked(url: str) -> str:
+        Webhook.objects.all().delete()
+        return url
+
+    monkeypatch.setattr(webhooks, "_checked", checked)
+
+
+def test_the_secret_of_who_rotated_first_signs_for_a_day_too(hook, manager):
+    second = Webhook.objects.get()
+    webhooks.rotate_secret(hook, by=manager)
+    webhooks.rotate_secret(second, by=manager)
+    assert Webhook.objects.get().old_secret == hook.secret
+
+
+@pytest.mark.usefixtures("removed_meanwhile")
+def test_a_page_says_that_its_webhook_was_removed_meanwhile(client, project, hook, manager):
+    client.force_login(manager)
+    address = reverse("webhook", args=[project.slug, hook.pk])
+    answer = client.post(address, {"do": "save", "url": URL, "events": ["run.finished"]})
+    assert answer.status_code == 404 and "was removed meanwhile" in answer.content.decode()
+
+
+@pytest.mark.usefixtures("removed_meanwhile")
+def test_a_program_is_told_that_its_webhook_was_removed_meanwhile(hook, manager):
+    answer = Program(manager).patch(f"webhooks/{hook.pk}/", {"url": URL})
+    assert "was removed meanwhile" in errors(answer, 404)["webhook"]
+
+
+@pytest.mark.parametrize("act", [webhooks.rotate_secret, webhooks.send_test, webhooks.remove_webhook])
+def test_nothing_is_done_to_a_webhook_that_was_removed_meanwhile(hook, manager, act):
+    Webhook.objects.all().delete()
+    with pytest.raises(Refused) as refused:
+        act(hook, by=manager)
+    assert refused.value.status == 404
