@@ -157,9 +157,7 @@ def cancel(*, experiment: Experiment, by: User) -> Experiment:
         experiment.save(update_fields=["state"])
         audit.record(action="experiment.cancelled", about=experiment.name, by=by, project=experiment.project)
     experiment_start.cancel_freezing(experiment, by)
-    for run in ordered_runs(experiment):
-        if not run.is_finished:
-            runs.cancel(run=run, by=by)
+    runs.cancel_unfinished(runs=ordered_runs(experiment), by=by)
     return experiment
 
 

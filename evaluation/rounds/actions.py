@@ -153,9 +153,7 @@ def cancel(*, series: RoundSeries, by: User) -> RoundSeries:
             close_round(one)
         audit.record(action="rounds.cancelled", about=series.name, by=by, project=series.project)
         cancel_freezes(prompt_freezes(series), by=by)
-    for run in ordered_runs(series):
-        if not run.is_finished:
-            runs.cancel(run=run, by=by)
+    runs.cancel_unfinished(runs=ordered_runs(series), by=by)
     return series
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -162,6 +163,18 @@ def cancel(*, run: Run, by: User) -> Run:
         run.save()
         _note("run.cancelled", run, by)
     return run
+
+
+def cancel_unfinished(*, runs: Iterable[Run], by: User) -> None:
+    """Cancel those of the runs that are not finished. One that ends meanwhile does not keep the others at work."""
+    for run in runs:
+        if run.is_finished:
+            continue
+        try:
+            cancel(run=run, by=by)
+        except Refused as refused:
+            if refused.status != 409:
+                raise
 
 
 def resume(*, run: Run, by: User) -> Run:

@@ -149,6 +149,15 @@ def test_what_failed_is_resumed_and_what_is_cancelled_stays_so(project, order, r
         actions.add_arm(experiment=Experiment.objects.get(), by=researcher, arm={"method": "dpo", "name": "x"})
 
 
+def test_a_run_that_ends_while_all_are_cancelled_keeps_none_at_work(project, order, researcher, monkeypatch):
+    experiment = actions.order(**order)
+    read = list(actions.ordered_runs(experiment))
+    end(project.runs.get(pk=read[0].pk), "failed")
+    monkeypatch.setattr(actions, "ordered_runs", lambda experiment: read)  # as they stood a moment before
+    actions.cancel(experiment=experiment, by=researcher)
+    assert len(read) > 1 and not project.runs.unfinished().exists()
+
+
 def test_a_reward_model_is_trained_once_and_its_failure_is_told_on_the_arms(project, order):
     order["dataset"].counts["enough"] = True
     order["dataset"].save()
