@@ -97,9 +97,8 @@ class StoredExamples(Sequence[Example]):
 
 def lengths_of(examples: Sequence[Example]) -> list[int]:
     """Return the number of tokens of each example."""
-    if isinstance(examples, StoredExamples):
-        return examples.lengths
-    return [len(example.tokens) for example in examples]
+    stored: list[int] | None = getattr(examples, "lengths", None)
+    return [len(example.tokens) for example in examples] if stored is None else stored
 
 
 def usable_rows(run: RunDirectory) -> Iterator[Row]:

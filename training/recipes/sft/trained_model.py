@@ -1,4 +1,4 @@
-"""Hold the model that SFT trains: which weights learn, and the loss of some examples without their logits.
+"""Hold the model that SFT, DPO and KTO train: which weights learn, and what it says of some examples.
 
 lora    adapters (float32) on every linear layer of a frozen model
 top     in the top third; what lies below is frozen and, where there is more than one pass over the data, run only once
@@ -7,7 +7,8 @@ qlora   as lora, over a model in 4 bits
 
 On a processor, layers laid out like Llama's run packed (`rl.packed`); elsewhere, and on a GPU, sequences are padded on
 the right and run by the model itself. The output layer sees the positions that are learnt and no others, a few hundred
-at a time (`recipes.token_loss`).
+at a time (`recipes.token_loss`; `rl.logprobs` where each example has a factor of its own). A model whose logits are
+more than products of its last states has log-probabilities by its own forward, and no loss.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from training.recipes.common.features import adapted_layers, decoder_layers
 from training.recipes.common.fp32_master_weights import Masters, trained_parameters
 from training.recipes.common.token_loss import token_loss
 from training.recipes.sft.examples import Example, lengths_of
-from training.rl.logprobs import scaled_states
+from training.rl.logprobs import logits_are_products, scaled_states, token_logprobs
 from training.rl.lora import add_adapters
 from training.rl.packed import packed_agrees, rows_of, run_packed
 
@@ -69,10 +70,14 @@ def _has_bitsandbytes() -> bool:
 
 class Student:
     def __init__(
-        self, model: Any, adapters: str, *, rank: int, seed: int, dtype: torch.dtype, is_sharded: bool = False
-    ) -> None:
+        self, model: Any, adapters: str, *, rank: int, seed: int, dtype: torch.dtype, is_sharded: bool = False,
+        any_logits: bool = False,
+    ) -> None:  # fmt: skip
+        """Give the model what learns. `any_logits`: also one that has log-probabilities alone."""
         self.model, self.base, self.adapters, self.rank, self.seed = model, model.get_decoder(), adapters, rank, seed
-        loading.require_readable_logits(model)
+        self.reads_states = logits_are_products(model)
+        if not (self.reads_states or any_logits):
+            loading.require_readable_logits(model)
         layers = decoder_layers(model)
         self.depth, self.dtype = len(layers), dtype
         self.device = loading.device() if is_sharded else model.get_input_embeddings().weight.device
@@ -109,15 +114,41 @@ class Student:
         return sharding.call(lambda _model: self._loss(examples, scale), self.model)
 
     def _loss(self, examples: list[Example], scale: float) -> tuple[Tensor, Tensor]:
+        positions, targets = self._learnt_places(examples)
+        return token_loss(*self._products(examples, positions), targets, scale)
+
+    def logprobs(self, examples: list[Example], *, entropies: bool = False) -> tuple[Tensor, Tensor]:
+        """Return (B,) the summed log-probability of each example's learnt tokens, with gradient, and (B,) the summed
+        entropy of the distributions that they are from, without; 0 unless it is asked for."""
+        return sharding.call(lambda _model: self._logprobs(examples, entropies), self.model)
+
+    def _logprobs(self, examples: list[Example], entropies: bool) -> tuple[Tensor, Tensor]:
+        positions, targets = self._learnt_places(examples)
+        if self.reads_states:
+            of_tokens = token_logprobs(*self._products(examples, positions), targets, entropies=entropies)
+        else:
+            table = self._padded(examples, self.model).logits[self._mask(examples)][positions].float().log_softmax(-1)
+            of_tokens = table.gather(1, targets[:, None])[:, 0], -(table.exp() * table).sum(-1).detach()
+        counts = torch.tensor([example.targets for example in examples], device=self.device)
+        owners = torch.arange(len(examples), device=self.device).repeat_interleave(counts)
+        logprobs, entropy = (torch.zeros(len(examples), device=self.device).index_add(0, owners, x) for x in of_tokens)
+        return logprobs, entropy
+
+    def _learnt_places(self, examples: list[Example]) -> tuple[Tensor, Tensor]:
+        """Return (M,) the positions, in all examples laid end to end, whose states predict the learnt tokens, and these
+        tokens."""
         positions, targets, start = [], [], 0
         for example in examples:
             # The state before a token predicts it.
             positions += [start + i - 1 for i, is_learnt in enumerate(example.learnt) if is_learnt]
             targets += [t for t, is_learnt in zip(example.tokens, example.learnt, strict=True) if is_learnt]
             start += len(example.tokens)
+        return torch.tensor(positions, device=self.device), torch.tensor(targets, device=self.device)
+
+    def _products(self, examples: list[Example], positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the states at these positions (M, H) and the output layer's weight, whose product is the logits."""
         weight = self.model.get_output_embeddings().weight
-        states = self._states(examples, torch.tensor(positions, device=self.device)).to(weight.dtype)
-        return token_loss(scaled_states(self.model, states), weight, torch.tensor(targets, device=self.device), scale)
+        return scaled_states(self.model, self._states(examples, positions).to(weight.dtype)), weight
 
     @torch.no_grad()
     def keep_trunk(self, examples: Sequence[Example], tokens: int) -> bool:
@@ -138,7 +169,7 @@ class Student:
     def _states(self, examples: list[Example], positions: Tensor) -> Tensor:
         """Return (M, H) after the final norm, of these positions (M,) of all examples' tokens laid end to end."""
         if not self.is_packed:
-            return self._padded(examples)[positions]
+            return self._padded(examples, self.base).last_hidden_state[self._mask(examples)][positions]
         if self.cut and all(e.number in self._trunk for e in examples):
             hidden = torch.cat([self._trunk[e.number] for e in examples])
             rows = rows_of(self.base, [len(e.tokens) for e in examples], hidden.dtype)
@@ -156,12 +187,14 @@ class Student:
                 hidden = run_packed(self.base, hidden, rows, 0, self.cut)
         return hidden, rows
 
-    def _padded(self, examples: list[Example]) -> Tensor:
+    def _padded(self, examples: list[Example], module: Any) -> Any:
         ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(e.tokens) for e in examples], batch_first=True)
+        return module(input_ids=ids.to(self.device), attention_mask=self._mask(examples).long(), use_cache=False)
+
+    def _mask(self, examples: list[Example]) -> Tensor:
+        """Return (B, T) True where a padded batch of the examples holds a token."""
         lengths = torch.tensor([len(e.tokens) for e in examples])
-        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).to(self.device)
-        output = self.base(input_ids=ids.to(self.device), attention_mask=mask.long(), use_cache=False)
-        return output.last_hidden_state[mask]
+        return (torch.arange(int(lengths.max())) < lengths[:, None]).to(self.device)
 
     def measure_with(self, model: Any) -> None:
         """Compute losses by another model from now on: the one that was saved. Nothing is trained any more."""

@@ -11,7 +11,6 @@ from torch.testing import assert_close
 
 from training.core.run_directory import RecipeFailure
 from training.recipes.common import loading
-from training.recipes.preference.preference_data import Judgements, sequence_logprobs
 from training.recipes.pretrain.loss_sums import forward
 from training.recipes.pretrain.objectives import Batch
 from training.recipes.sft.examples import Example
@@ -72,8 +71,10 @@ def of_domain(model: Any) -> torch.Tensor:
 
 
 def of_preferences(model: Any) -> torch.Tensor:
-    none: Any = torch.zeros(0).numpy()
-    return sequence_logprobs(model, Judgements([PROMPT], [ANSWER], none, none, none, none), [0], pad=0)[0]
+    example = Example("", PROMPT + ANSWER, [False] * len(PROMPT) + [True] * len(ANSWER))
+    policy = Student(model, "lora", rank=2, seed=0, dtype=torch.float32, any_logits=True)
+    shorter = Example("", [*PROMPT, 9], [False] * len(PROMPT) + [True])
+    return policy.logprobs([shorter, example])[0][1].detach()
 
 
 @pytest.mark.parametrize("name", ["granite", "cohere", "llama"])
