@@ -98,14 +98,15 @@ def read_sft(run: RunDirectory) -> None:
 
 def read_dpo(run: RunDirectory) -> None:
     from training.recipes import dpo
-    from training.recipes.preference import preference_data, preference_policy
+    from training.recipes.preference import preference_data
+    from training.recipes.preference.answer_examples import AnswerExamples
 
     config = configs.parse("dpo", {"max_prompt_tokens": TOKENS, "max_completion_tokens": TOKENS})
     data = preference_data.read(run, Tokenizer(), config, SEED)
-    pairs = dpo.training_pairs(data)
-    dataset = preference_policy.mapped_dataset(run, dpo.examples(data, pairs))
-    for place in np.random.default_rng(SEED).integers(len(dataset), size=DRAWN).tolist():
-        assert len(dataset[place]["chosen_ids"]) >= TOKENS
+    places = dpo.pairs_of(data, config)[1]
+    examples = AnswerExamples(data, places.places)
+    for place in np.random.default_rng(SEED).integers(len(examples), size=DRAWN).tolist():
+        assert examples[place].targets >= TOKENS
 
 
 KINDS = {"sft": read_sft, "dpo": read_dpo}

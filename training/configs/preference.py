@@ -39,8 +39,8 @@ class PreferenceConfig(ForwardPasses):
     )
     lora_rank: int = option(8, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
     micro_batch_size: int = option(
-        0, "examples per forward pass; 0: the whole batch; gradients accumulate to batch_size", low=0, high=4096,
-        advanced=True,
+        0, "most examples per forward pass; 0: as many as memory holds; gradients accumulate to batch_size", low=0,
+        high=4096, advanced=True,
     )  # fmt: skip
     activation_checkpointing: str = option(
         "off",
@@ -68,7 +68,7 @@ class PreferenceConfig(ForwardPasses):
 
 @dataclass(frozen=True)
 class DPOConfig(PreferenceConfig):
-    """Direct preference optimisation on pairs (TRL)."""
+    """Direct preference optimisation on pairs."""
 
     kind: ClassVar[str] = "dpo"
     loss: str = option(
@@ -91,16 +91,7 @@ class DPOConfig(PreferenceConfig):
 
 @dataclass(frozen=True)
 class KTOConfig(PreferenceConfig):
-    """Kahneman-Tversky optimisation on thumbs (TRL)."""
+    """Kahneman-Tversky optimisation on thumbs."""
 
     kind: ClassVar[str] = "kto"
     balance: bool = option(True, "give thumbs up and thumbs down the same total weight")
-
-    def cross_check(self) -> dict[str, str]:
-        errors = super().cross_check()
-        if self.micro_batch_size == 1:  # TRL refuses it too, after minutes, in words that name no option
-            errors["micro_batch_size"] = (
-                "must be at least 2 for kto, or 0 for the whole batch: the KL is estimated "
-                "from the answers of one forward pass."
-            )
-        return errors

@@ -88,13 +88,14 @@ def shape_of(config: Any, *, layers: int, dtype_bytes: int, packed: bool) -> Sha
 
 
 def plan(
-    shape: Shape, *, learnt: int, longest: int, batch_tokens: int, available: float, most: int, checkpointing: str
-) -> Plan:
+    shape: Shape, *, learnt: int, longest: int, batch_tokens: int, available: float, most: int, checkpointing: str,
+    shorter: str = "a smaller max_length",
+) -> Plan:  # fmt: skip
     """Return how to run batches of `batch_tokens` tokens with sequences of at most `longest`, once the weights are
     loaded.
 
     `learnt` parameters get gradients and moments. checkpointing: auto, on, off. Raises RecipeFailure when not even one
-    sequence at a time fits.
+    sequence at a time fits; `shorter` is the option that would make it so.
     """
     fixed = learnt * LEARNT_BYTES + LOSS_BYTES
     room = SHARE * available - fixed
@@ -112,7 +113,7 @@ def plan(
         "does_not_fit",
         f"One example of {longest} tokens needs about {cheapest / 1e9:.2g} GB beside the model's weights, and "
         f"{max(SHARE * available, 0) / 1e9:.2g} GB can be used here.",
-        _remedy(checkpointing),
+        _remedy(checkpointing, shorter),
     )
 
 
@@ -132,9 +133,9 @@ def rows_at_once(shape: Shape, *, length: int, memory: float, on_cpu: bool) -> i
     return max(16, int(room // row))
 
 
-def _remedy(checkpointing: str) -> str:
-    first = "set activation_checkpointing to auto, " if checkpointing == "off" else ""
-    return f"Queue it again with changes: {first}a smaller max_length, or adapters top or lora instead of every weight."
+def _remedy(checkpointing: str, shorter: str) -> str:
+    first = "set activation_checkpointing to on, " if checkpointing == "off" else ""
+    return f"Queue it again with changes: {first}{shorter}, or adapters top or lora instead of every weight."
 
 
 def remembered(folder: Path, name: str, make: Callable[[], Any]) -> Any:

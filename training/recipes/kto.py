@@ -1,4 +1,4 @@
-"""Kahneman-Tversky optimisation with TRL: `python -m training.recipes.kto RUN_DIR`.
+"""Kahneman-Tversky optimisation: `python -m training.recipes.kto RUN_DIR`.
 
 Learns from the thumbs of `data/ratings.jsonl` at once, without pairs and without a reward model (Ethayarajh 2024,
 2402.01306): answers with a thumb up are to become likelier than the parent has them, those with a thumb down less
@@ -9,39 +9,42 @@ reward is measured against thumbs and pairs. Left out: stars, comparisons.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
-from trl import KTOConfig as TrainerConfig
-from trl import KTOTrainer
 
 from training.configs import KTOConfig
 from training.configs.preference import FEWEST_OF_EACH
-from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.preference import preference_policy
+from training.recipes.preference.answer_examples import AnswerPlaces, places_of
 from training.recipes.preference.preference_data import Judgements
-
-
-class Trainer(KTOTrainer):
-    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        return dataset  # token ids already, the same ids that the policy meets when it answers
+from training.recipes.preference.preference_objectives import Thumbs
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: KTOConfig = config_of(spec)
     work = preference_policy.load(run, spec, config)
     data = work.data
-    thumbs = training_thumbs(data, spec.seed)
-    ups = int(thumbs[:, 1].sum())
-    downs = len(thumbs) - ups
-    preference_policy.carry_out(
-        work, spec, config, examples=examples(data, thumbs),
-        learnt_from=data.training_thumbs()[:, 0], phase="Learning from thumbs",
-        trainer_class=Trainer, args=trainer_config(run, spec, config, ups, downs),
-        counts={"thumbs_up": ups, "thumbs_down": downs, "held_out_thumbs": len(data.thumbs) - len(thumbs)},
-    )  # fmt: skip
+    objective, places = thumbs_of(data, config, spec.seed)
+    count, ups = len(objective.ups), int(objective.ups.sum())
+    counts = {"thumbs_up": ups, "thumbs_down": count - ups, "held_out_thumbs": len(data.thumbs) - count}
+    preference_policy.carry_out(work, objective, places, phase="Learning from thumbs", counts=counts)
+
+
+def thumbs_of(data: Judgements, config: KTOConfig, seed: int) -> tuple[Thumbs, AnswerPlaces]:
+    """Return what is learnt, and where its answers are: each to its own prompt, and another's to it for the KL."""
+    thumbs = training_thumbs(data, seed)
+    answers, ups = thumbs[:, 0], thumbs[:, 1] == 1
+    elsewhere = np.stack([answers, mismatches(answers, data.prompt_ids)], 1)
+    places = places_of(np.concatenate([answers, data.held_out_completions()]), elsewhere)
+    up_count = int(ups.sum())
+    return Thumbs(
+        answers=places.of(answers)[:, None],
+        elsewhere=len(places.own) + np.arange(len(answers)),
+        ups=ups,
+        beta=config.beta,
+        weights=weights(up_count, len(ups) - up_count) if config.balance else (1.0, 1.0),
+    ), places
 
 
 def training_thumbs(data: Judgements, seed: int) -> np.ndarray:
@@ -56,18 +59,6 @@ def training_thumbs(data: Judgements, seed: int) -> np.ndarray:
             "Rate more answers, then freeze the dataset again; for comparisons use DPO.",
         )
     return np.random.default_rng(seed).permutation(thumbs)
-
-
-def examples(data: Judgements, thumbs: np.ndarray) -> Iterator[Row]:
-    """Yield one example for each of the thumbs (T, 2), with an answer to another prompt for the KL estimate."""
-    mismatched = mismatches(thumbs[:, 0], data.prompt_ids)
-    for (answer, up), other in zip(thumbs.tolist(), mismatched.tolist(), strict=True):
-        yield {
-            "prompt_ids": data.prompts[answer],
-            "completion_ids": data.completions[answer],
-            "KL_completion_ids": data.completions[other],
-            "label": bool(up),
-        }
 
 
 def mismatches(answers: np.ndarray, prompt_ids: np.ndarray) -> np.ndarray:
@@ -88,15 +79,6 @@ def mismatches(answers: np.ndarray, prompt_ids: np.ndarray) -> np.ndarray:
 def weights(ups: int, downs: int) -> tuple[float, float]:
     """Return (desirable, undesirable): the rarer kind counts more, so that both sums are alike (eq. 8 of the paper)."""
     return (1.0, ups / downs) if ups >= downs else (downs / ups, 1.0)
-
-
-def trainer_config(run: RunDirectory, spec: RunSpec, config: KTOConfig, ups: int, downs: int) -> TrainerConfig:
-    desirable, undesirable = weights(ups, downs) if config.balance else (1.0, 1.0)
-    return TrainerConfig(
-        **preference_policy.arguments(run, spec, config, ups + downs),
-        desirable_weight=desirable,
-        undesirable_weight=undesirable,
-    )
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Share among DPO, KTO, GRPO and RLOO: their data, and TRL's trainers carried out as runs."""
+"""Hold DPO and KTO in a loop of their own, and GRPO and RLOO with TRL's trainers carried out as runs."""

@@ -13,21 +13,15 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from annotate.data.datasets import preferences
 from training.configs.preference import PreferenceConfig
 from training.core.run_directory import RecipeFailure, Row, RunDirectory
 from training.core.token_table import hash_of_data, hash_of_tokenizer, number_table, token_dtype
-from training.recipes.common import loading, sharding
-from training.recipes.common.processes import ONE_PROCESS, Processes
+from training.recipes.common import loading
 from training.recipes.reward.reward_accuracy import Estimate, Judged, measures
-from training.rl.factors import in_float64
-from training.rl.logprobs import logits_are_products, scaled_states, token_logprobs
 
 LEAST_HELD_OUT = 1
 
@@ -41,10 +35,8 @@ class Judgements:
     prompt_ids: np.ndarray  # (N,) the prompt of each completion
     held_out: np.ndarray  # (N,) bool, whole prompts
     pairs: np.ndarray  # (P, 2) chosen, rejected
+    pair_weights: np.ndarray  # (P,) 1, or what a ranking's pairs have of it each
     thumbs: np.ndarray  # (R, 2) completion, 1 up or 0 down
-
-    def training_pairs(self) -> np.ndarray:
-        return self.pairs[~self.held_out[self.pairs[:, 0]]]
 
     def training_thumbs(self) -> np.ndarray:
         return self.thumbs[~self.held_out[self.thumbs[:, 0]]]
@@ -55,6 +47,11 @@ class Judgements:
     def texts(self) -> Iterator[list[int]]:
         """Yield prompt and completion as one, those held out first."""
         return (self.whole(i) for i in np.argsort(~self.held_out, kind="stable").tolist())
+
+    def held_out_completions(self) -> np.ndarray:
+        """Return the completions that are measured, in their order, each once."""
+        judged = self.judged_held_out()
+        return np.unique(np.concatenate([judged.chosen, judged.rejected, judged.thumbed]))
 
     def judged_held_out(self) -> Judged:
         pairs = self.pairs[self.held_out[self.pairs[:, 0]]]
@@ -79,11 +76,8 @@ def read(run: RunDirectory, tokenizer: Any, config: PreferenceConfig, seed: int)
         ids.append(row["id"])
         prompt_numbers.append(row["prompt_id"])
     index_of = {completion: i for i, completion in enumerate(ids)}
-    pairs = [
-        (index_of[p.chosen], index_of[p.rejected])
-        for p in preferences.pairs(comparisons)
-        if p.chosen in index_of and p.rejected in index_of
-    ]
+    usable = [p for p in preferences.pairs(comparisons) if p.chosen in index_of and p.rejected in index_of]
+    pairs = [(index_of[p.chosen], index_of[p.rejected]) for p in usable]
     thumbs = [
         (index_of[r.completion], int(r.thumbs)) for r in ratings if r.thumbs is not None and r.completion in index_of
     ]
@@ -95,6 +89,7 @@ def read(run: RunDirectory, tokenizer: Any, config: PreferenceConfig, seed: int)
         prompt_ids=prompt_ids,
         held_out=split(prompt_ids, pairs, thumbs, config.held_out, seed),
         pairs=np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        pair_weights=np.array([p.weight for p in usable]),
         thumbs=np.array(thumbs, dtype=np.int64).reshape(-1, 2),
     )
 
@@ -148,69 +143,12 @@ def split(
     return np.isin(prompt_ids, order[: max(round(share * len(order)), LEAST_HELD_OUT)])
 
 
-@torch.inference_mode()
-def implicit_rewards(
-    policy: Any, reference: Any, data: Judgements, rows: np.ndarray, beta: float, pad: int, size: int = 16,
-    together: Processes = ONE_PROCESS,
-) -> np.ndarray:  # fmt: skip
-    """Return (N,) beta * (log pi(y|x) - log pi_ref(y|x)) of these completions (Rafailov 2023, eq. 5), 0 for the
-    others. Several processes share the batches."""
-    rewards = in_float64(torch.zeros(len(data.completions), device=loading.device()))
-    order = sorted(rows.tolist(), key=lambda i: (len(data.whole(i)), i))
-    batches = [order[start : start + size] for start in range(0, len(order), size)]
-    for batch, counts in together.in_step(together.share(batches), order[:1]):
-        policy_logprobs = sharding.call(sequence_logprobs, policy, data, batch, pad)
-        reference_logprobs = sharding.call(sequence_logprobs, reference, data, batch, pad)
-        if counts:
-            rewards[batch] = beta * (policy_logprobs - reference_logprobs).to(rewards)
-    together.add_gradients([rewards])  # 0 from all processes but one
-    return rewards.cpu().numpy()
-
-
-_READS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
-
-
-def _reads_states(model: Any) -> bool:
-    """Return whether log-probabilities can be read off the last states, without an array of logits."""
-    if model not in _READS:
-        _READS[model] = sharding.is_sharded(model) or logits_are_products(model)
-    return _READS[model]
-
-
-def sequence_logprobs(model: Any, data: Judgements, batch: list[int], pad: int) -> Tensor:
-    """Return (B,) float32: the summed log-probability of each completion after its prompt."""
-    width = max(len(data.whole(i)) for i in batch)
-    ids = torch.full((len(batch), width), pad, device=model.device)
-    mask, scored = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
-    for row, i in enumerate(batch):
-        token_ids = data.whole(i)
-        ids[row, : len(token_ids)] = torch.tensor(token_ids)
-        mask[row, : len(token_ids)] = 1
-        scored[row, len(data.prompts[i]) : len(token_ids)] = True
-    before = scored.roll(-1, dims=1)  # the state before each scored token foresees it
-    before[:, -1] = False
-    if _reads_states(model):
-        hidden = model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state[before]
-        weight = model.get_output_embeddings().weight
-        logprobs, _ = token_logprobs(scaled_states(model, hidden.to(weight.dtype)), weight, ids[scored])
-    else:
-        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[before]
-        logprobs = logits.float().log_softmax(-1).gather(1, ids[scored][:, None])[:, 0]
-    sums = torch.zeros(len(batch), device=model.device)
-    return sums.index_add_(0, scored.nonzero()[:, 0], logprobs)
-
-
-def held_out_figures(
-    policy: Any, reference: Any, data: Judgements, beta: float, pad: int, seed: int, together: Processes = ONE_PROCESS
-) -> dict[str, Estimate | None]:
-    """Return whether the policy, relative to its parent, favours what people preferred on prompts that trained
-    nothing."""
-    annotations = data.judged_held_out()
-    rows = np.unique(np.concatenate([annotations.chosen, annotations.rejected, annotations.thumbed]))
-    scores = implicit_rewards(policy, reference, data, rows, beta, pad, together=together)
+def held_out_figures(rewards: np.ndarray, data: Judgements, seed: int) -> dict[str, Estimate | None]:
+    """Return whether the policy, relative to its parent, favours what people preferred on prompts that trained nothing;
+    `rewards` (N,) are the implicit rewards of all completions."""
     return {
         name: figure
-        for name, figure in measures(scores, annotations, data.prompt_ids, seed).items()
+        for name, figure in measures(rewards, data.judged_held_out(), data.prompt_ids, seed).items()
         if name != "stars_spearman"
     }
 

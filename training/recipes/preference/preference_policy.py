@@ -1,36 +1,57 @@
-"""Train by DPO and KTO with TRL: a policy that learns from annotations directly, measured on held-out ones.
+"""Train by DPO and KTO: a policy that learns from annotations directly, measured on held-out ones.
 
-What differs between the two stays in their recipes: the examples, the trainer, and what they count.
+    0. plan       how many tokens at once, by the memory there is (`batch_planner`)
+    1. reference  the parent's log-probabilities of all answers, once for the whole run (`reference_logprobs`)
+    2. step       batch_size examples: forward and backward in parts, the mean of their losses (`preference_step`)
+    3. follow     loss, margins, memory; sample completions of the same few prompts with the same seeds
+    4. save       the parent and an adapter, or every weight (`children`)
+    5. measure    what was saved, loaded back: whether it favours what people preferred on held-out prompts
+
+What differs between the two stays in their recipes and objectives. The model that learns and its loop's parts are those
+of SFT (docs/adr/0033-dpo-and-kto-in-a-loop-of-our-own.md). Order, weights and moments come from the run's seed and the
+checkpoint: a run killed at any moment and resumed ends in the same bits on a processor.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import partial
-from itertools import chain
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, List, Value
-from datasets.arrow_writer import ArrowWriter
+import torch
 
-from common import atomic_files
 from training.configs.preference import PreferenceConfig
+from training.core import batch_planner
 from training.core.run_directory import Row, RunDirectory, RunSpec
-from training.core.token_table import tables_folder
-from training.recipes.common import loading, sharding
+from training.recipes.common import chat_samples, children, loading, steps
 from training.recipes.common.children import KeptSteps
-from training.recipes.common.processes import ONE_PROCESS, Processes, directory_of, join
-from training.recipes.preference import preference_data, trl_runs
+from training.recipes.common.memory import available_memory
+from training.recipes.common.processes import Processes, directory_of, join, spread_files
+from training.recipes.preference import preference_data
+from training.recipes.preference.answer_examples import AnswerExamples, AnswerPlaces
 from training.recipes.preference.preference_data import Judgements
-from training.recipes.preference.shared_trainer import shared
+from training.recipes.preference.preference_objectives import Figures, Objective
+from training.recipes.preference.preference_step import Learning, take_step
+from training.recipes.preference.reference_logprobs import reference_logprobs, summed_logprobs
 from training.recipes.reward.reward_accuracy import as_rows
+from training.recipes.sft import trained_model
+from training.recipes.sft.trained_model import Student
 from training.rl.sampler import Sampling
 
+SAMPLED_PROMPTS = 4
 PROMPTS_FOR_SAMPLES = 64  # that are looked at for a few with other texts
+
+
+@dataclass
+class Standing:
+    """Say how far a run is; kept in its checkpoints."""
+
+    step: int = 0
+    first_loss: float = math.nan
+    last_loss: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -38,10 +59,56 @@ class Work:
     """Hold what is learnt from by whom."""
 
     run: RunDirectory
+    spec: RunSpec
+    config: PreferenceConfig
     together: Processes
-    model: Any
+    policy: Student
     tokenizer: Any
     data: Judgements
+
+    def chosen(self, name: str, make: Callable[[], Any]) -> Any:
+        return _chosen(self.run, self.together, name, make)
+
+
+@dataclass(frozen=True)
+class Course:
+    """Hold what a run goes through: its steps, and whom it shows."""
+
+    work: Work
+    learning: Learning
+    prompts: list[Any]  # whose answers are sampled
+    phase: str
+    recompute: bool
+
+    @property
+    def count(self) -> int:
+        return len(self.learning.objective.answers)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.count / self.work.config.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        return max(math.ceil(self.steps_per_epoch * self.work.config.epochs), 1)
+
+    @property
+    def kept(self) -> KeptSteps:
+        work = self.work
+        count = work.config.kept_checkpoints
+        return KeptSteps(work.run, work.together, work.spec.parent, work.tokenizer, count, self.total_steps)
+
+    def batch(self, step: int) -> np.ndarray:
+        """Return the examples of one step: each epoch takes all in an order of its own."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self.work.spec.seed, epoch]).permutation(self.count)
+        size = self.work.config.batch_size
+        return order[place * size : (place + 1) * size]
+
+    def rate(self, step: int) -> float:
+        config, total = self.work.config, self.total_steps
+        warmup = math.ceil(config.warmup_ratio * total)
+        return config.learning_rate * steps.schedule_factor(step, total, kind="linear", warmup=warmup)
 
 
 def load(run: RunDirectory, spec: RunSpec, config: PreferenceConfig) -> Work:
@@ -49,103 +116,177 @@ def load(run: RunDirectory, spec: RunSpec, config: PreferenceConfig) -> Work:
     together = join(sharding=config.sharding, batch_size=config.rows_at_once, limit=config.limit)
     run = directory_of(run, together)
     run.progress("Loading the model", 0, 1)
-    model, tokenizer = trl_runs.load(spec, config.adapters, to_split=together.is_sharded)
+    name = _chosen(run, together, "dtype", lambda: str(loading.compute_dtype()).removeprefix("torch."))
+    dtype, is_split = getattr(torch, name), together.is_sharded
+    model, tokenizer = trained_model.load(spec.parent, config.adapters, dtype, to_split=is_split)
     data = together.first_then_all(lambda: preference_data.read(run, tokenizer, config, spec.seed))
-    return Work(run, together, model, tokenizer, data)
-
-
-def carry_out(
-    work: Work, spec: RunSpec, config: PreferenceConfig, *, examples: Iterable[Row], learnt_from: np.ndarray,
-    phase: str, trainer_class: type, args: Any, counts: Row,
-) -> None:  # fmt: skip
-    """Train, save, measure what was saved on held-out prompts. `learnt_from`: completions whose prompts are sampled."""
-    run, together, model, tokenizer, data = work.run, work.together, work.model, work.tokenizer, work.data
-    started, to_split = time.monotonic(), together.is_sharded
-    is_full = config.adapters == "full"
-    reference = trl_runs.load(spec, "full", to_split=to_split)[0] if is_full else None  # to the bit the same function
-    is_shared = config.processes > 1  # also where one process goes on with what several have begun
-    adapters = trl_runs.adapters_for(model, config.adapters, config.lora_rank)
-    kept = KeptSteps(run, together, spec.parent, tokenizer, config.kept_checkpoints, args.max_steps)
-    follower = trl_runs.Follower(
-        run,
-        tokenizer,
-        preference_data.first_messages(run, data, learnt_from, PROMPTS_FOR_SAMPLES),
-        spec.seed,
-        config.sample_every,
-        Sampling(config.sample_tokens, 0.7),
-        config.max_prompt_tokens,
-        phase,
-        kept,
-        partial(trl_runs.load_beginning, spec, config.adapters, adapters),
-        together=together,
+    policy = Student(
+        model, config.adapters, rank=config.lora_rank, seed=spec.seed, dtype=dtype, is_sharded=is_split, any_logits=True
     )
-    trainer = (shared(trainer_class) if is_shared else trainer_class)(
-        model=model,
-        ref_model=reference,
-        args=args,
-        train_dataset=together.first_then_all(lambda: mapped_dataset(run, examples, together)),
-        processing_class=tokenizer,
-        peft_config=adapters,
-        **({"run": run, "together": together} if is_shared else {}),
-        callbacks=[follower],
+    return Work(run, spec, config, together, policy, tokenizer, data)
+
+
+def _chosen(run: RunDirectory, together: Processes, name: str, make: Callable[[], Any]) -> Any:
+    """Choose once, by the first process for all, and for every attempt."""
+    return together.from_first(lambda: batch_planner.remembered(run.path, name, make))
+
+
+def carry_out(work: Work, objective: Objective, places: AnswerPlaces, *, phase: str, counts: Row) -> None:
+    """Train, save, measure what was saved on held-out prompts."""
+    started = time.monotonic()
+    course = prepare(work, objective, places, phase)
+    optimiser = work.policy.masters.optimiser(rate=work.config.learning_rate, weight_decay=0.0, beta2=0.999)
+    standing = resume(work, optimiser)
+    learn(course, optimiser, standing)
+    finish(course, places, standing, counts, started)
+    work.together.leave()
+
+
+def prepare(work: Work, objective: Objective, places: AnswerPlaces, phase: str) -> Course:
+    """Plan, and compute the reference before any weight is another than the parent's."""
+    config, policy, together = work.config, work.policy, work.together
+    examples = AnswerExamples(work.data, places.places)
+    plan = batch_planner.Plan(**work.chosen("plan", lambda: asdict(plan_of(work, objective, examples))))
+    policy.keep_trunk(examples, plan.tokens)
+    reference = reference_logprobs(work.run, policy, examples, plan.tokens, together)
+    policy.begin(plan.recompute)
+    learning = Learning(config, policy, objective, examples, reference, plan.tokens, together)
+    learnt_from = places.places[objective.answers.ravel(), 0]
+    prompts = preference_data.first_messages(work.run, work.data, learnt_from, PROMPTS_FOR_SAMPLES)
+    distinct = list({str(messages): messages for messages in prompts}.values())
+    return Course(work, learning, distinct[:SAMPLED_PROMPTS], phase, plan.recompute)
+
+
+def plan_of(work: Work, objective: Objective, examples: AnswerExamples) -> batch_planner.Plan:
+    config, policy, count = work.config, work.policy, work.together.count
+    lengths = np.sort(examples.token_counts[objective.answers].sum(1))
+    return batch_planner.plan(
+        policy.shape(),
+        learnt=policy.learnt() // work.together.shares,
+        longest=int(lengths[-1]),
+        batch_tokens=int(lengths[-math.ceil(config.rows_at_once / count) :].sum()),
+        available=available_memory(count),
+        most=batch_planner.CPU_TOKENS if policy.device.type == "cpu" else batch_planner.GPU_TOKENS,
+        checkpointing=config.activation_checkpointing,
+        shorter="smaller max_prompt_tokens or max_completion_tokens",
+    )
+
+
+def learn(course: Course, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
+    work, total = course.work, course.total_steps
+    work.run.progress(course.phase, standing.step, total)
+    if standing.step == 0:
+        show_samples(course, 0)
+    while standing.step < total:
+        started = time.monotonic()
+        rate = course.rate(standing.step)
+        rows = course.batch(standing.step)
+        figures = take_step(course.learning, optimiser, rows, step=standing.step + 1, rate=rate)
+        standing.step, standing.last_loss = standing.step + 1, figures["loss"]
+        standing.first_loss = figures["loss"] if standing.step == 1 else standing.first_loss
+        log(course, standing, figures, time.monotonic() - started)
+        after_step(course, optimiser, standing)
+
+
+def log(course: Course, standing: Standing, figures: Figures, seconds: float) -> None:
+    run, peak = course.work.run, steps.peak_memory_gb(course.work.policy.device)
+    run.log_metrics(standing.step, **figures, seconds=seconds, peak_memory_gb=peak)
+    run.progress(course.phase, standing.step, course.total_steps)
+
+
+def after_step(course: Course, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
+    work, step, is_last = course.work, standing.step, standing.step == course.total_steps
+    if step % work.config.sample_every == 0 or is_last:
+        show_samples(course, step)
+    course.kept.note(step, lambda: work.policy.trained(work.spec.parent, is_first=work.together.is_first))
+    if step % work.config.checkpoint_every == 0 or is_last:
+        steps.save_checkpoint(
+            work.run, work.together, step, parameters=work.policy.masters.masters, optimiser=optimiser,
+            extra={"standing": asdict(standing)},
+        )  # fmt: skip
+
+
+def show_samples(course: Course, step: int) -> None:
+    """Sample the same prompts with the same seeds each time; the training's generators are not touched."""
+    work, config = course.work, course.work.config
+    if not (work.together.is_first or work.together.is_sharded):
+        return
+    chat_samples.log_answers(
+        work.run, work.policy.model, work.tokenizer, course.prompts, step=step, seeds=(work.spec.seed, "sample"),
+        sampling=Sampling(config.sample_tokens, 0.7), max_prompt_tokens=config.max_prompt_tokens,
     )  # fmt: skip
-    trl_runs.train(trainer, run, together)
 
-    policy, facts = trl_runs.save(trainer, tokenizer, run, spec, data.texts(), together, follower)
+
+def resume(work: Work, optimiser: torch.optim.Optimizer) -> Standing:
+    latest = steps.checkpoint_to_resume(work.run, work.together)
+    if latest is None:
+        work.run.truncate_logs(-1)
+        return Standing()
+    masters = work.policy.masters
+    standing = Standing(**steps.load_state(latest, parameters=masters.masters, optimiser=optimiser)["standing"])
+    masters.publish()
+    work.run.truncate_logs(standing.step)
+    return standing
+
+
+def finish(course: Course, places: AnswerPlaces, standing: Standing, counts: Row, started: float) -> None:
+    """Save, measure what was saved. Process 0 alone writes."""
+    work = course.work
+    run, policy, config = work.run, work.policy, work.config
+    packed = policy.is_packed
+    facts = save(course)
     run.progress("Measuring on held-out prompts", 0, 1)
-    parent = reference
-    if parent is None:
-        parent = loading.load_policy(spec.parent, policy.dtype, to_split=to_split)[0]
-        if to_split:
-            sharding.shard(parent)
-    figures = preference_data.held_out_figures(
-        policy, parent, data, config.beta, tokenizer.pad_token_id, spec.seed, together
-    )
-    together.leave()
-    if not together.is_first:
+    figures = preference_data.held_out_figures(implicit_rewards(course, places), work.data, work.spec.seed)
+    if not work.together.is_first:
         return
     run.finish(
         {
             **counts,
+            "steps": standing.step,
+            "first_loss": standing.first_loss,
+            "last_loss": standing.last_loss,
+            "hash": loading.weights_hash(run.model),
             **facts,
+            **course.kept.facts(),
             "adapters": config.adapters,
             "held_out": as_rows(figures),
             "verdict": preference_data.verdict(figures),
+            "tokens_at_once": course.learning.tokens,
+            "activations_computed_twice": course.recompute,
+            "packed_layers": packed,
             "seconds": time.monotonic() - started,
         }
     )
 
 
-def mapped_dataset(run: RunDirectory, examples: Iterable[Row], together: Processes = ONE_PROCESS) -> Dataset:
-    """Return the examples as a dataset that is mapped from a file beside the run's tables: few are in memory at a time.
+def save(course: Course) -> Row:
+    """Write the model, and measure with it from now on, as every process loads it back; return how near it is."""
+    work = course.work
+    run, policy, together = work.run, work.policy, work.together
+    run.progress("Saving", 0, 1)
+    together.wait()
+    trained, facts = policy.trained(work.spec.parent, is_first=together.is_first), {}
+    if together.is_first:
+        folder = run.begin_model()
+        saved = children.save_child(
+            work.spec.parent, trained.model, work.tokenizer, folder, work.data.texts(), trained.weights
+        )
+        run.commit_model()
+        facts = saved.facts()
+    together.wait()
+    spread_files(together, run.model)
+    is_sharded = together.is_sharded
+    policy.measure_with(saved.model if facts else loading.load_policy(run.model, policy.dtype, to_split=is_sharded)[0])
+    return facts
 
-    Each attempt's first process writes it anew, from token ids that the first attempt has encoded.
-    """
-    path = tables_folder(run) / "examples.arrow"
-    if not together.is_first:
-        return Dataset.from_file(str(path))
-    rows = iter(examples)
-    first = next(rows)
-    features = {name: List(Value("int32")) if name.endswith("_ids") else Value("bool") for name in first}
-    path.parent.mkdir(exist_ok=True)
-    with (
-        atomic_files.replacing(path, is_synced=False) as partial,
-        ArrowWriter(path=str(partial), features=Features(features)) as writer,
-    ):
-        for row in chain([first], rows):
-            writer.write(row)
-        writer.finalize()
-    return Dataset.from_file(str(path))
 
-
-def arguments(run: RunDirectory, spec: RunSpec, config: PreferenceConfig, count: int) -> Row:
-    """Return what both trainers' configs get for `count` examples."""
-    steps = max(math.ceil(math.ceil(count / config.batch_size) * config.epochs), 1)
-    return {
-        **trl_runs.arguments(run, spec, config),
-        "max_steps": steps,
-        "lr_scheduler_type": "linear",
-        "warmup_steps": math.ceil(config.warmup_ratio * steps),
-        "beta": config.beta,
-        "max_length": None,  # cut by preference_data
-    }
+def implicit_rewards(course: Course, places: AnswerPlaces) -> np.ndarray:
+    """Return (N,) beta * (log pi(y|x) - log pi_ref(y|x)) of the held-out completions (Rafailov 2023, eq. 5) under what
+    was saved, 0 for the others."""
+    work, learning = course.work, course.learning
+    completions = work.data.held_out_completions()
+    rows = places.of(completions)
+    logprobs = summed_logprobs(work.policy, learning.examples, rows, learning.tokens, work.together)
+    rewards = np.zeros(len(work.data.completions))
+    rewards[completions] = work.config.beta * (logprobs - learning.reference[rows])
+    return rewards

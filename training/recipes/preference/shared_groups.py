@@ -15,11 +15,10 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from training.recipes.common import memory, sharding
 from training.recipes.common.processes import Processes
-from training.recipes.preference.shared_trainer import Share, SharedTrainer
+from training.recipes.preference.shared_trainer import SharedTrainer
 from training.rl.decode import LlamaDecoder, decoder_for
 from training.rl.module_decoder import ModuleDecoder
 from training.rl.sampler import Sampling, sample, sequence_seed
@@ -92,16 +91,10 @@ class _SharedGroups(_DrawnGroups):
             if model is not None:
                 sharding.reshard_always(model)
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return TRL's, whose rows accelerate deals out."""
-        batches: DataLoader[Any] = super(SharedTrainer, self).get_train_dataloader()  # type: ignore[misc]
-        return batches
-
     def compute_loss(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> Tensor:
         trainer: Any = self
-        loss: Tensor = super(SharedTrainer, self).compute_loss(model, inputs, *rest, **named)  # type: ignore[misc]
-        trainer.share = Share(1, trainer.together.count, trainer.together.count)
+        loss: Tensor = super().compute_loss(model, inputs, *rest, **named)  # type: ignore[misc]
         if getattr(trainer, "loss_type", "") != "bnpo":
-            return loss * trainer.share.part
+            return loss / trainer.together.count
         own = float(inputs["completion_mask"].sum())
         return loss * (own / max(trainer.together.total(own)[0], 1.0))

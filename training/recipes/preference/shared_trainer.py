@@ -1,7 +1,6 @@
 """Let several processes carry out one of TRL's trainers, with the figures of one, the model whole in each or in shares.
 
-    rows          each forward's rows are divided among the processes, in the order in which one process takes them; a
-                  process without a row takes one that counts 0 times
+    rows          dealt out by accelerate, in equal parts
     gradients     each loss is weighed by its rows, so that sums over the processes are what one process computes
     weights       with `sharding` full split by `sharding`, before training; accelerate neither wraps nor moves them
     checkpoints   those of our own loops (`steps`): any number of processes reads them
@@ -12,17 +11,14 @@ accelerate's own FSDP is set aside: it knows GPUs alone, and its checkpoints are
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from accelerate.data_loader import SeedableRandomSampler
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from training.core.run_directory import RunDirectory
 from training.recipes.common import sharding, steps
@@ -30,75 +26,13 @@ from training.recipes.common.fp32_master_weights import trained_parameters
 from training.recipes.common.processes import Processes
 
 STATE = "trainer_state.json"  # where transformers looks for it
-_SHARE = "share"  # of a forward's rows, beside them
-
-
-@dataclass(frozen=True)
-class Share:
-    """Say how many of a forward's rows a process has, and how many processes have some."""
-
-    own: int
-    rows: int
-    owners: int
-
-    @property
-    def part(self) -> float:
-        return self.own / self.rows
-
-    @property
-    def evened(self) -> float:
-        """Return what a mean over own rows is times, so that the mean of the processes' means is that of all rows."""
-        return self.part * self.owners
-
-
-Place = tuple[int, Share]  # of a row in the data, and what its process has of that forward's rows
-
-
-class Shares(BatchSampler):
-    """Yield this process's part of each forward's rows."""
-
-    def __init__(self, order: Any, rows: int, together: Processes) -> None:
-        self.order, self.rows, self.together = order, rows, together
-        self.batch_sampler = self  # where transformers looks for `set_epoch`
-
-    def set_epoch(self, epoch: int) -> None:
-        if isinstance(self.order, SeedableRandomSampler):
-            self.order.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return -(-len(self.order) // self.rows)
-
-    def __iter__(self) -> Iterator[list[Place]]:  # type: ignore[override]
-        for batch in BatchSampler(self.order, self.rows, drop_last=False):
-            own = self.together.share(batch)
-            share = Share(len(own), len(batch), min(len(batch), self.together.count))
-            yield [(row, share) for row in own or batch[:1]]
-
-
-class PlacedRows(Dataset[Any]):
-    """Read rows by their places."""
-
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, place: Place) -> Any:
-        row, share = place
-        return self.rows[row] | {_SHARE: share}
-
-
-def shared(trainer_class: type) -> type:
-    """Return a trainer as several processes carry it out; it takes `run` and `together`, too."""
-    return type(trainer_class.__name__, (SharedTrainer, trainer_class), {})
 
 
 class SharedTrainer:
     """Replace what a trainer of TRL does with rows, gradients and checkpoints. It comes before that class."""
 
     def __init__(self, *arguments: Any, run: RunDirectory, together: Processes, **named: Any) -> None:
-        self.run, self.together, self.share = run, together, Share(1, 1, 1)
+        self.run, self.together = run, together
         super().__init__(*arguments, **named)
         trainer: Any = self
         trainer.is_distributed_loading_by_transformers = True  # accelerate leaves the model as it is
@@ -124,39 +58,13 @@ class SharedTrainer:
         """Defer nothing: no process has room for all gradients."""
         return nullcontext()
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        trainer: Any = self
-        rows = trainer._remove_unused_columns(trainer.train_dataset, description="training")
-        order = trainer._get_train_sampler(rows)  # DPO draws its rows, KTO takes them in turn
-        if isinstance(order, RandomSampler):  # as accelerate does for one process
-            order = SeedableRandomSampler(rows, generator=torch.Generator(), data_seed=trainer.args.data_seed)
-
-        def collate(placed: list[Any]) -> Any:
-            share = placed[0][_SHARE]
-            return {**trainer.data_collator([{n: v for n, v in row.items() if n != _SHARE} for row in placed])} | {
-                _SHARE: share
-            }
-
-        batches = Shares(order, trainer.args.per_device_train_batch_size, self.together)
-        return DataLoader(PlacedRows(rows), batch_sampler=batches, collate_fn=collate)
-
-    def compute_loss(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> Tensor:
-        self.share = inputs.pop(_SHARE)
-        loss: Tensor = super().compute_loss(model, inputs, *rest, **named)  # type: ignore[misc]
-        return loss * self.share.part
-
-    def _compute_kl_logps(self, model: Any, batch: Any) -> Tensor:
-        """Return KTO's, of which it takes the mean of the processes' means."""
-        logprobs: Tensor = super()._compute_kl_logps(model, batch)  # type: ignore[misc]
-        return logprobs * self.share.evened
-
     def gathered(self, values: Tensor) -> Tensor:
-        """Return the rows of all processes, for the figures: one may have more than another, or none that counts."""
+        """Return the rows of all processes, for the figures."""
         rows = values.detach().reshape(1) if values.ndim == 0 else values.detach()
         parts = [rows]
         if self.together.count > 1:
             parts = [torch.empty(0)] * self.together.count
-            dist.all_gather_object(parts, (rows if self.share.own else rows[:0]).cpu())
+            dist.all_gather_object(parts, rows.cpu())
         return torch.cat(parts).to(values.device)
 
     def training_step(self, *arguments: Any, **named: Any) -> Tensor:

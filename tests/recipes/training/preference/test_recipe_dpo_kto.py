@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers.models.llama.modeling_llama import LlamaMLP
 
 from tests.support import tiny_model
 from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training import preference_runs
-from training import configs
 from training.core.run_directory import RunDirectory
 from training.recipes import dpo, kto
 from training.recipes.common import entry, loading
-from training.recipes.preference import preference_data, preference_policy, trl_runs
+from training.recipes.common.processes import ONE_PROCESS
+from training.recipes.preference import preference_data, preference_policy, preference_step, reference_logprobs
+from training.recipes.preference.answer_examples import AnswerExamples, places_of
+from training.recipes.sft.trained_model import Student
+from training.rl import packed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -54,9 +56,7 @@ def test_on_held_out_prompts_it_favours_what_people_preferred(done, kind):
 @pytest.mark.parametrize("kind", MAIN)
 def test_the_saved_model_itself_finds_the_preferred_answer_likelier_than_its_parent_does(done, parent, kind):
     data = _read(done[kind], parent)
-    ours, theirs = (loading.load_policy(folder, torch.float32)[0] for folder in (done[kind].model, parent))
-    rows = np.arange(len(data.completions))
-    gain = preference_data.implicit_rewards(ours, theirs, data, rows, 1.0, 0)
+    gain = plain_logprobs(done[kind].model, data) - plain_logprobs(parent, data)
     assert gain[data.pairs[:, 0]].min() > gain[data.pairs[:, 1]].max()
 
 
@@ -64,19 +64,21 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkey
     """Both kinds, each killed three times: test_every_kind_killed."""
     kind = "dpo"
     cut = preference_runs.make(tmp_path / "cut", kind, parent, **CONFIG)
-    honest = trl_runs.Follower.on_step_end
+    honest = preference_policy.after_step
 
-    def dies_after_the_third(self, args, state, control, **given):
-        honest(self, args, state, control, **given)
-        if state.global_step == 3:
+    def dies_after_the_third(course, optimiser, standing):
+        honest(course, optimiser, standing)
+        if standing.step == 3:
             raise KeyboardInterrupt  # as abrupt as a signal
 
     with monkeypatch.context() as patch:
-        patch.setattr(trl_runs.Follower, "on_step_end", dies_after_the_third)
+        patch.setattr(preference_policy, "after_step", dies_after_the_third)
         with pytest.raises(KeyboardInterrupt):
             entry.attempt(MAIN[kind], cut)
     assert cut.latest_checkpoint().name == "step-000002"
-    assert entry.attempt(MAIN[kind], cut) == 0, cut.failure()
+    with monkeypatch.context() as patch:
+        patch.setattr(reference_logprobs, "summed_logprobs", None)  # what the first attempt wrote is read
+        assert entry.attempt(MAIN[kind], cut) == 0, cut.failure()
     ours, theirs = (load_file(run.model / "adapter_model.safetensors") for run in (cut, done[kind]))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     losses = [[m["values"]["loss"] for m in preference_runs.metrics(run)] for run in (cut, done[kind])]
@@ -96,19 +98,39 @@ def test_every_weight_can_be_trained_against_a_frozen_copy(parent, tmp_path, kin
 
 
 def test_activations_that_are_computed_again_change_nothing(parent, tmp_path, monkeypatch):
-    learns, original = [], LlamaMLP.forward
-    monkeypatch.setattr(LlamaMLP, "forward", lambda mlp, x: learns.append(x.requires_grad) or original(mlp, x))
-    losses, passes = [], []
+    passes, original = [], packed._run
+    monkeypatch.setattr(packed, "_run", lambda *given: passes.append(torch.is_grad_enabled()) or original(*given))
+    losses, counts = [], []
     for checkpointing in ("off", "on"):
         config = CONFIG | {"epochs": 1.0, "activation_checkpointing": checkpointing}
         run = preference_runs.make(tmp_path / checkpointing, "dpo", parent, **config)
         assert entry.attempt(dpo.main, run) == 0, run.failure()
+        assert run.result()["activations_computed_twice"] == (checkpointing == "on")
         losses.append([m["values"]["loss"] for m in preference_runs.metrics(run)])
-        passes.append((len(learns), learns.count(True)))
-        learns.clear()
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and len(set(losses[0])) > 1
-    (once, with_gradients), (again, _) = passes
-    assert again == once + with_gradients > once, "each layer of a forward with gradients runs once more"
+        counts.append(len(passes))
+        passes.clear()
+    assert losses[0] == losses[1] and len(set(losses[0])) > 1
+    assert counts[1] > counts[0], "each layer of a forward with gradients runs once more"
+
+
+def test_the_reference_of_a_killed_attempt_goes_on_behind_its_last_portion(done, parent, tmp_path, monkeypatch):
+    monkeypatch.setattr(reference_logprobs, "PORTION", 10)
+    asked, honest = [], reference_logprobs.summed_logprobs
+    whole = preference_runs.make(tmp_path / "run", "dpo", parent, **CONFIG)
+
+    def dies_in_the_third(policy, examples, rows, *given):
+        asked.append(rows.tolist())
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return honest(policy, examples, rows, *given)
+
+    monkeypatch.setattr(reference_logprobs, "summed_logprobs", dies_in_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        entry.attempt(dpo.main, whole)
+    assert entry.attempt(dpo.main, whole) == 0, whole.failure()
+    assert asked[2] == asked[3] == list(range(20, 30)), "the first twenty are not computed again"
+    ours, theirs = (load_file(run.model / "adapter_model.safetensors") for run in (whole, done["dpo"]))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(done, parent, tmp_path):
@@ -116,29 +138,38 @@ def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(done, parent, t
     assert entry.attempt(dpo.main, run) == 0, run.failure()
     ours, whole = (preference_runs.metrics(r) for r in (run, done["dpo"]))
     assert [m["step"] for m in ours] == [m["step"] for m in whole]
-    assert ours[-1]["values"]["loss"] == pytest.approx(whole[-1]["values"]["loss"], rel=0.2)
+    for name in ("loss", "grad_norm", "entropy"):
+        assert ours[0]["values"][name] == pytest.approx(whole[0]["values"][name], rel=1e-3), name
 
 
-def test_kto_refuses_micro_batches_of_one_answer_and_names_the_remedy():
-    with pytest.raises(configs.ConfigError) as refused:
-        configs.parse("kto", {"micro_batch_size": 1})
-    assert "at least 2" in refused.value.errors["micro_batch_size"]
-    assert "whole batch" in refused.value.errors["micro_batch_size"]
-    assert configs.parse("kto", {"micro_batch_size": 2}).micro_batch_size == 2
-    assert configs.parse("dpo", {"micro_batch_size": 1}).micro_batch_size == 1  # pairs stand alone
-    assert configs.parse("kto", {"batch_size": 2}).batch_size == 2
+def test_the_kl_of_kto_is_that_of_the_batch_however_it_is_cut(parent, tmp_path, monkeypatch):
+    sizes = {"backward": set(), "distance_elsewhere": set()}
+
+    def count(name, honest):
+        def counted(learning, rows, *given, **named):
+            sizes[name].add(len(rows))
+            return honest(learning, rows, *given, **named)
+
+        monkeypatch.setattr(preference_step, name, counted)
+
+    for name in sizes:
+        count(name, getattr(preference_step, name))
+    run = preference_runs.make(tmp_path / "micro", "kto", parent, **CONFIG | {"epochs": 1.0}, micro_batch_size=1)
+    assert entry.attempt(kto.main, run) == 0, run.failure()
+    assert sizes == {"backward": {1}, "distance_elsewhere": {8, 36 % 8}}
 
 
-def test_a_summed_logprob_is_that_of_a_plain_softmax(parent, done):
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_a_summed_logprob_is_that_of_a_plain_softmax(parent, done, is_packed):
     data = _read(done["dpo"], parent)
-    model, tokenizer = loading.load_policy(parent, torch.float32)
-    got = preference_data.sequence_logprobs(model, data, [0, 1, 5], tokenizer.pad_token_id)
-    for row, i in enumerate((0, 1, 5)):
-        whole = torch.tensor([data.prompts[i] + data.completions[i]])
-        table = model(whole).logits[0].log_softmax(-1)
-        start = len(data.prompts[i])
-        expected = sum(table[t - 1, whole[0, t]] for t in range(start, whole.shape[1]))
-        assert got[row].item() == pytest.approx(expected.item(), rel=1e-4)
+    policy = Student(loading.load_policy(parent, torch.float32)[0], "lora", rank=2, seed=0, dtype=torch.float32)
+    assert policy.is_packed
+    policy.is_packed = is_packed
+    places = places_of(np.arange(len(data.completions)))
+    examples = AnswerExamples(data, places.places)
+    rows = places.of(np.array([5, 0, 1]))
+    got = reference_logprobs.summed_logprobs(policy, examples, rows, 30, ONE_PROCESS)
+    assert got == pytest.approx(plain_logprobs(parent, data)[[5, 0, 1]], rel=1e-4)
 
 
 def test_a_cut_answer_gets_no_end_token_and_a_whole_one_does(parent, tmp_path):
@@ -155,15 +186,6 @@ def test_the_mismatched_answer_is_one_to_another_prompt():
     mismatches = kto.mismatches(answers, prompt_ids)
     assert (prompt_ids[mismatches] != prompt_ids[answers]).all()
     assert kto.mismatches(np.array([0, 1]), prompt_ids).tolist() in ([0, 1], [1, 0])
-
-
-def test_examples_lie_in_the_run_directory(parent, tmp_path):
-    run = preference_runs.make(tmp_path / "run", "dpo", parent, **CONFIG)
-    data = _read(run, parent)
-    pairs = dpo.training_pairs(data)
-    dataset = preference_policy.mapped_dataset(run, dpo.examples(data, pairs))
-    assert [Path(file["filename"]) for file in dataset.cache_files] == [run.path / "tokens" / "examples.arrow"]
-    assert list(dataset) == list(dpo.examples(data, pairs))
 
 
 def test_the_rarer_thumb_counts_more():
@@ -191,6 +213,33 @@ def test_a_wrong_winner_is_named(parent, tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert entry.attempt(dpo.main, run) == 1
     assert "'left'" in run.failure()["message"] and "comparison 5" in run.failure()["message"]
+
+
+def test_the_pairs_of_a_ranking_weigh_what_one_comparison_weighs(parent, tmp_path):
+    """Of the comparisons one in three is a ranking's, of four answers: six pairs, a sixth each."""
+    run = preference_runs.make(tmp_path / "ranked", "dpo", parent, **CONFIG)
+    path = run.path / "data" / "comparisons.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [row | ({"weight": 1 / 6} if number % 3 == 0 else {}) for number, row in enumerate(rows)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = _read(run, parent)
+    objective, places = dpo.pairs_of(data, entry.config_of(run.spec()))
+    losses = objective.losses(np.arange(len(objective.answers)), torch.zeros(len(objective.answers), 2), 0.0).numpy()
+    numbers = data.prompt_ids[places.own[objective.answers[:, 0]]]
+    is_ranked = numbers % 3 == 0
+    assert 0 < is_ranked.sum() < len(numbers)
+    assert losses[is_ranked] == pytest.approx(losses[~is_ranked][0] / 6)
+    assert losses.mean() == pytest.approx(np.log(2)), "the step is as long as without rankings"
+
+
+def plain_logprobs(folder: Path, data: preference_data.Judgements) -> np.ndarray:
+    """The summed log-probability of each answer to its prompt by transformers' own forward, one at a time."""
+    model, sums = loading.load_policy(folder, torch.float32)[0], []
+    for prompt, answer in zip(data.prompts, data.completions, strict=True):
+        with torch.no_grad():
+            table = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        sums.append(table.gather(1, torch.tensor(answer)[:, None]).sum().item())
+    return np.array(sums)
 
 
 def _read(run: RunDirectory, parent) -> preference_data.Judgements:
