@@ -109,9 +109,6 @@ def _candidates(kind: str, config: Mapping[str, Any], hardware: Hardware) -> Ite
 def _unchanging_steps(kind: str, config: Mapping[str, Any]) -> Iterator[Changes]:
     if kind in ("pretrain", "domain"):
         yield {"micro_batch_size": 1}
-    if kind in ("dpo", "kto"):  # all processes together take so many; each takes one at least
-        fewest, size = max(config.get("processes", 1), 2 if kind == "kto" else 1), config["batch_size"]
-        yield {"micro_batch_size": next((n for n in range(fewest, size) if size % n == 0), size)}
     yield {"activation_checkpointing": "on"}
 
 

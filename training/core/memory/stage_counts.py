@@ -18,7 +18,6 @@ from training.core.memory.stage_memory import Bytes, Hardware, StageMemory
 
 ADAM = 8  # two moments, float32
 COMPARED = 8, 128  # sequences and their tokens, on which a saved child's distributions are compared (`children`)
-TILE = 4096, 32768  # tokens and words whose logits TRL computes at once
 COPIES = 28  # bytes of each number of a matrix that is compared: float32 before, float64 both updates and a product
 POOLED = 5  # layers and poolings of a reward head's features
 
@@ -124,15 +123,13 @@ def _planned(
     return recompute, longest
 
 
-def _per_token(
-    decoder: Decoder, layers: int, length: int, hardware: Hardware, *, own_layers: bool = True, recompute: bool = False
-) -> float:
+def _per_token(decoder: Decoder, layers: int, length: int, hardware: Hardware, *, recompute: bool = False) -> float:
     """Return the bytes that the backward pass needs of one token, in all layers that are run with gradients.
 
-    `own_layers`: on a processor the recipes' loops run layers of their own (`training.rl.packed`), which keep less.
+    On a processor the recipes' loops run layers of their own (`training.rl.packed`), which keep less.
     """
     size = hardware.dtype_bytes
-    if hardware.device == "cpu" and own_layers:
+    if hardware.device == "cpu":
         return decoder.shape(layers, size, packed=True).bytes_per_token(length, recompute=recompute)
     block = resource_estimate.token_bytes(decoder.width, decoder.feed_forward, size)
     return layers * decoder.width * size + 2 * block if recompute else layers * block
@@ -205,36 +202,32 @@ def _reward(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> 
     return StageMemory({"process": hardware.process, **trained}, phases, f"{learning:,.0f} tokens at once")
 
 
-def _preference(completions: int) -> Callable[[Decoder, Mapping[str, Any], Hardware], StageMemory]:
-    """Return the count for DPO (two completions an example) and KTO (one, and one of another prompt)."""
+def _preference(answers: int) -> Callable[[Decoder, Mapping[str, Any], Hardware], StageMemory]:
+    """Return the count for DPO (an example is two answers) and KTO (one). Both learn as SFT does, beside a few numbers
+    for each answer: the reference is no second model."""
 
     def count(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
-        """TRL's trainer keeps every layer's activations, whatever is free, or with checkpointing each layer's input."""
-        together = config["micro_batch_size"] or config["batch_size"]
-        rows = completions * math.ceil(together / config.get("processes", 1))
+        packed, layers = hardware.device == "cpu", _adapted_layers(decoder, config)
         longest = config["max_prompt_tokens"] + config["max_completion_tokens"]
-        layers, is_full = _adapted_layers(decoder, config), config["adapters"] == "full"
-        size = 4 if is_full else hardware.dtype_bytes  # it holds what learns whole in float32
-        standing = {
-            "process": hardware.process,
-            **_trained(decoder, config, Hardware(hardware.device, size), layers),
-            "reference": 4.0 * decoder.parameters if is_full else 0.0,
+        shape = decoder.shape(layers if packed else decoder.layers, hardware.dtype_bytes, packed=packed)
+        is_full = config["adapters"] == "full"
+        learning = _trained(decoder, config, hardware, layers)
+        together = config["micro_batch_size"] or config["batch_size"]
+        asked = answers * longest * math.ceil(together / config.get("processes", 1))
+        wanted = max(min(batch_planner.CPU_TOKENS if packed else batch_planner.GPU_TOKENS, asked), answers * longest)
+        room = batch_planner.SHARE * hardware.available - hardware.process - sum(learning.values())
+        recompute, tokens = _planned(shape, answers * longest, wanted, room, config["activation_checkpointing"])
+        output = 8 * decoder.vocabulary * decoder.width if is_full else 0
+        training: Bytes = {
+            "activations": tokens * _per_token(decoder, layers, longest, hardware, recompute=recompute),
+            "logits": 128 * 12 * decoder.vocabulary + output,
         }
-        recompute = config["activation_checkpointing"] == "on"
-        per_token = _per_token(decoder, layers, longest, hardware, own_layers=False, recompute=recompute)
-        if not is_full and hardware.dtype_bytes == 2:  # PEFT keeps the input of each adapter in float32 too
-            per_token += (1 if recompute else layers) * (20 * decoder.width + 2 * decoder.feed_forward)
-        tokens, words = min(rows * longest, TILE[0]), min(decoder.vocabulary, TILE[1])
-        training = {
-            "activations": rows * longest * per_token,
-            "logits": tokens * words * (20 if hardware.device == "cpu" else 2 * hardware.dtype_bytes),
-        }
-        phases = _with_saving({"training": training}, decoder, hardware)
-        if not is_full:
-            phases["saving"]["parent"] = hardware.dtype_bytes * decoder.parameters  # what the child is compared with
-        return StageMemory(
-            standing, phases, f"{rows} sequences at once" + (", activations recomputed" if recompute else "")
-        )
+        phases = {"training": training}
+        if is_full:
+            del learning["gradients"]
+            phases = _with_gradients(training, decoder, hardware.dtype_bytes, is_split=asked > tokens)
+        phases = _with_saving(phases, decoder, hardware, is_full=is_full)
+        return StageMemory({"process": hardware.process, **learning}, phases, _at_once(tokens, recompute))
 
     return count
 
@@ -343,7 +336,7 @@ _KINDS: dict[str, Callable[[Decoder, Mapping[str, Any], Hardware], StageMemory]]
     "sft": _sft,
     "reward": _reward,
     "dpo": _preference(2),
-    "kto": _preference(2),
+    "kto": _preference(1),
     "sample": _sample,
     "ppo": _ppo,
 }
