@@ -6,7 +6,6 @@ import json
 
 import pytest
 import torch
-from peft import get_peft_model
 
 from tests.support import tiny_model
 from training import configs
@@ -15,9 +14,7 @@ from training.core.memory.stage_counts import stage_memory
 from training.core.memory.stage_memory import Hardware
 from training.core.resource_estimate import token_bytes
 from training.recipes.common import loading, meta_model
-from training.recipes.common.features import adapted_layers
 from training.recipes.common.fp32_master_weights import Masters, trained_parameters
-from training.recipes.common.peft_adapters import lora_config
 from training.rl.decode import LlamaDecoder
 
 LLAMA = {
@@ -89,12 +86,10 @@ def test_the_cache_of_sampling_takes_its_own_bytes(tiny):
     assert sum(t.nbytes for t in [*sampler.keys, *sampler.values]) == decoder.cache_bytes(3 * 12, 4)
 
 
-def test_what_pefts_adapters_keep_beside_is_counted():
+def test_what_adapters_keep_beside_is_counted_for_pairs_as_for_examples():
     model = meta_model.build({"model_type": "llama", **LLAMA, "hidden_size": 256, "intermediate_size": 704})
-    described = lora_config(model, adapted_layers(model, "lora"), 4, "CAUSAL_LM")
-    with torch.device("meta"):
-        inside = get_peft_model(model, described).base_model.model
-    kept = (meta_model.kept_bytes(inside, 2, 64) - meta_model.kept_bytes(inside, 1, 64)) / 64
+    meta_model.add_and_count_adapters(model, "lora", 4)
+    kept = (meta_model.kept_bytes(model, 2, 64) - meta_model.kept_bytes(model, 1, 64)) / 64
     decoder = decoder_of({"model_type": "llama", **LLAMA, "hidden_size": 256, "intermediate_size": 704})
     config = vars(configs.parse("dpo", {"micro_batch_size": 1}))
     assert decoder is not None

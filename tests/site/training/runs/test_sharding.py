@@ -109,7 +109,7 @@ def test_every_weight_learns_in_shares_over_an_adapter(tmp_path: Path) -> None:
 @pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "adapters", "count"), [("dpo", "lora", 4), ("kto", "full", 2)])
-def test_trainers_of_trl_learn_in_shares_what_they_learn_whole(
+def test_preferences_are_learnt_in_shares_as_they_are_whole(
     tmp_path: Path, kind: str, adapters: str, count: int
 ) -> None:
     """Killed on two processes and resumed. Of ten pairs the last batch has two: with four processes two have none."""
