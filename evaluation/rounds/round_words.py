@@ -84,7 +84,7 @@ def why_stopped(series: RoundSeries, one: Round | None) -> str:
         return "Stopped: a review says that the newest model is worse."
     if series.reason == Reason.SECONDS:
         return f"Stopped: the runs have taken the {plan['seconds']:,.0f} seconds of the plan."
-    return f"Finished: all {plan['rounds']} rounds are done."
+    return "Finished: the round is done." if plan["rounds"] == 1 else f"Finished: all {plan['rounds']} rounds are done."
 
 
 def _end(value: float | None) -> str:
@@ -116,7 +116,7 @@ def plan_in_words(series: RoundSeries) -> list[str]:
         f"votes of {judges}.",
         f"Stops when the votes exclude a gain of {plan['gain']:g} points. A round without any gain stops them in "
         f"about {100 * plan['power']:.0f} % of cases.",
-        f"Stops after {plan['rounds']} rounds"
+        f"Stops after {plan['rounds']} {'round' if plan['rounds'] == 1 else 'rounds'}"
         + (f", or when all runs together have taken {plan['seconds']:,.0f} seconds." if plan["seconds"] else "."),
         "Stops when a review says worse.",
     ]
