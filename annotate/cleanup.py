@@ -28,7 +28,7 @@ def periodic_tasks() -> list[PeriodicTask]:
     importer, deliverer = Importer(), Deliverer()
     return [
         PeriodicTask("imports", importer.do, every=1.0, end=importer.end),
-        PeriodicTask("deliveries", deliverer.do, every=0.5, end=deliverer.end),
+        PeriodicTask("deliveries", deliverer.do, every=0.5, end=deliverer.end, in_hand=deliverer.has_some),
         freezing.periodic_task(),
         PeriodicTask("invitations", send_waiting, every=2.0),
         PeriodicTask("sweep", sweep, every=_HOUR),

@@ -1,6 +1,7 @@
 """Run the periodic tasks: each that is due is called once in a round, so that none keeps the others waiting for long.
 
-A task that fails is tried again after a pause that grows; the others go on. Several background workers may run beside
+A task that fails is tried again after a pause that grows; the others go on. While the database is as it was when a task
+found nothing, it is not called: one small statement tells. Several background workers may run beside
 each other: a task claims in the database whatever it takes up.
 """
 
@@ -9,16 +10,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from django.db import connection, reset_queries
 
 from annotate.core.db.connections import AWAY, written_by
+from annotate.core.db.data_state import LONGEST_REST, data_state
 from annotate.core.logs import context
 from annotate.core.periodic_tasks import PeriodicTask
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+_BEAT = 0.5  # seconds: those that rest wake together, at multiples of it, so that one look at the data serves all
 log = logging.getLogger("assay.clerk")
 
 
@@ -27,6 +30,12 @@ class _Scheduled:
     task: PeriodicTask
     due_at: float = 0.0
     pause: float = field(default_factory=lambda: SHORTEST_PAUSE)
+    seen: Hashable = None  # the data in which its last call found nothing more
+    rests_until: float = 0.0
+
+    def may_rest(self, state: Hashable, now: float) -> bool:
+        """Return whether a call would find what the last one left: the data are the same."""
+        return self.seen == state and now < self.rests_until and not self.task.in_hand()
 
 
 class BackgroundWorker:
@@ -54,15 +63,19 @@ class BackgroundWorker:
 
     def round(self) -> bool:
         """Call each task that is due once. Return whether any has more to do at once."""
-        is_more = False
-        for scheduled in self._scheduled:
+        is_more, began = False, time.monotonic()
+        due = [scheduled for scheduled in self._scheduled if scheduled.due_at <= began]
+        state = _state() if any(scheduled.task.rests for scheduled in due) else None
+        for scheduled in due:
             if self._ending.is_set():
                 return False
-            if scheduled.due_at <= time.monotonic():
-                is_more |= self._take(scheduled)
+            if scheduled.task.rests and scheduled.may_rest(state, began):
+                scheduled.due_at = (began + scheduled.task.every) // _BEAT * _BEAT
+            else:
+                is_more |= self._take(scheduled, state)
         return is_more
 
-    def _take(self, scheduled: _Scheduled) -> bool:
+    def _take(self, scheduled: _Scheduled, state: Hashable) -> bool:
         reset_queries()
         try:
             with written_by(f"task {scheduled.task.name}"), context.bound(task=scheduled.task.name):
@@ -71,10 +84,12 @@ class BackgroundWorker:
             _say(scheduled, error)
             connection.close()  # whatever was wrong with it: the next task begins with another
             scheduled.due_at = time.monotonic() + scheduled.pause
-            scheduled.pause = min(scheduled.pause * 2, LONGEST_PAUSE)
+            scheduled.pause, scheduled.seen = min(scheduled.pause * 2, LONGEST_PAUSE), None
             return False
         scheduled.pause = SHORTEST_PAUSE
-        scheduled.due_at = time.monotonic() + (0.0 if is_more else scheduled.task.every)
+        now = time.monotonic()
+        scheduled.due_at = now + (0.0 if is_more else scheduled.task.every)
+        scheduled.seen, scheduled.rests_until = None if is_more else state, now + LONGEST_REST
         return is_more
 
     def _give_back(self, task: PeriodicTask) -> None:
@@ -82,6 +97,15 @@ class BackgroundWorker:
             task.end()
         except Exception as error:  # its lease runs out instead
             log.warning("%s did not give back what it held: %s", task.name, error)
+
+
+def _state() -> Hashable:
+    """Return the state of the data; one that no other is equal to while the database is away, which tasks will meet."""
+    try:
+        return data_state()
+    except AWAY:
+        connection.close()
+        return object()
 
 
 def _say(scheduled: _Scheduled, error: Exception) -> None:

@@ -26,12 +26,17 @@ def _nothing() -> None:
 @dataclass(frozen=True)
 class PeriodicTask:
     """A task called every `every` seconds at most, unless the last call said that more waits. `end` gives back what it
-    holds."""
+    holds.
+
+    One that finds its work in the database alone `rests` while nothing changes there, for some seconds at most. It does
+    not while something is `in_hand`: what it has begun, and goes on without a row that says so."""
 
     name: str
     do: Callable[[], bool]
     every: float = 1.0
     end: Callable[[], None] = _nothing
+    rests: bool = True
+    in_hand: Callable[[], object] = _nothing
 
 
 PERIODIC_TASKS: Hook[PeriodicTask] = Hook(

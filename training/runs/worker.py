@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import Error, close_old_connections, connection, connections
 from django.db.backends.signals import connection_created
 
+from annotate.core.db.data_state import DataWatch
 from common.artefacts.storage_problems import Unreachable
 from training.core.endings import LAST_WORDS, LOST, SUCCEEDED, Ending, explain
 from training.core.run_directory import RunDirectory
@@ -42,7 +43,7 @@ from training.runs.queue import (
 from training.runs.queue.ingest import Reader
 from training.runs.queue.supervised_runs import End, Supervised, about_its_run, log_fields
 from training.runs.queue.supervision import LeaseLost
-from training.runs.queue.worker_database import AWAY, bound_statements
+from training.runs.queue.worker_database import AWAY, bound_statements, close_broken_connection
 from training.runs.queue.worker_errors import describe_error
 from training.storage import pruning, stored_runs
 
@@ -59,7 +60,7 @@ class Worker:
         self.is_remote = cluster_launches.is_remote(self.launcher)
         self.concurrency, self.tick_seconds = concurrency, tick_seconds
         self.supervised: list[Supervised] = []
-        self._measurement = IdleMeasurement()
+        self._measurement, self._watch = IdleMeasurement(), DataWatch()
         self._ending = threading.Event()
 
     def end(self) -> None:
@@ -93,8 +94,10 @@ class Worker:
 
     def _tick(self) -> bool:
         """Do one round. Return True when there is nothing to do."""
-        close_old_connections()
+        close_broken_connection()
         supervised = list(self.supervised)
+        if not supervised and self._watch.may_rest():
+            return True
         # First, and without fail: a recipe whose lease is gone must end while the database is away.
         for one in supervised:
             self._follow_safely(one)
@@ -105,7 +108,7 @@ class Worker:
         attempt_ids = [one.attempt.pk for one in self.supervised]
         if drain is None:
             self._adopt(attempt_ids)
-        supervision.release_lost(
+        others_run = supervision.release_lost(
             is_gone=worker_names.is_gone, own_attempts=attempt_ids, is_spared=cluster_launches.may_be_adopted
         )
         pruning.prune_daily()
@@ -117,7 +120,10 @@ class Worker:
             log.info("claimed %s", attempt, extra=log_fields(attempt.run))
             self.supervised.append(Supervised(attempt, attempt.run))
             self._follow_safely(self.supervised[-1])  # it begins in this round, not in the next
-        return not supervised and not self.supervised
+        is_idle = not supervised and not self.supervised
+        if is_idle and not others_run:  # whose worker may die without a word to the database
+            self._watch.note_nothing()
+        return is_idle
 
     @about_its_run
     def _follow_safely(self, one: Supervised) -> None:
@@ -165,7 +171,7 @@ class Worker:
         cluster_launches.note_resumed(self.launcher, one.attempt, one.handle)
         one.transfers.note_checkpoint(one.reader.directory, is_remote=self.is_remote)
         self._hear_people(one, is_last=exit_code is not None)
-        self._note_usage(one, is_last=exit_code is not None)
+        one.note_usage(self.launcher.usage(one.handle), is_last=exit_code is not None)
         if exit_code is not None:
             ending = self._ending_of(one, exit_code)
             # Whoever cancels in the last moment of a run that ended well gets its result.
@@ -309,16 +315,6 @@ class Worker:
             assert one.reader is not None
             one.heard_at = now
             human_review.follow(one.attempt, one.reader.directory)
-
-    def _note_usage(self, one: Supervised, *, is_last: bool) -> None:
-        """Note what it has cost so far; not at every tick, which would be a write each time."""
-        usage = self.launcher.usage(one.handle)
-        has_grown = (
-            usage.cpu_seconds >= one.attempt.cpu_seconds + 5 or usage.memory_bytes > one.attempt.memory_bytes * 1.1
-        )
-        if has_grown or is_last:
-            one.attempt.cpu_seconds, one.attempt.memory_bytes = usage.cpu_seconds, usage.memory_bytes
-            supervision.leased(one.attempt).update(cpu_seconds=usage.cpu_seconds, memory_bytes=usage.memory_bytes)
 
     def _keep_leases(self) -> None:
         interval = min(5.0, settings.RUN_LEASE_SECONDS / 4)

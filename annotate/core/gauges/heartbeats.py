@@ -56,7 +56,9 @@ class Heartbeat:
 
     def _write(self) -> None:
         now = database_now()
-        ProcessHeartbeat.objects.update_or_create(name=self._name, defaults={"kind": self._kind, "beat_at": now})
+        fields = {"kind": self._kind, "beat_at": now}
+        if not self._is_written or not ProcessHeartbeat.objects.filter(name=self._name).update(**fields):
+            ProcessHeartbeat.objects.update_or_create(name=self._name, defaults=fields)
         if not self._is_written:
             ProcessHeartbeat.objects.filter(beat_at__lt=now - _KEPT).delete()
         self._is_written = True

@@ -55,6 +55,10 @@ class Deliverer:
             del self._on_their_way[future]
         return bool(back)
 
+    def has_some(self) -> bool:
+        """Return whether some are on their way."""
+        return bool(self._on_their_way)
+
     def end(self) -> None:
         """End: what comes back at once is noted; the rest is sent again when its lease has run out."""
         back, _ = wait(self._on_their_way, timeout=2.0)

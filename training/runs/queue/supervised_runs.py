@@ -12,7 +12,9 @@ from typing import Any
 from annotate.core.logs import context
 from training.core.endings import Ending
 from training.models import Attempt, Run
+from training.runs.launchers import Usage
 from training.runs.launchers.host_memory import Watch
+from training.runs.queue import supervision
 from training.runs.queue.ingest import Reader
 from training.runs.queue.outputs import Outputs
 from training.runs.queue.run_transfers import RunTransfers
@@ -47,6 +49,14 @@ class Supervised:
 
     def __post_init__(self) -> None:
         self.transfers = RunTransfers(self.attempt)
+
+    def note_usage(self, usage: Usage, *, is_last: bool) -> None:
+        """Note what it has cost so far; not at every tick, which would be a write each time."""
+        attempt = self.attempt
+        has_grown = usage.cpu_seconds >= attempt.cpu_seconds + 5 or usage.memory_bytes > attempt.memory_bytes * 1.1
+        if has_grown or is_last:
+            attempt.cpu_seconds, attempt.memory_bytes = usage.cpu_seconds, usage.memory_bytes
+            supervision.leased(attempt).update(cpu_seconds=usage.cpu_seconds, memory_bytes=usage.memory_bytes)
 
 
 def log_fields(run: Run) -> dict[str, int]:

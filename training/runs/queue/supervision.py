@@ -8,7 +8,7 @@ Leases are given and run out by the database's clock, whatever the workers' own 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -105,10 +105,17 @@ def orphans(*, is_gone: Callable[[str], bool], own_attempts: Collection[int] = (
 
     Not the asking worker's `own_attempts`: after this machine slept, they only wait to be renewed.
     """
-    running = Attempt.objects.filter(state=Attempt.State.RUNNING).exclude(pk__in=own_attempts).select_related("run")
-    attempts = list(running)
-    now = database_now() if attempts else None
-    return [one for one in attempts if now and (one.lease_expires_at < now or is_gone(one.worker))]
+    return _lost_among(_running_elsewhere(own_attempts), is_gone)
+
+
+def _running_elsewhere(own_attempts: Collection[int]) -> list[Attempt]:
+    running = Attempt.objects.filter(state=Attempt.State.RUNNING)
+    return list(running.exclude(pk__in=own_attempts).select_related("run"))
+
+
+def _lost_among(running: Sequence[Attempt], is_gone: Callable[[str], bool]) -> list[Attempt]:
+    now = database_now() if running else None
+    return [one for one in running if now and (one.lease_expires_at < now or is_gone(one.worker))]
 
 
 def release_lost(
@@ -116,12 +123,14 @@ def release_lost(
     is_gone: Callable[[str], bool],
     own_attempts: Collection[int] = (),
     is_spared: Callable[[Attempt], bool] = lambda _: False,
-) -> None:
-    """Take running attempts from workers whose lease expired, or that `is_gone` knows to be dead.
+) -> bool:
+    """Take running attempts from workers whose lease expired, or that `is_gone` knows to be dead. Return whether others
+    than the asking worker have running attempts.
 
     What `is_spared` waits for one lease more, for a worker that adopts it: its recipe goes on meanwhile.
     """
-    lost = orphans(is_gone=is_gone, own_attempts=own_attempts)
+    running = _running_elsewhere(own_attempts)
+    lost = _lost_among(running, is_gone)
     now = database_now() if lost else None
     for attempt in lost:
         if now and is_spared(attempt) and attempt.lease_expires_at + _lease() > now:
@@ -130,6 +139,7 @@ def release_lost(
             _release(attempt, "the worker lost its connection and did not renew its lease")
         else:
             _release(attempt, "the worker was lost")
+    return bool(running)
 
 
 def take_over(attempt: Attempt, worker: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, InternalError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError, connection
 
 # The database is locked, restarting, unreachable, or (InternalError) takes no writes after a failover: wait for it.
 AWAY = (OperationalError, InterfaceError, InternalError)
@@ -21,3 +21,10 @@ def bound_statements(connection: Any, **_: Any) -> None:
         most = int(1000 * settings.RUN_LEASE_SECONDS / 3)
         with connection.cursor() as cursor:
             cursor.execute(f"SET statement_timeout = {most}; SET idle_in_transaction_session_timeout = {most}")
+
+
+def close_broken_connection() -> None:
+    """Close this thread's connection where it is broken: the next query opens another. One that works is kept from
+    round to round, as opening one costs more than a round's queries."""
+    connection.close_at = None  # no age is too great for it
+    connection.close_if_unusable_or_obsolete()

@@ -77,7 +77,7 @@ def test_the_command_refuses_what_it_cannot_do(arguments, words):
 @pytest.fixture
 def worker(monkeypatch) -> Worker:
     """A worker whose rounds the test makes, and which follows no recipe."""
-    monkeypatch.setattr("training.runs.worker.close_old_connections", lambda: None)
+    monkeypatch.setattr("training.runs.worker.close_broken_connection", lambda: None)
     worker = Worker(name="gpu", concurrency=2)
     monkeypatch.setattr(worker, "_follow_safely", lambda one: None)
     return worker

@@ -186,7 +186,7 @@ def test_a_worker_renews_its_own_expired_lease_instead_of_losing_the_run(monkeyp
     worker = Worker(name="test")
     worker.supervised.append(Supervised(attempt, attempt.run, handle="host:1:2"))
     monkeypatch.setattr(worker, "_follow_safely", lambda one: None)
-    monkeypatch.setattr("training.runs.worker.close_old_connections", lambda: None)
+    monkeypatch.setattr("training.runs.worker.close_broken_connection", lambda: None)
     worker._tick()
     run.refresh_from_db()
     assert run.state == "running" and run.attempts.get().state == "running" and supervision.renew(attempt)
