@@ -24,15 +24,18 @@ class Linear:
     def __init__(self, *modules: nn.Module, exact: bool = False) -> None:
         """`exact`: as `training.rl.products.way_for`."""
         self.modules, self.exact = modules, exact
+        self.is_merged = False
         self._read_weights([])
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what learns again: the adapters, or the weights themselves."""
+        """Read what learns again: the adapters, or the weights themselves. Adapters that were merged and are off now
+        are taken out."""
         factors = [factors_beside(module) for module in self.modules]
         merges = any(factors) and self.dtype == torch.float32 and self.way is not HALVES
-        if merges or any(_learns(module) for module in self.modules):
+        if merges or self.is_merged or any(_learns(module) for module in self.modules):
             self._read_weights(factors if merges else [])
+        self.is_merged = merges
         self.low_rank = None if merges or not any(factors) else _below_each_other(factors, self.rows)
 
     def _read_weights(self, merged: list[Factors | None]) -> None:

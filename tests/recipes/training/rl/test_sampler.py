@@ -268,3 +268,20 @@ def test_no_number_leads_to_a_token_without_weight(number):
     logits[0, [300, 400]] = 0.0
     assert draw(logits, torch.tensor([number]), 1.0).item() == (300 if number == 0 else 400)
     assert logits[0, 300] == 0.0  # the caller's logits are left as they are
+
+
+def test_adapters_that_were_merged_are_taken_out_where_they_are_switched_off():
+    policy = Policy(llama(), "lora", rank=4, alpha=8)
+    for parameter in policy.parameters().values():
+        parameter.data += 0.1
+    decoder, plain = LlamaDecoder(policy.model, exact=True), ModuleDecoder(policy.model)
+    ids, mask = left_pad(PROMPTS, 0)
+    layer = next(module for module in policy.model.modules() if isinstance(module, LoRALinear))
+    with layer.switch.off():
+        parent = plain.prefill(ids, mask, 1)
+        decoder.refresh(0)
+        assert_close(decoder.prefill(ids, mask, 1), parent, atol=1e-3, rtol=1e-3)
+    decoder.refresh(0)
+    with_adapters = plain.prefill(ids, mask, 1)
+    assert_close(decoder.prefill(ids, mask, 1), with_adapters, atol=1e-3, rtol=1e-3)
+    assert (with_adapters - parent).abs().max() > 0.01, "the adapters do something"
