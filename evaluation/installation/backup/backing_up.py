@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from django.conf import settings
 from django.db import connection
 
 from common.artefacts.artefact_store import ArtefactStore
@@ -28,7 +32,7 @@ def back_up(archive: ArtefactStore, say: Callable[[str], None]) -> Backup:
     """Write a backup and return it. Raises CommandError or StorageProblem, and then there is none."""
     database_copy.require_programs()
     before = archive.sent_bytes
-    with backup_archive.alone(), tempfile.TemporaryDirectory(prefix="assay-backup-") as work:
+    with backup_archive.alone(), _work_folder() as work:
         scratch = Path(work)
         copy = scratch / database_copy.file_name()
         say("the database")
@@ -54,6 +58,18 @@ def back_up(archive: ArtefactStore, say: Callable[[str], None]) -> Backup:
     manifest = Manifest(backup_archive.new_name(made_at), tuple(entries))
     archive.write(manifest)
     return Backup(manifest, about, archive.sent_bytes - before)
+
+
+@contextmanager
+def _work_folder() -> Iterator[str]:
+    """Give a folder in TMPDIR for the copy of the database. What a backup of this installation that was killed has left
+    there goes before: nobody else makes one now."""
+    installation = hashlib.sha256(str(settings.DATA_DIR).encode()).hexdigest()[:12]
+    prefix = f"assay-backup-{installation}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix) as work:
+        yield work
 
 
 def _put_files(

@@ -363,3 +363,24 @@ def test_what_its_rows_name_is_missed_and_not_what_came_since(installation, arch
 
     monkeypatch.setattr(ArtefactStore, "put_part", put_part)
     assert backing_up.back_up(archive, lambda text: None).about.missing == [installation.model.folder]
+
+
+def test_what_one_that_was_killed_left_in_the_temporary_folder_goes_with_the_next(
+    installation, target, tmp_path, monkeypatch
+):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(backing_up.tempfile, "tempdir", str(tmp_path / "tmp"))
+    copy_to, folders = database_copy.copy_to, []
+
+    def noted(path):
+        folders.append(path.parent)
+        return copy_to(path)
+
+    monkeypatch.setattr(backing_up.database_copy, "copy_to", noted)
+    call_command("backup", str(target))
+    others = tmp_path / "tmp/assay-backup-0123456789ab-of-another-installation"
+    for folder in (folders[0], others):
+        folder.mkdir()
+        (folder / "database.sqlite3").write_text("half")
+    call_command("backup", str(target))
+    assert not folders[0].exists() and not folders[1].exists() and others.exists()
