@@ -59,7 +59,8 @@ def score(
     the run keeps what is done.
     """
     length = likelihood.context_length(model, length)
-    sequences = [encode(tokenizer, answer, index, length) for index, answer in enumerate(answers)]
+    end = end_token(model, tokenizer)
+    sequences = [encode(tokenizer, answer, index, length, end) for index, answer in enumerate(answers)]
     plan = list(batches([one for one in sequences if one.ids], likelihood.batch_tokens(batch_size, length)))
     scores_path = run.path / f"scores-{name}-{_digest(plan)}.jsonl"
     done = list(read_lines(scores_path))
@@ -77,14 +78,23 @@ def score(
     return [scores.get(index, Score(0.0, 0.0, 0)) for index in range(len(answers))]
 
 
-def encode(tokenizer: Any, answer: Answer, index: int, length: int) -> Tokens:
+def encode(tokenizer: Any, answer: Answer, index: int, length: int, end: int) -> Tokens:
     """Return the prompt and the answer as the model meets them; no ids where there is nothing to score."""
-    ends = [] if answer.is_cut else [tokenizer.eos_token_id]
+    ends = [] if answer.is_cut else [end]
     ids = [*loading.encode_completion(tokenizer, answer.text, length), *ends][: length - 1]
     if not ids:
         return Tokens(index, [], 0)
     prompt = loading.encode_prompt(tokenizer, answer.prompt, length - len(ids))
     return Tokens(index, [*prompt, *ids], len(prompt))
+
+
+def end_token(model: Any, tokenizer: Any) -> int:
+    """Return the token by which a model ends its answers: of several that may, the one that its chat template writes
+    after an assistant's turn."""
+    ends = loading.eos_token_ids(model, tokenizer)
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "a"}]
+    rendered = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False) if len(ends) > 1 else []
+    return next((token for token in reversed(list(rendered)) if token in ends), int(tokenizer.eos_token_id))
 
 
 def batches(sequences: list[Tokens], tokens: int) -> Iterator[list[Tokens]]:

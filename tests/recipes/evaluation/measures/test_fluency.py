@@ -169,7 +169,10 @@ class TestTheRecipe:
     def test_logits_give_what_states_give(self, parent):
         model, tokenizer = loading.load_policy(parent, torch.float32)
         answers = [answer_scores.Answer(row["prompt"], row["text"], False) for row in rows(3)]
-        batch = [answer_scores.encode(tokenizer, answer, place, 200) for place, answer in enumerate(answers)]
+        batch = [
+            answer_scores.encode(tokenizer, answer, place, 200, tokenizer.eos_token_id)
+            for place, answer in enumerate(answers)
+        ]
         for one, same in zip(*(answer_scores.forward(model, batch, way) for way in (True, False)), strict=True):
             assert one == pytest.approx(same, rel=1e-4)
 
@@ -246,3 +249,17 @@ def test_the_gap_of_two_ratios_is_that_of_the_sums():
     metric = families.find(fluency.SURPRISE_ABOVE)
     assert intervals.value_of(metric, counts) == pytest.approx(11 / 5 - 5 / 2)
     assert families.find(fluency.ENTROPY_ABOVE).higher_is_better is None
+
+
+def test_an_answer_ends_by_the_token_that_the_chat_template_writes(parent):
+    model, tokenizer = answer_scores.likelihood.load(str(parent))
+    own = tokenizer.eos_token_id
+    ids = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "a"}, {"role": "assistant", "content": "a"}], tokenize=True, return_dict=False
+    )
+    assert own in ids and answer_scores.end_token(model, tokenizer) == own
+    tokenizer.eos_token = tokenizer.pad_token
+    model.generation_config.eos_token_id = [own, tokenizer.pad_token_id]
+    assert answer_scores.end_token(model, tokenizer) == own
+    answer = answer_scores.Answer([{"role": "user", "content": "Why?"}], "So.", False)
+    assert answer_scores.encode(tokenizer, answer, 0, 200, own).ids[-1] == own
