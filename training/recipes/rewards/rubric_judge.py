@@ -11,10 +11,11 @@ gains by not being judged.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from decimal import Decimal
 
@@ -63,6 +64,7 @@ class RubricJudge:
         drop_torn_line(self.path)
         kept = list(read_lines(self.path))
         self.row_by_key = {row["key"]: row for row in kept}
+        self._reached = 0  # rows, in their order: what an attempt before has kept beyond them comes later in the run
         self.budget = Budget(None if part.max_cost is None else Decimal(str(part.max_cost)))
         self.budget.note(kept)
         endpoint = endpoint_of(settings, key, part.timeout)
@@ -74,7 +76,8 @@ class RubricJudge:
         pairs = list(zip(answered.prompts, answered.texts, strict=True))
         keys = [key_of(self.settings["model"], self.system, prompt, text) for prompt, text in pairs]
         waiting = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in self.row_by_key}
-        failure = self._ask(waiting)
+        failure = self._ask(waiting, len(set(keys)))
+        self._note_reached(keys)
         if failure is not None and self.part.lost == "fail":
             raise failure
         values = torch.tensor([self._value(key) for key in keys], dtype=torch.float32, device=loading.device())
@@ -90,13 +93,21 @@ class RubricJudge:
         grade = self.row_by_key[key]["grade"] if key in self.row_by_key else None
         return self._mean() if grade is None else _as_share(grade)
 
+    def _note_reached(self, keys: Sequence[str]) -> None:
+        """Note how many of the rows had been there when this batch was judged first, by whichever attempt."""
+        wanted = set(keys)
+        places = [place for place, key in enumerate(self.row_by_key, 1) if key in wanted]
+        self._reached = max([self._reached, *places]) or len(self.row_by_key)
+
     def _mean(self) -> float:
-        grades = [row["grade"] for row in self.row_by_key.values() if row["grade"] is not None]
+        """Return the mean of what had been graded by then: the same when a run goes on from an earlier checkpoint."""
+        rows = itertools.islice(self.row_by_key.values(), self._reached)
+        grades = [row["grade"] for row in rows if row["grade"] is not None]
         return _as_share(sum(grades) / len(grades)) if grades else 0.5
 
-    def _ask(self, waiting: dict[str, tuple[list[Row], str]]) -> RecipeFailure | None:
-        """Ask about answers, by their keys; return why not all of them have been judged. What comes meanwhile is
-        kept: it is paid for."""
+    def _ask(self, waiting: dict[str, tuple[list[Row], str]], total: int) -> RecipeFailure | None:
+        """Ask about answers, by their keys, of `total` in the batch; return why not all of them have been judged. What
+        comes meanwhile is kept: it is paid for."""
         todo = iter(waiting.items())
         under_way: set[Future[Row]] = set()
         failure: RecipeFailure | None = None
@@ -129,7 +140,7 @@ class RubricJudge:
                     self.budget.note([row])
                 if failure is None and self.budget.is_blind:
                     failure = endpoint_words.uncounted()
-        if failure is None and len(refusals) > MOST_UNREAD * len(waiting):
+        if failure is None and len(refusals) > MOST_UNREAD * total:
             failure = endpoint_words.failure_of(refusals[0])
         return failure or _unreadable(asked)
 

@@ -94,6 +94,18 @@ def test_an_answer_that_alone_is_too_long_counts_as_the_mean(tmp_path):
             judge(Answered(ASKED[:1], ["other " * 1000], [""], {}, None))
 
 
+def test_a_mean_is_the_same_where_a_run_goes_on_from_before_what_was_graded(tmp_path):
+    texts = ["one", "two words", "word " * 1000]
+    with keyed_api(key=KEY, answer=by_words, context=3000) as api:
+        judge = judge_of(tmp_path / "run", api)
+        first = Answered(ASKED[:3], texts, [""] * 3, {}, None)
+        values = judge(first).value.tolist()
+        assert values == pytest.approx([0, 1, 0.5])
+        judge(Answered(ASKED[:3], ["a b", "a b c", "a b c d"], [""] * 3, {}, None))
+        again = judge_of(tmp_path / "run", api)
+        assert again(first).value.tolist() == pytest.approx(values), "what came later is not in it"
+
+
 def test_it_stops_at_max_cost(tmp_path):
     with keyed_api(key=KEY, answer=by_words) as api:
         judge = judge_of(tmp_path / "run", api, "max_cost=0.0005")
