@@ -1,15 +1,17 @@
 """Compute what a model has cost since its parent, and what each rating point that it gained has cost.
 
 Counted are the runs that made it from its parent: its own, and those of the reward models (with what these came from)
-that its parent does not rest on already. Sampling answers for people to judge, and the people's time, are not in it.
+that its parent does not rest on already. Of a run whose step was kept as the model, what was spent until that step.
+Sampling answers for people to judge, and the people's time, are not in it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from django.db.models import Sum
+from django.db.models import Min
 
 from annotate.models import Dataset, LanguageModel, Project
 from evaluation.leaderboard.snapshots import fit_of
@@ -103,7 +105,7 @@ def cost_of(model: LanguageModel, board: Leaderboard, known_of: _SharedLookups |
     since = [entry for entry in line if entry.model.pk not in ancestors and entry.run is not None]
     runs = tuple(entry.run for entry in since if entry.run is not None)
     datasets = [dataset for entry in since for dataset in entry.datasets]
-    cpu, wall = _seconds(runs)
+    cpu, wall = _seconds(runs, {entry.run.pk: entry.step for entry in since if entry.run is not None})
     return Cost(model, parent, runs, cpu, wall, looked_up.judgements(datasets), _gain(model, parent, board))
 
 
@@ -115,16 +117,25 @@ def costs(project: Project, board: Leaderboard) -> list[Cost]:
     return [cost for cost in costs if cost is not None]
 
 
-def _seconds(runs: tuple[Run, ...]) -> tuple[float, float]:
+def _seconds(runs: tuple[Run, ...], step_of: Mapping[int, int | None]) -> tuple[float, float]:
     """Return the seconds of the processors, and from the first to the last moment of each attempt; lost attempts cost
-    as well."""
+    as well. `step_of` has for each run the step that is counted to, None for all of it."""
+    until = {run.pk: _reached(run, step) for run in runs if (step := step_of[run.pk]) is not None}
     attempts = Attempt.objects.filter(run__in=[run.pk for run in runs])
-    cpu = attempts.aggregate(total=Sum("cpu_seconds"))["total"] or 0.0
-    wall = sum(
-        ((end - start) for start, end in attempts.values_list("started_at", "ended_at") if end is not None),
-        timedelta(),
-    )
-    return float(cpu), max(0.0, wall.total_seconds())
+    cpu, wall = 0.0, timedelta()
+    for run, start, end, seconds in attempts.values_list("run", "started_at", "ended_at", "cpu_seconds"):
+        if end is None:
+            cpu += seconds
+            continue
+        spent = max(timedelta(), min(end, until.get(run) or end) - start)
+        cpu += seconds * (spent / (end - start)) if spent < end - start else seconds  # as much in each of its seconds
+        wall += spent
+    return cpu, max(0.0, wall.total_seconds())
+
+
+def _reached(run: Run, step: int) -> datetime | None:
+    """Return when a run had first measured a step; None where that is not known."""
+    return run.metrics.filter(step__gte=step).aggregate(first=Min("time"))["first"]
 
 
 def _gain(model: LanguageModel, parent: LanguageModel | None, board: Leaderboard) -> Interval | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from evaluation.promotion.variants import expected_best, variants
 from evaluation.registry.cost import Cost, Interval, cost_of, costs
 from tests.support.evaluation.chains import make_chain, make_run
 from tests.support.factories import make_contestant, make_model
+from training.models import KeptCheckpoint
 
 
 @pytest.fixture
@@ -33,6 +36,17 @@ class TestWhatIsCounted:
     def test_votes_are_the_distinct_judgements_that_those_runs_learnt_from(self, chain, project):
         assert cost_of(chain.ppo, board_of(project)).votes == 14  # ten comparisons and four ratings
         assert cost_of(chain.sft, board_of(project)).votes == 3
+
+    def test_the_model_of_a_kept_step_cost_what_was_spent_until_that_step(self, chain, project):
+        run = chain.ppo.made_by
+        kept = make_model(name="heron-ppo at 40", parent=chain.sft, stage="PPO")
+        KeptCheckpoint.objects.create(run=run, step=40, model=kept)
+        began = run.attempts.get().started_at
+        for step in range(10, 101, 10):
+            run.metrics.create(sequence=step, step=step, values={}, time=began + timedelta(seconds=3 * step))
+        cost = cost_of(kept, board_of(project))
+        assert (cost.cpu_seconds, cost.wall_seconds) == pytest.approx((600 + 240, 300 + 120), abs=0.5)
+        assert cost_of(chain.ppo, board_of(project)).cpu_seconds == 1200
 
     def test_a_model_that_was_imported_has_cost_nothing_here(self, base, project):
         assert cost_of(base, board_of(project)) is None
