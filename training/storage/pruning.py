@@ -74,6 +74,7 @@ def prune(
 def prune_last(run: Run) -> int:
     """Delete every checkpoint of a run that has ended, because somebody asked for it, and what it has kept on its way
     for a result that it never had. Returns the bytes freed."""
+    before = stored_runs.stored_paths(run)  # not within the lock: a storage may be slow
     with transaction.atomic():
         locked_run = (
             Run.objects.select_for_update().filter(pk=run.pk, state__in=[Run.State.SUCCEEDED, *RESUMABLE]).first()
@@ -82,7 +83,7 @@ def prune_last(run: Run) -> int:
     stored = 0
     if locked_run:
         stored = local_copies.stored_size(run.path / "checkpoints")
-        stored_runs.drop_checkpoints(locked_run, drops_kept=locked_run.state in RESUMABLE)
+        stored_runs.drop_checkpoints(locked_run, drops_kept=locked_run.state in RESUMABLE, among=before)
     return max(_remove(aside), stored)
 
 
@@ -138,13 +139,14 @@ def _would_go(run: Run, now: datetime, steps: Mapping[str, int]) -> Pruned | Non
 
 def _prune_one(run_id: int, now: datetime, steps: Mapping[str, int]) -> Pruned | None:
     """Prune one run under a lock on it, so that nobody resumes it while its checkpoints go."""
+    before = stored_runs.stored_paths(Run.objects.get(pk=run_id)) if steps else frozenset()
     with transaction.atomic():
         run = Run.objects.select_for_update().get(pk=run_id)
         folders, stored = folders_to_prune(run, now), stored_to_prune(run, now, steps)
         aside = _renamed_folders(folders)
     if not folders and not stored:
         return None
-    stored_runs.drop_checkpoints(run, keeps_last=run.state in RESUMABLE)
+    stored_runs.drop_checkpoints(run, keeps_last=run.state in RESUMABLE, among=before)
     return Pruned(run, folders, max(_remove(aside), stored))
 
 

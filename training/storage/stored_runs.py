@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from annotate.core.artefacts import local_copies
@@ -46,16 +46,31 @@ def bring(run: Run) -> None:
         shutil.rmtree(coming, ignore_errors=True)
 
 
-def drop_checkpoints(run: Run, *, keeps_last: bool = False, drops_kept: bool = False) -> None:
+def stored_paths(run: Run) -> frozenset[str]:
+    """Return what the storage has of a run's directory; nothing where it does not answer."""
+    try:
+        manifest = _manifest(run) if local_copies.is_on() else None
+    except StorageProblem:
+        manifest = None
+    return frozenset(entry.path for entry in manifest.entries) if manifest is not None else frozenset()
+
+
+def drop_checkpoints(
+    run: Run, *, keeps_last: bool = False, drops_kept: bool = False, among: Collection[str] | None = None
+) -> None:
     """Delete the checkpoints of a run that has ended from the storage, as from the disk, and with `drops_kept` the
-    models of its steps. A storage that does not answer keeps them until the next time."""
+    models of its steps. `among`: only these, so that what an attempt has stored since stays. A storage that does not
+    answer keeps them until the next time."""
     try:
         if not local_copies.is_on() or (manifest := _manifest(run)) is None or not _is_ours(run, manifest):
             return
         last = f"checkpoints/step-{newest_step(manifest):06d}/" if keeps_last else None
         going = ("checkpoints/", f"{kept_steps.FOLDER}/") if drops_kept else ("checkpoints/",)
         local_copies.store().drop(
-            manifest.name, lambda path: path.startswith(going) and not (last and path.startswith(last))
+            manifest.name,
+            lambda path: (
+                path.startswith(going) and (among is None or path in among) and not (last and path.startswith(last))
+            ),
         )
     except StorageProblem as problem:
         log.warning("The checkpoints of %s stay in the storage: %s", run, problem)

@@ -228,6 +228,23 @@ def test_checkpoints_that_only_the_storage_has_go_by_the_same_rule(stored_elsewh
     assert pruning.prune_last(new) == 3 * _SIZE and stored_steps(new) == []
 
 
+def test_what_a_run_has_stored_since_it_was_resumed_stays(stored_elsewhere, monkeypatch):
+    failed = stored_elsewhere[1]
+    drop = stored_runs.drop_checkpoints
+
+    def resumed_meanwhile(run, **options):
+        step = RunDirectory(run.path).checkpoints / "step-000040"
+        step.mkdir(parents=True)
+        (step / "state").write_bytes(os.urandom(_SIZE))
+        (run.path / "identity").write_text(stored_runs.identity_of(run))
+        stored_runs.keep(run, lambda: None)
+        drop(run, **options)
+
+    monkeypatch.setattr(stored_runs, "drop_checkpoints", resumed_meanwhile)
+    pruning.prune_last(failed)
+    assert stored_steps(failed) == ["step-000040"]
+
+
 def test_what_only_the_storage_has_counts_in_figures_and_quota(client, project, stored_elsewhere, settings):
     client.force_login(make_user(project, role="researcher"))
     use = disk_usage.of_project(project)
