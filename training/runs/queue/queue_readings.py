@@ -6,14 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 
 from annotate.core.db.connections import database_now
 from annotate.core.gauges import heartbeats
 from annotate.core.metrics.readings import Reading
 from annotate.models import ProcessHeartbeat
 from training.core.kinds import KINDS
-from training.models import Run
+from training.models import Attempt, Run
 from training.runs.queue import drains
 
 NEWEST_FAILURES = 10_000
@@ -27,7 +27,7 @@ def queue_readings() -> Iterator[Reading]:
     states = dict(Run.objects.order_by().values_list("state").annotate(Count("pk")))
     counts = {(state,): states.get(state, 0) for state in Run.State.values}
     yield Reading("assay_runs", "Runs by state.", ("state",), counts)
-    meaning = f"Runs that failed, by reason, of the newest {NEWEST_FAILURES:,}."
+    meaning = f"Failed attempts of failed runs, by reason, of the newest {NEWEST_FAILURES:,} runs."
     yield Reading("assay_runs_failed", meaning, ("reason",), _failures())
     yield _workers()
 
@@ -47,8 +47,12 @@ def _waiting() -> Iterator[Reading]:
 
 
 def _failures() -> dict[tuple[str, ...], float]:
-    newest = Run.objects.filter(state=Run.State.FAILED).order_by("-id").values_list("reason_code", flat=True)
-    codes = Counter(code if _CODE.fullmatch(code) else "other" for code in newest[:NEWEST_FAILURES])
+    """Return how often runs that stand as failed have failed: one that fails again when resumed counts each time."""
+    failed_attempts = Count("attempts", filter=Q(attempts__state=Attempt.State.FAILED))
+    newest = Run.objects.filter(state=Run.State.FAILED).order_by("-id").annotate(times=failed_attempts)
+    codes: Counter[str] = Counter()
+    for code, times in newest.values_list("reason_code", "times")[:NEWEST_FAILURES]:
+        codes[code if _CODE.fullmatch(code) else "other"] += max(1, times)
     shown = dict(codes.most_common(MOST_REASONS))
     shown["other"] = shown.get("other", 0) + sum(codes.values()) - sum(shown.values())
     return {(code,): float(count) for code, count in shown.items() if count}

@@ -11,7 +11,7 @@ from annotate.core.gauges.heartbeats import Heartbeat
 from annotate.core.metrics.readings import read_all
 from annotate.models import ProcessHeartbeat
 from tests.support.training.runs import make_run, register_fake
-from training.models import Run
+from training.models import Attempt, Run
 from training.runs.queue import drains, queue_readings
 
 pytestmark = pytest.mark.django_db
@@ -57,3 +57,13 @@ def test_all_readings_take_few_queries(project, django_assert_max_num_queries):
     with django_assert_max_num_queries(12):
         names = [reading.name for reading in read_all()]
     assert len(names) == len(set(names))
+
+
+def test_a_run_that_fails_whenever_it_is_resumed_counts_each_time(project):
+    run = make_run(project)
+    for number in (1, 2, 3):
+        Attempt.objects.create(
+            run=run, number=number, lease_expires_at=timezone.now(), worker="w", launcher="local", state="failed"
+        )
+    Run.objects.filter(pk=run.pk).update(state="failed", reason_code="disk_full")
+    assert told()["assay_runs_failed"] == {("disk_full",): 3}
