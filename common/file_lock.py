@@ -13,3 +13,8 @@ def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def wait_for_lock(file: IO[Any]) -> None:
+    """Lock an open file, once no other process or thread holds it by a handle of its own."""
+    fcntl.flock(file, fcntl.LOCK_EX)

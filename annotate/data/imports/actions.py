@@ -192,7 +192,7 @@ def _judge(format_: str, order: Order) -> str:
 
 def _let_go(kept_file: KeptFile) -> None:
     if kept_file.is_new and not Import.objects.filter(file_hash=kept_file.hash).exists():
-        files.delete(kept_file.hash)
+        files.delete(kept_file)
 
 
 def import_pairs(*, project: Project, pairs: Sequence[transcripts.Pair], source: str, by: User) -> list[Comparison]:

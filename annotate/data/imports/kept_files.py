@@ -7,6 +7,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from annotate.core.errors import Refused
 from annotate.core.large_uploads import LARGEST_UPLOAD
 from annotate.data.rows.row_source import printable
 from annotate.models import Import
+from common.file_lock import wait_for_lock
 
 KEPT_DAYS = 7  # after its import has ended, for a look at what was wrong
 _BLOCK = 1 << 20
@@ -28,12 +30,14 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class KeptFile:
-    """Name a file that is kept. `is_new` is False where it was kept before, for whatever still needs it."""
+    """Name a file that is kept. `is_new` is False where it was kept before, for whatever still needs it; `mark` tells
+    it from an identical one that was kept later."""
 
     name: str
     hash: str
     bytes: int
     is_new: bool = False
+    mark: tuple[int, int] = (0, 0)
 
 
 def folder() -> Path:
@@ -49,10 +53,26 @@ def path_of(hash: str) -> Path:
     return path
 
 
-def delete(hash: str) -> None:
-    """Delete a kept file, here and in the storage."""
-    (folder() / hash).unlink(missing_ok=True)
-    local_copies.forget(folder() / hash)
+def delete(kept_file: KeptFile) -> None:
+    """Delete a kept file, here and in the storage; not where somebody has kept the same since."""
+    path = folder() / kept_file.hash
+    with _alone():
+        if path.exists() and _mark_of(path) == kept_file.mark:
+            path.unlink()
+            local_copies.forget(path)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let files take their names, and go, one at a time."""
+    with (settings.DATA_DIR / ".imports.lock").open("w") as lock:
+        wait_for_lock(lock)
+        yield
+
+
+def _mark_of(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_ino, stat.st_mtime_ns
 
 
 def keep(file: BinaryIO, name: str) -> KeptFile:
@@ -72,8 +92,10 @@ def keep(file: BinaryIO, name: str) -> KeptFile:
         if not size:
             raise Refused(400, file="The file is empty.")
         path = folder() / digest.hexdigest()
-        is_new = not path.exists()
-        Path(temporary).replace(path)
+        with _alone():
+            is_new = not path.exists()
+            Path(temporary).replace(path)
+            mark = _mark_of(path)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -81,7 +103,7 @@ def keep(file: BinaryIO, name: str) -> KeptFile:
     finally:
         Path(temporary).unlink(missing_ok=True)
     local_copies.keep(path, OWN)
-    return KeptFile(printable(name, 200) or "upload", digest.hexdigest(), size, is_new)
+    return KeptFile(printable(name, 200) or "upload", digest.hexdigest(), size, is_new, mark)
 
 
 def sweep() -> int:
@@ -92,13 +114,21 @@ def sweep() -> int:
         Import.objects.exclude(state__in=end_states, finished_at__lt=since).values_list("file_hash", flat=True)
     )
     oldest = since.timestamp()
-    obsolete = [path for path in folder().iterdir() if path.name not in needed_hashes and path.stat().st_mtime < oldest]
-    for path in obsolete:
-        path.unlink(missing_ok=True)
+    candidates = [path for path in folder().iterdir() if path.name not in needed_hashes]
+    obsolete = [path for path in candidates if _let_go_of_old(path, oldest)]
     stored = [path for path in local_copies.older_below(folder(), since) if path.name not in needed_hashes]
     for path in stored:
         local_copies.forget(path)
     return len({*obsolete, *stored})
+
+
+def _let_go_of_old(path: Path, oldest: float) -> bool:
+    """Delete a file that has lain there since before `oldest`; return whether it did."""
+    with _alone(), suppress(FileNotFoundError):
+        if path.stat().st_mtime < oldest:
+            path.unlink()
+            return True
+    return False
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

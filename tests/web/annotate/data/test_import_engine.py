@@ -19,7 +19,7 @@ from annotate.core.db.connections import database_now
 from annotate.core.errors import Refused
 from annotate.data import formats
 from annotate.data.formats.items import NewAttack, NewDemonstration, NewFlag, NewPrompt, NewRanking, NewRating, NewSpan
-from annotate.data.imports import engine, feedback_rows, reading
+from annotate.data.imports import actions, engine, feedback_rows, reading
 from annotate.data.imports import kept_files as files
 from annotate.data.imports.actions import Order, cancel_import, go_on, import_pairs, preview, start_import
 from annotate.data.imports.engine import Importer
@@ -121,6 +121,32 @@ def test_a_file_of_which_no_line_can_be_used_is_refused_and_not_kept(project, re
     with pytest.raises(Refused):
         start(project, researcher, b"")
     assert not Import.objects.exists() and not list(files.folder().iterdir())
+
+
+def test_a_refused_file_stays_where_somebody_has_kept_the_same_meanwhile(project, researcher, monkeypatch):
+    def refuse(kept_file, **_):
+        files.keep(io.BytesIO(b"the same\n"), "again.jsonl")
+        raise Refused(400, file="No line can be used.")
+
+    monkeypatch.setattr(actions, "start_import_of", refuse)
+    with pytest.raises(Refused):
+        start(project, researcher, b"the same\n")
+    assert [path.read_bytes() for path in files.folder().iterdir()] == [b"the same\n"]
+
+
+def test_a_file_that_arrives_again_while_old_ones_are_swept_stays(monkeypatch):
+    import os
+
+    kept = files.keep(io.BytesIO(b"the same\n"), "one.jsonl")
+    os.utime(files.folder() / kept.hash, (0, 0))
+    let_go = files._let_go_of_old
+
+    def meanwhile(path, oldest):
+        files.keep(io.BytesIO(b"the same\n"), "again.jsonl")
+        return let_go(path, oldest)
+
+    monkeypatch.setattr(files, "_let_go_of_old", meanwhile)
+    assert files.sweep() == 0 and (files.folder() / kept.hash).exists()
 
 
 @pytest.mark.parametrize("order", [{"source": "arena"}, {"format": "nonsense"}, {"judge": "dog"}, {"source": "x" * 61}])
