@@ -34,7 +34,7 @@ from psutil import NoSuchProcess, Process
 
 from benchmarks.cluster_promises import Promise, promises_of
 from benchmarks.cluster_site import ClusterSite, cluster_site
-from benchmarks.hosts_site import WEBS, end_on_sigterm, recipes_at_work
+from benchmarks.hosts_site import WEBS, recipes_at_work
 from tests.support.processes import ROOT, until
 
 KILLS = ("recipe", "raylet", "worker", "web", "head", "storage")
@@ -165,7 +165,6 @@ def report(promises: list[Promise]) -> int:
 
 def main(arguments: list[str]) -> int:
     options = _options(arguments)
-    end_on_sigterm()
     began = time.monotonic()
     with cluster_site() as site:
         print(f"All parts answer after {time.monotonic() - began:.0f} s.", flush=True)

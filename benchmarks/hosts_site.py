@@ -161,11 +161,6 @@ def shared_variables(data: Path, database: str, redis: str, storage: Storage) ->
     }
 
 
-def end_on_sigterm() -> None:
-    """End as by Ctrl-C when asked to, with all that was started."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-
-
 def recipes_at_work(data: Path) -> Iterator[tuple[int, psutil.Process]]:
     """Yield each process of a recipe of the site in that folder with its run, but for those that have written their
     result: a kill would cost nothing. Another site on this machine may have runs of the same numbers."""

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.cluster_faults import report
 from benchmarks.cluster_promises import Promise, promises_of
-from benchmarks.hosts_site import BACKGROUND, MODELS, WEBS, WORKERS, end_on_sigterm, recipes_at_work
+from benchmarks.hosts_site import BACKGROUND, MODELS, WEBS, WORKERS, recipes_at_work
 from benchmarks.load import FILL, SLUG
 from benchmarks.load_client import percentiles
 from benchmarks.refusal import refuse
@@ -276,7 +276,6 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.drop and _OWN_NETWORK not in os.environ:
         return in_own_network(arguments)
-    end_on_sigterm()
     return measure(options)
 
 

@@ -40,7 +40,7 @@ import redis
 
 from benchmarks.cluster_faults import report
 from benchmarks.cluster_promises import Promise
-from benchmarks.hosts_site import BACKGROUND, MODELS, WEBS, WORKERS, end_on_sigterm
+from benchmarks.hosts_site import BACKGROUND, MODELS, WEBS, WORKERS
 from benchmarks.load import SLUG
 from benchmarks.load_client import Connection, percentiles
 from benchmarks.load_waiting import SOCKETS_OF_ONE, browser
@@ -254,7 +254,6 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--most-growth", type=float, default=4.0, help="MB of one part")
     parser.add_argument("--keep", default="", help="where the data goes when a promise was broken")
-    end_on_sigterm()
     return measure(parser.parse_args(arguments))
 
 

@@ -23,6 +23,7 @@ from unittest.mock import patch
 
 import gguf
 import numpy as np
+import psutil
 import pytest
 
 from benchmarks import llama_cpp, load
@@ -32,7 +33,7 @@ from training.core.run_directory import RunDirectory
 from training.recipes.common import entry
 
 ROOT = Path(__file__).resolve().parents[3]
-ALL = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+ALL = {path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py")}
 WORDS = ["river", "stone", "lamp", "winter", "market", "bridge", "letter", "garden", "window", "music"]
 
 # Parts of others, which run with them.
@@ -387,3 +388,27 @@ def test_a_peer_of_sampling_gets_the_weights_of_the_file_it_was_given(tmp_path):
         assert (second.data == vector).all()
         assert found.get_field("llama.context_length").contents() == 77
         assert found.get_field("tokenizer.ggml.tokens").contents() == ["a", "bc"]
+
+
+STARTS_A_SERVER = """
+import subprocess, sys, time
+sys.argv[0] = "-m"  # as Python has it while it imports the package of `-m benchmarks.NAME`
+import benchmarks
+server = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+try:
+    print(server.pid, flush=True)
+    time.sleep(60)
+finally:
+    server.kill()
+    server.wait()
+"""
+
+
+def test_one_that_is_asked_to_end_ends_what_it_has_started():
+    command = [sys.executable, "-c", STARTS_A_SERVER]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        server = int(process.stdout.readline())
+        process.terminate()
+        assert process.wait(30) == 128 + 15
+    assert not psutil.pid_exists(server)
