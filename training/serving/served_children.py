@@ -7,6 +7,7 @@ from pathlib import Path
 
 from django.db.models import Q
 
+from annotate.core.artefacts import local_copies
 from annotate.models import LanguageModel, ServedAdapter
 from training.core import adapter_base
 from training.models import Run
@@ -27,7 +28,9 @@ def child_of_a_run(run: Run) -> None:
 def enter_missing(most: int = 20) -> int:
     """Enter children that no signal reached, such as those of earlier versions, and anew those whose files have come
     since; return how many."""
-    for row in ServedAdapter.objects.filter(state=ServedAdapter.State.COLD, problem=GONE).select_related("model"):
+    for row in ServedAdapter.objects.filter(state=ServedAdapter.State.COLD, problem__startswith=GONE).select_related(
+        "model"
+    ):
         if row.model.path is not None and row.model.path.is_dir():
             row.delete()
     made = Q(made_by__isnull=False) | Q(kept_checkpoint__isnull=False)
@@ -57,7 +60,7 @@ def enter(model: LanguageModel) -> ServedAdapter | None:
 def _base_and_problem(model: LanguageModel) -> tuple[LanguageModel | None, str]:
     path = model.path
     if path is None or not path.is_dir():
-        return None, GONE
+        return None, _gone(model)
     if not adapter_base.is_adapter(path):
         return None, MERGED
     try:
@@ -67,6 +70,13 @@ def _base_and_problem(model: LanguageModel) -> tuple[LanguageModel | None, str]:
         return None, NO_BASE
     base = _model_in(folder, model) if folder else None
     return base, "" if base else NO_BASE
+
+
+def _gone(model: LanguageModel) -> str:
+    """Return what to do where the storage may have the files: a server reads the disk of its host."""
+    if not local_copies.is_on():
+        return GONE
+    return f"{GONE} To bring them here and to its server's host: manage.py store_artefacts --bring {model.folder}"
 
 
 def _model_in(folder: Path, child: LanguageModel) -> LanguageModel | None:

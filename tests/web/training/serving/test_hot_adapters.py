@@ -236,6 +236,18 @@ def test_a_child_whose_files_come_later_is_loaded_then(vllm, new_child):
     assert row_of(child).state == State.LOADED
 
 
+def test_a_child_that_only_the_storage_has_says_how_it_is_brought(vllm, new_child, settings, tmp_path):
+    child = new_child("child")
+    child.path.rename(child.path.with_name("elsewhere"))
+    (tmp_path / "storage").mkdir()
+    settings.STORAGE = str(tmp_path / "storage")
+    work()
+    assert f"manage.py store_artefacts --bring {child.folder}" in row_of(child).problem
+    child.path.with_name("elsewhere").rename(child.path)
+    work()
+    assert row_of(child).state == State.LOADED
+
+
 def test_an_endpoint_that_somebody_gave_stays(vllm, new_child):
     child = new_child("child")
     LanguageModel.objects.filter(pk=child.pk).update(endpoint="http://models.example.org/v1", served_name="mine")
