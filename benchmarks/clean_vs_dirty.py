@@ -22,7 +22,6 @@ import math
 import os
 import random
 import statistics
-import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -32,7 +31,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.own_process import run_module
+from benchmarks.own_process import carry_out
 from benchmarks.refusal import require_file
 from training.core.run_directory import RunDirectory, RunSpec
 from training.corpora.cleaning.text_hashes import digest
@@ -169,14 +168,14 @@ def corpus_run(folder: Path, name: str, config: dict[str, Any]) -> dict[str, Any
     run = RunDirectory(folder / f"corpus-{name}")
     given = {"sources": "dirty.jsonl", "held_out": 0.001} | config
     run.create(RunSpec("corpus", given), {"folders": iter([{"folder": str(folder / "files")}])})
-    return carried_out(run, "corpus")
+    return carry_out(run, "corpus")
 
 
 def train_tokenizer(folder: Path) -> Path:
     run = RunDirectory(folder / "tokenizer")
     run.create(RunSpec("tokenizer", {"vocab_size": 2048}))
     bring_rows(folder / "corpus-dirty" / "dataset", run)
-    fit = carried_out(run, "tokenizer")
+    fit = carry_out(run, "tokenizer")
     print(f"tokenizer: {fit['bytes_per_token']:.2f} bytes a token")
     return run.model
 
@@ -193,7 +192,7 @@ def pretrain(
     bring_rows(folder / f"corpus-{name}" / "dataset", run)
     (run.path / "data" / "validation.jsonl").unlink(missing_ok=True)
     write(run.path / "data" / "validation.jsonl", held_out)
-    carried_out(run, "pretrain")
+    carry_out(run, "pretrain")
     return run.model
 
 
@@ -217,13 +216,6 @@ def bits_per_byte(folder: Path, held_out: dict[str, str]) -> dict[str, float]:
 def bring_rows(source: Path, run: RunDirectory) -> None:
     for file in source.glob("*.jsonl"):
         os.link(file, run.path / "data" / file.name)
-
-
-def carried_out(run: RunDirectory, recipe: str) -> dict[str, Any]:
-    run_module(f"training.recipes.{recipe}", run.path, run.path / "log.txt")
-    if (result := run.result()) is None:
-        sys.exit(f"{recipe} failed: {run.failure()}; see {run.path}/log.txt")
-    return result
 
 
 def _options() -> argparse.Namespace:

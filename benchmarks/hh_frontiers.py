@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import hh_rlhf
-from benchmarks.own_process import run_module
+from benchmarks.own_process import carry_out
 from benchmarks.refusal import refuse, require_file, require_model
 from benchmarks.turns import token_figures
 from training import configs
@@ -192,10 +192,7 @@ class Trial:
             follows = str(self.reward.model) if kind in ("ppo", "grpo") else ""
             spec = RunSpec(kind, asdict(configs.parse(kind, values)), seed, parent or self.model, follows)
             run.create(spec, {name: iter(rows) for name, rows in data.items()})
-            log = run.path / "printed.txt"
-            if run_module(f"training.recipes.{kind}", run.path, log, HF_HUB_OFFLINE="1") or run.result() is None:
-                failure = run.path / "failure.json"
-                refuse(f"{run.path}: {(failure if failure.is_file() else log).read_text()[-2000:]}")
+            carry_out(run, kind)
         return run
 
 

@@ -23,12 +23,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import random
 import re
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +33,7 @@ from annotate.data.datasets import best_answers
 from annotate.data.datasets.preferences import Comparison, Rating
 from annotate.simulation import tastes
 from annotate.simulation.annotator import Annotator
+from benchmarks.own_process import carry_out
 from benchmarks.refusal import refuse
 from training import configs
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
@@ -188,13 +186,7 @@ class Turn:
         if run.result() is None:
             spec = RunSpec(kind, vars(configs.parse(kind, values)), seed, parent, reward_model)
             run.create(spec, {name: iter(rows) for name, rows in data.items()})
-            done = subprocess.run(
-                [sys.executable, "-m", f"training.recipes.{kind}", str(path)], capture_output=True, text=True,
-                env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"}, check=False,
-            )  # fmt: skip
-            if done.returncode or run.result() is None:
-                failure = path / "failure.json"
-                raise SystemExit(f"{path}: {failure.read_text() if failure.is_file() else done.stderr[-3000:]}")
+            carry_out(run, kind)
         return path
 
     def measure(self, models: dict[str, str], answers: dict[str, dict[Any, str]]) -> Row:
