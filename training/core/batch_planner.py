@@ -43,13 +43,15 @@ class Shape:
     head_dim: int
     dtype_bytes: int
     packed: bool
+    logits: int = 0  # bytes of a token's, where a pass has those of all tokens
 
     def bytes_per_token(self, longest: int, *, recompute: bool) -> int:
         """Return bytes of the activations of one token, all layers together; `longest` sequences have the longest rows
         of attention."""
         if recompute:
-            return self.layers * self.hidden * self.dtype_bytes + self._layer(longest) // max(CPU_TOKENS // longest, 1)
-        return self.layers * self._layer(longest)
+            again = self._layer(longest) // max(CPU_TOKENS // longest, 1)
+            return self.layers * self.hidden * self.dtype_bytes + again + self.logits
+        return self.layers * self._layer(longest) + self.logits
 
     def _layer(self, longest: int) -> int:
         heads = (self.heads + 2 * self.key_heads) * self.head_dim
@@ -89,20 +91,21 @@ def shape_of(config: Any, *, layers: int, dtype_bytes: int, packed: bool) -> Sha
 
 def plan(
     shape: Shape, *, learnt: int, longest: int, batch_tokens: int, available: float, most: int, checkpointing: str,
-    shorter: str = "a smaller max_length",
+    shorter: str = "a smaller max_length", row: int | None = None,
 ) -> Plan:  # fmt: skip
-    """Return how to run batches of `batch_tokens` tokens with sequences of at most `longest`, once the weights are
+    """Return how to run batches of `batch_tokens` tokens with examples of at most `longest`, once the weights are
     loaded.
 
     `learnt` parameters get gradients and moments. checkpointing: auto, on, off. Raises RecipeFailure when not even one
-    sequence at a time fits; `shorter` is the option that would make it so.
+    example at a time fits; `shorter` is the option that would make it so. `row` is the longest sequence, where an
+    example is several.
     """
     fixed = learnt * LEARNT_BYTES + LOSS_BYTES
     room = SHARE * available - fixed
     wanted_tokens = max(min(most, batch_tokens), longest)
     cheapest = 0
     for recompute in {"auto": (False, True), "on": (True,), "off": (False,)}[checkpointing]:
-        per_token = shape.bytes_per_token(longest, recompute=recompute)
+        per_token = shape.bytes_per_token(row or longest, recompute=recompute)
         cheapest = fixed + longest * per_token
         tokens = min(wanted_tokens, int(max(room, 0) // per_token))
         # Less than half of what fills the machine: computing activations twice costs less than small products.

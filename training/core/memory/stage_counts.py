@@ -112,11 +112,11 @@ def _sft(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> Sta
 
 
 def _planned(
-    shape: batch_planner.Shape, longest: int, wanted: int, room: float, checkpointing: str
+    shape: batch_planner.Shape, longest: int, wanted: int, room: float, checkpointing: str, *, row: int | None = None
 ) -> tuple[bool, int]:
     """Return whether activations are computed twice, and tokens at once, as `batch_planner.plan` chooses them."""
     for recompute in {"auto": (False, True), "on": (True,), "off": (False,)}[checkpointing]:
-        per_token = shape.bytes_per_token(longest, recompute=recompute)
+        per_token = shape.bytes_per_token(row or longest, recompute=recompute)
         tokens = wanted if math.isinf(room) else min(wanted, int(max(room, 0) // per_token))
         if tokens >= (longest if recompute or checkpointing == "off" else max(longest, wanted // 2)):
             return recompute, tokens
@@ -216,7 +216,8 @@ def _preference(answers: int) -> Callable[[Decoder, Mapping[str, Any], Hardware]
         asked = answers * longest * math.ceil(together / config.get("processes", 1))
         wanted = max(min(batch_planner.CPU_TOKENS if packed else batch_planner.GPU_TOKENS, asked), answers * longest)
         room = batch_planner.SHARE * hardware.available - hardware.process - sum(learning.values())
-        recompute, tokens = _planned(shape, answers * longest, wanted, room, config["activation_checkpointing"])
+        checkpointing = config["activation_checkpointing"]
+        recompute, tokens = _planned(shape, answers * longest, wanted, room, checkpointing, row=longest)
         output = 8 * decoder.vocabulary * decoder.width if is_full else 0
         training: Bytes = {
             "activations": tokens * _per_token(decoder, layers, longest, hardware, recompute=recompute),

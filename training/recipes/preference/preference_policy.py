@@ -34,7 +34,7 @@ from training.recipes.preference import preference_data
 from training.recipes.preference.answer_examples import AnswerExamples, AnswerPlaces
 from training.recipes.preference.preference_data import Judgements
 from training.recipes.preference.preference_objectives import Figures, Objective
-from training.recipes.preference.preference_step import Learning, take_step
+from training.recipes.preference.preference_step import Learning, take_step, tokens_of
 from training.recipes.preference.reference_logprobs import reference_logprobs, summed_logprobs
 from training.recipes.reward.reward_accuracy import as_rows
 from training.recipes.sft import trained_model
@@ -159,7 +159,7 @@ def prepare(work: Work, objective: Objective, places: AnswerPlaces, phase: str) 
 
 def plan_of(work: Work, objective: Objective, examples: AnswerExamples) -> batch_planner.Plan:
     config, policy, count = work.config, work.policy, work.together.count
-    lengths = np.sort(examples.token_counts[objective.answers].sum(1))
+    lengths = np.sort(tokens_of(policy, examples, objective.answers))
     return batch_planner.plan(
         policy.shape(),
         learnt=policy.learnt() // work.together.shares,
@@ -169,6 +169,7 @@ def plan_of(work: Work, objective: Objective, examples: AnswerExamples) -> batch
         most=batch_planner.CPU_TOKENS if policy.device.type == "cpu" else batch_planner.GPU_TOKENS,
         checkpointing=config.activation_checkpointing,
         shorter="smaller max_prompt_tokens or max_completion_tokens",
+        row=int(examples.token_counts[objective.answers].max()),
     )
 
 

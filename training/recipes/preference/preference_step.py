@@ -71,10 +71,18 @@ def take_step(
 
 def parts_of(learning: Learning, rows: list[int]) -> list[list[int]]:
     """Return the examples of each forward pass: within `tokens`, and the option of examples at once."""
-    lengths = learning.examples.token_counts[learning.objective.answers[rows]].sum(1).tolist() if rows else []
+    answers = learning.objective.answers[rows]
+    lengths = tokens_of(learning.policy, learning.examples, answers).tolist()
     most = math.ceil(learning.config.rows_at_once / learning.together.count)
     groups = batch_planner.micro_batches(lengths, learning.tokens, padded=not learning.policy.is_packed)
     return [[rows[i] for i in group[at : at + most]] for group in groups for at in range(0, len(group), most)]
+
+
+def tokens_of(policy: Student, examples: AnswerExamples, answers: np.ndarray) -> np.ndarray:
+    """Return (E,) the tokens that a pass has of each example's answers (E, k); where they are padded, k times those of
+    the longest."""
+    counts = examples.token_counts[answers]
+    return counts.sum(1) if policy.is_packed else counts.shape[1] * counts.max(1)
 
 
 def backward(learning: Learning, rows: np.ndarray, kl: float, *, share: float) -> Part:

@@ -14,6 +14,7 @@ more than products of its last states has log-probabilities by its own forward, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ from training.rl.lora import add_adapters
 from training.rl.packed import packed_agrees, rows_of, run_packed
 
 KEPT_TRUNK_BYTES = 2**29  # of the frozen lower layers' outputs, for all examples together
+LOGIT_COPIES = 4, 4  # of a token's logits at once, in the model's dtype and in float32, where its own forward is run
 
 
 def load(parent: str, adapters: str, dtype: torch.dtype, *, to_split: bool = False) -> tuple[Any, Any]:
@@ -82,7 +84,7 @@ class Student:
         self.depth, self.dtype = len(layers), dtype
         self.device = loading.device() if is_sharded else model.get_input_embeddings().weight.device
         # Packed layers read weights themselves, which a split model gathers for its own forward alone.
-        self.is_packed = self.device.type == "cpu" and adapters != "qlora" and not is_sharded and packed_agrees(model)
+        self.is_packed = adapters != "qlora" and not is_sharded and self._packs(model)
         self.cut = self.depth - len(adapted_layers(model, adapters))
         model.requires_grad_(adapters == "full")
         if adapters != "full":
@@ -93,10 +95,19 @@ class Student:
         self.recompute = False
         self._trunk: dict[int, Tensor] = {}
 
+    def _packs(self, model: Any) -> bool:
+        return self.device.type == "cpu" and self.reads_states and packed_agrees(model)
+
     def shape(self) -> batch_planner.Shape:
         dtype_bytes = torch.finfo(self.dtype if sharding.is_sharded(self.model) else self.model.dtype).bits // 8
         layers = self.depth - (self.cut if self.is_packed else 0)
-        return batch_planner.shape_of(self.model.config, layers=layers, dtype_bytes=dtype_bytes, packed=self.is_packed)
+        shape = batch_planner.shape_of(
+            self.model.config, layers=layers, dtype_bytes=dtype_bytes, packed=self.is_packed
+        )  # fmt: skip
+        if self.reads_states:
+            return shape
+        rounded, wide = LOGIT_COPIES
+        return replace(shape, logits=self.model.config.vocab_size * (rounded * dtype_bytes + 4 * wide))
 
     def learnt(self) -> int:
         return sum(p.numel() for p in self.masters.masters.values())
@@ -128,7 +139,9 @@ class Student:
             of_tokens = token_logprobs(*self._products(examples, positions), targets, entropies=entropies)
         else:
             table = self._padded(examples, self.model).logits[self._mask(examples)][positions].float().log_softmax(-1)
-            of_tokens = table.gather(1, targets[:, None])[:, 0], -(table.exp() * table).sum(-1).detach()
+            with torch.no_grad():
+                spread = -torch.linalg.vecdot(table.exp(), table) if entropies else torch.zeros_like(table[:, 0])
+            of_tokens = table.gather(1, targets[:, None])[:, 0], spread
         counts = torch.tensor([example.targets for example in examples], device=self.device)
         owners = torch.arange(len(examples), device=self.device).repeat_interleave(counts)
         logprobs, entropy = (torch.zeros(len(examples), device=self.device).index_add(0, owners, x) for x in of_tokens)
@@ -204,7 +217,7 @@ class Student:
             sharding.shard(model)
             return
         self.device = model.get_input_embeddings().weight.device
-        self.is_packed = self.device.type == "cpu" and packed_agrees(model)
+        self.is_packed = self._packs(model)
 
     def trained(self, parent: str, *, is_first: bool) -> sharding.Trained:
         """Return the model that learnt, whole, on the first process at least. Its masters are those of a full

@@ -18,10 +18,12 @@ SMALL = batch_planner.Shape(
 GB = 10**9
 
 
-def plan(available: float, checkpointing: str = "auto", longest: int = 500, most: int = 1024) -> batch_planner.Plan:
+def plan(
+    available: float, checkpointing: str = "auto", longest: int = 500, most: int = 1024, row: int | None = None
+) -> batch_planner.Plan:
     return batch_planner.plan(
         SMALL, learnt=5_000_000, longest=longest, batch_tokens=4000, available=available, most=most,
-        checkpointing=checkpointing,
+        checkpointing=checkpointing, row=row,
     )  # fmt: skip
 
 
@@ -57,6 +59,13 @@ def test_what_cannot_fit_is_refused_with_figures_and_a_remedy(checkpointing, wor
 def test_one_long_example_is_never_split():
     assert plan(16 * GB, longest=3000).tokens == 3000
     assert batch_planner.micro_batches([5, 90, 7], 20, padded=False) == [[1], [2, 0]]
+
+
+def test_a_pair_of_long_answers_takes_the_attention_of_each_and_not_of_both_together():
+    assert plan(16 * GB, longest=4000, row=2000).bytes == plan(16 * GB, longest=2000, most=4000).bytes
+    assert plan(8 * GB, "off", longest=4000, row=2000).tokens == 4000
+    with pytest.raises(RecipeFailure):
+        plan(8 * GB, "off", longest=4000)
 
 
 def test_micro_batches_hold_everything_once_within_the_limit():

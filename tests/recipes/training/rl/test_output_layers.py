@@ -90,6 +90,29 @@ def test_of_a_preference_even_logits_with_a_bias_or_a_cap_are_the_models_own(nam
     assert_close(of_preferences(made(name)), own_logprobs(made(name)).sum(), atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["phi with a bias", "gemma2 with a cap", "granite"])
+def test_logits_of_all_tokens_count_in_what_a_pass_takes(name: str):
+    """The model's own forward makes them: in a part of 16,384 tokens they are more than all else."""
+    policy = Student(made(name), "lora", rank=2, seed=0, dtype=torch.float32, any_logits=True)
+    held = kept_bytes(policy)
+    assert (held > 0) == (name != "granite")
+    assert policy.shape().logits >= held
+
+
+def kept_bytes(policy: Student) -> int:
+    """Return the bytes of a token that lie in arrays over the whole vocabulary, once it has been forwarded."""
+    example, found = Example("", PROMPT + ANSWER, [False] + [True] * 6), {}
+
+    def kept(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.shape and tensor.shape[-1] == 97:
+            found[tensor.data_ptr()] = tensor.nbytes
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
+        policy.logprobs([example])
+    return sum(found.values()) // len(example.tokens)
+
+
 @pytest.mark.parametrize("name", ["phi with a bias", "gemma2 with a cap"])
 def test_logits_that_a_loss_cannot_read_are_refused_in_words(name: str):
     with pytest.raises(RecipeFailure, match="its output layer") as refused:
