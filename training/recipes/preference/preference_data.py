@@ -37,6 +37,7 @@ class Judgements:
     pairs: np.ndarray  # (P, 2) chosen, rejected
     pair_weights: np.ndarray  # (P,) 1, or what a ranking's pairs have of it each
     thumbs: np.ndarray  # (R, 2) completion, 1 up or 0 down
+    fingerprint: str = ""  # of what the token ids depend on
 
     def training_thumbs(self) -> np.ndarray:
         return self.thumbs[~self.held_out[self.thumbs[:, 0]]]
@@ -82,7 +83,11 @@ def read(run: RunDirectory, tokenizer: Any, config: PreferenceConfig, seed: int)
         (index_of[r.completion], int(r.thumbs)) for r in ratings if r.thumbs is not None and r.completion in index_of
     ]
     prompt_ids = np.array(prompt_numbers, dtype=np.int64)
-    prompts, completions = store_completions(run, tokenizer, config)
+    depends_on = [
+        hash_of_data(run, "completions"), hash_of_tokenizer(tokenizer),
+        (config.max_prompt_tokens, config.max_completion_tokens),
+    ]  # fmt: skip
+    prompts, completions = store_completions(run, tokenizer, config, depends_on)
     return Judgements(
         prompts=prompts,
         completions=completions,
@@ -91,6 +96,7 @@ def read(run: RunDirectory, tokenizer: Any, config: PreferenceConfig, seed: int)
         pairs=np.array(pairs, dtype=np.int64).reshape(-1, 2),
         pair_weights=np.array([p.weight for p in usable]),
         thumbs=np.array(thumbs, dtype=np.int64).reshape(-1, 2),
+        fingerprint=str(depends_on),
     )
 
 
@@ -100,11 +106,9 @@ def usable_rows(run: RunDirectory) -> Iterator[Row]:
 
 
 def store_completions(
-    run: RunDirectory, tokenizer: Any, config: PreferenceConfig
+    run: RunDirectory, tokenizer: Any, config: PreferenceConfig, depends_on: list[Any]
 ) -> tuple[Sequence[list[int]], Sequence[list[int]]]:
     """Return the token ids of each completion's prompt, and of each completion, encoded once for all attempts."""
-    most = config.max_prompt_tokens, config.max_completion_tokens
-    depends_on = [hash_of_data(run, "completions"), hash_of_tokenizer(tokenizer), most]
 
     def encoded() -> Iterator[dict[str, list[int]]]:
         for row in usable_rows(run):

@@ -23,7 +23,7 @@ from training.recipes.preference.answer_examples import AnswerExamples
 from training.recipes.sft.trained_model import Student
 from training.rl.factors import in_float64
 
-PORTION = 512  # sequences between two writes
+PORTION = 2**16  # tokens between two writes, about
 
 
 def reference_logprobs(
@@ -33,10 +33,8 @@ def reference_logprobs(
     yet."""
     path = _path(run, policy, examples)
     known = together.from_first(lambda: _read(path, len(examples)))
-    missing = np.flatnonzero(np.isnan(known))
-    for start in range(0, len(missing), PORTION):
-        run.progress("Computing the reference", len(known) - len(missing) + start, len(known))
-        part = missing[start : start + PORTION]
+    for part in _portions(np.flatnonzero(np.isnan(known)), examples):
+        run.progress("Computing the reference", len(known) - int(np.isnan(known).sum()), len(known))
         known[part] = summed_logprobs(policy, examples, part, tokens, together)
         if together.is_first:
             _write(path, known)
@@ -61,9 +59,17 @@ def summed_logprobs(
     return sums.cpu().numpy()
 
 
+def _portions(rows: np.ndarray, examples: AnswerExamples) -> list[np.ndarray]:
+    """Return the examples (n,) in parts of about `PORTION` tokens."""
+    numbers = examples.token_counts[rows].cumsum() // PORTION
+    return np.split(rows, np.flatnonzero(np.diff(numbers)) + 1) if len(rows) else []
+
+
 def _path(run: RunDirectory, policy: Student, examples: AnswerExamples) -> Path:
-    """Return the file, whose name has a hash of what its numbers depend on within a run."""
-    digest = hashlib.sha256(str(policy.dtype).encode())
+    """Return the file, whose name has a hash of what its numbers depend on: the parent, its dtype, the token ids."""
+    spec = run.spec()
+    depends_on = spec.parent, spec.parent_hash, str(policy.dtype), examples.data.fingerprint
+    digest = hashlib.sha256(str(depends_on).encode())
     for numbers in (examples.places, examples.token_counts, examples.answer_counts):
         digest.update(np.ascontiguousarray(numbers, dtype=np.int64).tobytes())
     return tables_folder(run) / f"reference-{digest.hexdigest()[:16]}.npy"
