@@ -25,7 +25,7 @@ import torch
 
 from training.configs.preference import PreferenceConfig
 from training.core import batch_planner
-from training.core.run_directory import Row, RunDirectory, RunSpec
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common import chat_samples, children, loading, steps
 from training.recipes.common.children import KeptSteps
 from training.recipes.common.memory import available_memory
@@ -147,6 +147,7 @@ def prepare(work: Work, objective: Objective, places: AnswerPlaces, phase: str) 
     config, policy, together = work.config, work.policy, work.together
     examples = AnswerExamples(work.data, places.places)
     plan = batch_planner.Plan(**work.chosen("plan", lambda: asdict(plan_of(work, objective, examples))))
+    work.run.progress("Running the frozen layers", 0, 1)
     policy.keep_trunk(examples, plan.tokens)
     reference = reference_logprobs(work.run, policy, examples, plan.tokens, together)
     policy.begin(plan.recompute)
@@ -224,7 +225,14 @@ def resume(work: Work, optimiser: torch.optim.Optimizer) -> Standing:
         work.run.truncate_logs(-1)
         return Standing()
     masters = work.policy.masters
-    standing = Standing(**steps.load_state(latest, parameters=masters.masters, optimiser=optimiser)["standing"])
+    extra = steps.load_state(latest, parameters=masters.masters, optimiser=optimiser)
+    if "standing" not in extra:  # of several processes and every weight: the names of weights are the same
+        raise RecipeFailure(
+            "checkpoint_unreadable",
+            f"The checkpoint in {latest.name} was written by an earlier version's loop.",
+            "Delete that checkpoint's folder and resume: the run continues from the one before it, or from the start.",
+        )
+    standing = Standing(**extra["standing"])
     masters.publish()
     work.run.truncate_logs(standing.step)
     return standing
