@@ -3,10 +3,10 @@
 Earlier runs of that kind here are the best guides: their median, for any of them may have shared its machine with other
 work. Without any the demo is: SmolLM2-135M-Instruct on two cores of an AMD EPYC, 740 answers of 64 tokens in 160 s, SFT
 on 140 examples in 90 s, a reward model from 740 answers in 90 s, PPO over 384 episodes in 330 s
-(`evaluation/demo/stages.py`). DPO and KTO are reckoned, not timed: by the 112 tokens a second that TRL's loop reached
-there (docs/guides/reward-models.md), with 100 tokens an answer and a third more for the reference; a pair is two
-answers, a thumb one and the forward pass of another. Time grows with parameters and with tokens; a GPU is many times
-faster than this says.
+(`evaluation/demo/stages.py`). DPO and KTO, which run SFT's model, are reckoned by SFT: its example is three forward
+passes long, one of them forward and two backward. A pair is two such examples and two answers' reference; a thumb is
+one, and forward passes of its reference, of another answer and of that one's. Time grows with parameters and with
+tokens; a GPU is many times faster than this says.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from statistics import median
 REFERENCE_PARAMETERS = 135e6
 REFERENCE_TOKENS = 64
 START_SECONDS = 15.0  # a process that loads torch and a model
+FORWARD_SECONDS = 75 / 140 / 3
 SECONDS_PER_ITEM = {
     "sample": 145 / 740,  # an answer of 64 tokens
-    "sft": 75 / 140,  # an example
+    "sft": 3 * FORWARD_SECONDS,  # an example
     "reward": 75 / 740,  # an annotated answer
-    "dpo": 2 * 100 * 4 / 3 / 112,  # a pair
-    "kto": (1 + 1 / 3) * 100 * 4 / 3 / 112,  # a thumb
+    "dpo": 2 * (3 + 1) * FORWARD_SECONDS,  # a pair
+    "kto": (3 + 1 + 1 + 1) * FORWARD_SECONDS,  # a thumb
     "ppo": 315 / 384,  # an episode of 64 tokens
 }
 PPO_EPISODES = 384

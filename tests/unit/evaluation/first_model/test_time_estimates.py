@@ -47,6 +47,12 @@ def test_a_model_of_unknown_size_is_taken_for_a_small_one():
     assert of_run("dpo", 10, parameters=None).seconds == of_run("dpo", 10, parameters=135e6).seconds
 
 
+def test_a_pair_and_a_thumb_are_reckoned_in_forward_passes_of_sft():
+    """Three for what is learnt and one for its reference; a thumb has another answer and its reference beside it."""
+    example, pair, thumb = (of_run(kind, 300, parameters=1e9).seconds - START_SECONDS for kind in ("sft", "dpo", "kto"))
+    assert pair == pytest.approx(2 * 4 / 3 * example) and thumb == pytest.approx(2 * example)
+
+
 def test_annotating_takes_the_median_of_what_it_took_here():
     assert of_annotating(10, [4, 6, 500]).seconds == 60
     assert of_annotating(10, []).seconds == 300
