@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks import trl_contestants as contestants
 from benchmarks.sampling import answers_of, questions
@@ -88,6 +90,7 @@ def _our_dpo(work: dict[str, Any], folder: Path) -> dict[str, float]:
     from training.core.run_directory import RunDirectory, RunSpec, read_lines
     from training.recipes import dpo as recipe
     from training.recipes.common import entry
+    from training.recipes.preference import preference_policy
 
     config = {
         "adapters": "lora", "lora_rank": contestants.RANK, "batch_size": BATCH, "held_out": 0.05,
@@ -97,20 +100,21 @@ def _our_dpo(work: dict[str, Any], folder: Path) -> dict[str, float]:
     run = RunDirectory(folder / "dpo")
     run.create(RunSpec("dpo", config, seed=0, parent=work["model"]), contestants.judged(work["rows"]))
     seen: list[float] = []
-    train = recipe.Trainer.train
 
-    def timed(self: Any, *given: Any, **named: Any) -> Any:
-        begun = time.perf_counter()
-        result = train(self, *given, **named)
-        seen.append(time.perf_counter() - begun)
-        return result
+    def timed(function: Any) -> Any:
+        def run_timed(*given: Any, **named: Any) -> Any:
+            begun = time.perf_counter()
+            result = function(*given, **named)
+            seen.append(time.perf_counter() - begun)
+            return result
 
-    recipe.Trainer.train = timed  # type: ignore[method-assign]
-    try:
+        return run_timed
+
+    with ExitStack() as stack:
+        for name in ("prepare", "learn"):  # the reference, and the steps
+            stack.enter_context(patch.object(preference_policy, name, timed(getattr(preference_policy, name))))
         if entry.attempt(recipe.main, run) != 0:
             raise SystemExit(f"The recipe failed: {run.failure()}")
-    finally:
-        recipe.Trainer.train = train  # type: ignore[method-assign]
     assert any(read_lines(run.path / "metrics.jsonl"))
     return {"seconds": sum(seen), "peak_gb": contestants.peak_gb()}
 

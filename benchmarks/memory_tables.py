@@ -45,7 +45,7 @@ STAGES: dict[str, tuple[str, Options]] = {
 SETTINGS: dict[str, list[Options]] = {
     "pretrain": [{}, {"activation_checkpointing": "on"}, {"activation_checkpointing": "on", "micro_batch_size": 1}],
     "sft": [{}, {"activation_checkpointing": "on"}],
-    "dpo": [{}, {"micro_batch_size": 8}, {"micro_batch_size": 1}],
+    "dpo": [{}, {"activation_checkpointing": "on"}],
     "reward": [{}, {"batch_size": 8}, {"batch_size": 4}, {"batch_size": 1}],
     "ppo": [{}, {"minibatches": 16}, {"minibatches": 64}],
     "sample": [{}, {"batch_size": 8}],
@@ -91,7 +91,7 @@ def _cell(stage: str, decoder: Decoder, count: int) -> str:
     """Return the first settings that fit, else what the last would need."""
     kind, options = STAGES[stage]
     for settings in SETTINGS[kind]:
-        rows = settings.get({"dpo": "micro_batch_size", "reward": "batch_size"}.get(kind, ""), count)
+        rows = settings.get("batch_size", count) if kind == "reward" else count
         if rows < count:
             continue  # each process takes one row at least
         memory = _memory(kind, decoder, {**options, **settings}, count)

@@ -1,7 +1,7 @@
 """Memory of SFT's and DPO's data by the number of examples: `python -m benchmarks.stored_examples [--examples 10000]`
 
 Each size and kind in a process of its own, as a run begins: the rows are read, encoded into files, held out, and some
-are drawn at random; DPO's examples are written to the file that TRL reads. Prompts and answers have 256 tokens, which a
+are drawn at random. Prompts and answers have 256 tokens, which a
 stand-in gives: reading and keeping them is what is looked at. `again` is what a resumed run takes, which finds the
 files. Resident memory is the most that the process held. Printed as Markdown.
 """
