@@ -134,7 +134,7 @@ def postgres_options(options: dict[str, Any]) -> dict[str, Any]:
         "keepalives_interval": 2,
         "keepalives_count": 3,
         **options,
-        "prepare_threshold": 2,  # uses of one of `annotate.core.db.prepared` before the server keeps its plan
+        "prepare_threshold": None,  # psycopg keeps no plans: it would drop those of `postgres/one_trip`, too
         "pool": {"min_size": 1, "max_size": int(os.environ.get("DATABASE_CONNECTIONS", "8")), "timeout": 30},
     }
 

@@ -2,19 +2,21 @@
 
 psycopg's own pipeline sends each statement as soon as it has it and looks for answers before the next: two calls of
 the system for each here, and the server wakes up as often. Here all go out at once, with the BEGIN before them, and
-the answers are waited for once. The connection keeps their plans from the first use on.
+the answers are waited for once. The connection keeps their plans from the first use on. A plan that is wrong since a
+migration fails once, as psycopg's own do, and is made anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
+from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.errors import error_from_result
+from psycopg.errors import FeatureNotSupported, InvalidSqlStatementName, error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.types.numeric import Int8
 from psycopg.waiting import Ready, Wait
@@ -23,6 +25,8 @@ MOST_PLANS = 300  # that a connection keeps; what comes later is planned each ti
 Rows = list[tuple[Any, ...]]
 _Key = tuple[str, tuple[int, ...]]  # a statement, and the types of its values
 _plans: WeakKeyDictionary[Any, dict[_Key, bytes]] = WeakKeyDictionary()  # by connection
+_numbers = count()  # of plans: no name is used twice
+_WRONG_PLAN = (FeatureNotSupported, InvalidSqlStatementName)  # its columns have other types now; it is not there
 
 
 def run(
@@ -71,11 +75,17 @@ class _Trip:
             self._pgconn.exit_pipeline_mode()
         for read, result in zip(self._readers, results, strict=False):
             if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-                raise error_from_result(result, encoding=self._connection.info.encoding)
+                raise self._error(result)
             read(result)
         if len(results) < len(self._readers):
             raise psycopg.OperationalError("The connection ended before all answers were there.")
         return self._rows
+
+    def _error(self, result: Any) -> psycopg.Error:
+        error = error_from_result(result, encoding=self._connection.info.encoding)
+        if isinstance(error, _WRONG_PLAN):
+            self._plans.clear()
+        return error
 
     def _send(self) -> None:
         if not self._connection.autocommit and self._pgconn.transaction_status == TransactionStatus.IDLE:
@@ -97,10 +107,9 @@ class _Trip:
         self._readers.append(lambda _: None)
 
     def _send_plan(self, key: _Key) -> bytes | None:
-        number = len(self._plans) + len(self._new_plans)
-        if number >= MOST_PLANS:
+        if len(self._plans) + len(self._new_plans) >= MOST_PLANS:
             return None
-        name = self._new_plans[key] = f"assay_{number}".encode()
+        name = self._new_plans[key] = f"assay_{next(_numbers)}".encode()
         sql, types = key
         self._pgconn.send_prepare(name, sql.encode(), types)
         self._readers.append(partial(self._keep_plan, key, name))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import IntegrityError, NotSupportedError, OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from annotate.core.db.prepared import Asked, ask, ask_at_commit
 from annotate.core.db.prepared_writes import insert
@@ -52,6 +53,33 @@ def test_a_statement_that_cannot_be_planned_leaves_no_plan_behind():
     for _ in range(2):
         with pytest.raises(Exception, match="nothing_like_it"):
             ask(wrong, KEYS)
+    assert keys() == []
+
+
+def test_a_plan_that_a_migration_has_made_wrong_fails_once_and_is_made_anew():
+    """An old version goes on serving while a migration widens a column."""
+    texts = Asked("SELECT text FROM widened WHERE text = %s", ["a"])
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE widened (text varchar(5))")
+        cursor.execute("INSERT INTO widened VALUES ('a')")
+    try:
+        assert ask(texts) == [[("a",)]]
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE widened ALTER text TYPE varchar(9)")
+        with pytest.raises(NotSupportedError):
+            ask(first("a"), texts, KEYS)
+        assert ask(texts, KEYS) == [[("a",)], []]
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE widened")
+
+
+def test_plans_stay_when_a_transaction_is_rolled_back_whose_statements_somebody_counted():
+    ask(KEYS)
+    with pytest.raises(ZeroDivisionError), transaction.atomic(), CaptureQueriesContext(connection):
+        for _ in range(5):
+            ask(KEYS)
+        _ = 1 / 0
     assert keys() == []
 
 
