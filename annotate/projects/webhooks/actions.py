@@ -119,6 +119,8 @@ def send_again(delivery: Delivery, *, by: User) -> Delivery:
     now = database_now()
     again = Delivery.objects.filter(pk=delivery.pk).exclude(claimed_until__gt=now)
     if not again.update(state=Delivery.State.WAITING, tries=0, next_try_at=now, claimed_until=None):
+        if not Delivery.objects.filter(pk=delivery.pk).exists():
+            raise Refused(404, delivery="This event was deleted meanwhile; nothing is sent.")
         raise Refused(409, delivery="The event is being sent now; wait for the result.")
     delivery.refresh_from_db()
     return delivery

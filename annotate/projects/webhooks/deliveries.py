@@ -135,15 +135,16 @@ def claim(n: int, under_way: Counter[int]) -> list[tuple[Claimed, Delivery]]:
 @transaction.atomic
 def note(claimed: Claimed, outcome: Outcome) -> None:
     """Note the outcome, unless our lease ran out and somebody else has sent it since."""
+    # The webhook first: whoever removes it with its deliveries has it, and goes on to them.
+    webhook = Webhook.objects.select_for_update().filter(pk=claimed.webhook).first()
     claimed_rows = Delivery.objects.select_for_update().filter(pk=claimed.pk, claimed_until=claimed.until)
     delivery = claimed_rows.first()
-    if delivery is None:
+    if webhook is None or delivery is None:
         return
     now = database_now()
     delivery.tries += 1
     delivery.log = [*delivery.log, _entry(now, outcome)]
     delivery.claimed_until = None
-    webhook = Webhook.objects.select_for_update().get(pk=delivery.webhook_id)
     if outcome.is_good:
         delivery.state, delivery.delivered_at, delivery.next_try_at = Delivery.State.DELIVERED, now, None
         if webhook.failing_since is not None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from django.db import connection, connections, transaction
 from django.urls import reverse
 
 from annotate.core.errors import Refused
-from annotate.models import Webhook
+from annotate.models import Delivery, Webhook
 from annotate.projects.webhooks import actions as webhooks
+from annotate.projects.webhooks import deliveries
+from annotate.projects.webhooks.sending import Outcome
 from tests.support.api_client import Program, errors
 from tests.support.factories import make_project, make_user
+from tests.support.processes import until
 
 pytestmark = pytest.mark.django_db
+LONG = 120  # seconds, for a busy machine: nothing waits so long
 URL = "https://example.org/assay"
 
 
@@ -68,3 +76,39 @@ def test_nothing_is_done_to_a_webhook_that_was_removed_meanwhile(hook, manager, 
     with pytest.raises(Refused) as refused:
         act(hook, by=manager)
     assert refused.value.status == 404
+
+
+def test_an_event_that_is_gone_is_not_said_to_be_sent_now(client, project, hook, manager, monkeypatch):
+    sent = webhooks.send_test(hook, by=manager)
+    monkeypatch.setattr(webhooks, "database_now", lambda: Delivery.objects.all().delete() and sent.next_try_at)
+    client.force_login(manager)
+    answer = client.post(reverse("webhook-again", args=[project.slug, hook.pk, sent.pk]))
+    assert answer.status_code == 404 and "was deleted meanwhile" in answer.content.decode()
+
+
+def somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return cursor.fetchone()[0]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one writer")
+def test_a_webhook_is_removed_while_what_came_of_its_event_is_noted(hook, manager):
+    webhooks.send_test(hook, by=manager)
+    ((claimed, _),) = deliveries.claim(1, Counter())
+
+    def note() -> None:
+        try:
+            deliveries.note(claimed, Outcome(200, "", 0.1))
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        with transaction.atomic():
+            Webhook.objects.select_for_update().get()
+            noting = elsewhere.submit(note)
+            until(somebody_waits, LONG, "it waits for the webhook")
+            webhooks.remove_webhook(hook, by=manager)
+        noting.result(LONG)
+    assert not Delivery.objects.exists()
