@@ -61,14 +61,15 @@ def _look_once(kind: AlertKind) -> bool:
 def _keep(alert: Alert, cause: Cause, kind: AlertKind) -> None:
     """Tell of an alert whose cause has lasted long enough; write what it says anew where that has changed."""
     text = notices.shortened(cause.text)
-    before = (alert.text, alert.signs, alert.dismissed_at)
+    before, fields = (alert.text, alert.signs), ["text", "signs"]
     if alert.dismissed_at is not None and _is_news(alert, cause, text):
         alert.dismissed_at = alert.opened_at = None
+        fields += ["dismissed_at", "opened_at"]  # else not: somebody may dismiss it, or be told of it, just now
     if alert.dismissed_at is None or alert.signs is None:  # else they stay what was dismissed
-        alert.signs = list(cause.signs)
+        alert.signs = list(cause.signs) or alert.signs
     alert.text = text
-    if before != (alert.text, alert.signs, alert.dismissed_at):
-        alert.save(update_fields=["text", "signs", "dismissed_at", "opened_at"])
+    if before != (alert.text, alert.signs) or "dismissed_at" in fields:
+        alert.save(update_fields=fields)
     if alert.opened_at is None and alert.created_at + timedelta(seconds=kind.patience) <= timezone.now():
         tell_of(alert, cause, kind)
 

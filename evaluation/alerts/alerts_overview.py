@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 
 from annotate.models import Project
@@ -21,9 +21,15 @@ def of_project(project: Project) -> Part:
 
 
 def _open_alerts(project: Project) -> Iterator[Line]:
-    shown: Counter[str] = Counter()
-    for alert in Alert.objects.open().filter(project=project).exclude(kind__in=_OF_RUNS):
+    alerts = Alert.objects.open().filter(project=project).exclude(kind__in=_OF_RUNS)
+    newest = [alert for kinds in _kinds_by_right().values() for alert in alerts.filter(kind__in=kinds)[:MOST]]
+    for alert in sorted(newest, key=lambda alert: alert.pk, reverse=True):
         kind = KINDS[alert.kind]
-        if shown[kind.right] < MOST:
-            shown[kind.right] += 1
-            yield Line(alert.text, kind.link, alert.url, "bad", kind.right)
+        yield Line(alert.text, kind.link, alert.url, "bad", kind.right)
+
+
+def _kinds_by_right() -> dict[str, list[str]]:
+    kinds = defaultdict[str, list[str]](list)
+    for kind in KINDS.values():
+        kinds[kind.right].append(kind.key)
+    return kinds

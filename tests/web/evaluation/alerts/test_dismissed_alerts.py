@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.utils import timezone
 
 from annotate.models import Assignment, Hold, QueueEntry, VoteTrace
-from evaluation.alerts import alert_kinds
+from evaluation.alerts import alert_kinds, alert_upkeep, causes
 from evaluation.alerts.alert_upkeep import dismiss, look
-from evaluation.models import Alert
+from evaluation.core import notices
+from evaluation.core.kept_figures import BeingComputed
+from evaluation.models import Alert, KeptFigures
 from tests.support.annotate.voting import cast, make_battle
 from tests.support.evaluation.annotating import compare, make_items
 from tests.support.factories import make_prompt, make_user
@@ -79,3 +82,43 @@ def test_an_alert_that_an_earlier_version_dismissed_stays_so(project, manager):
     make_run(project)
     look(alert_kinds.RUN_WAITS)
     assert not Alert.objects.open().exists() and Alert.objects.get().signs == ["no worker"]
+
+
+def test_an_alert_that_is_dismissed_while_somebody_looks_stays_so(project, manager, monkeypatch):
+    make_run(project)
+    look(alert_kinds.RUN_WAITS)
+    Alert.objects.update(created_at=timezone.now() - timedelta(days=1))
+    look(alert_kinds.RUN_WAITS)
+    shortened = notices.shortened
+
+    def dismiss_first(text: str) -> str:
+        dismiss(Alert.objects.open().get(), by=manager)
+        return shortened(text)
+
+    make_run(project)
+    monkeypatch.setattr(alert_upkeep.notices, "shortened", dismiss_first)
+    look(alert_kinds.RUN_WAITS)
+    assert not Alert.objects.open().exists() and Alert.objects.get().text.startswith("2 runs wait")
+
+
+def test_figures_that_are_being_computed_say_nothing_of_what_an_earlier_version_dismissed(
+    project, manager, monkeypatch
+):
+    zoe = make_user(project)
+    compare(zoe, make_items(project, 1)[0], "better")
+    flagged = causes.Cause(project, str(zoe.pk), "zoe is flagged: fast.", "/", signs=("fast",))
+    monkeypatch.setattr(causes, "_of_annotator", lambda *_: flagged)
+
+    def figures(*_: object) -> object:
+        return SimpleNamespace(judges=[SimpleNamespace(is_flagged=True)])
+
+    def not_yet(*_: object) -> object:
+        raise BeingComputed(KeptFigures(project=project))
+
+    monkeypatch.setattr(causes, "findings", figures)
+    dismissed(alert_kinds.ANNOTATOR_FLAGGED, manager)
+    Alert.objects.update(signs=None)
+    for found in (not_yet, figures):
+        monkeypatch.setattr(causes, "findings", found)
+        look(alert_kinds.ANNOTATOR_FLAGGED)
+    assert not Alert.objects.open().exists() and Alert.objects.get().signs == ["fast"]
