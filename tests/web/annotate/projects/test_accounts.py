@@ -91,7 +91,19 @@ def test_accounts_are_by_invitation_unless_the_installation_or_a_project_is_open
     assert User.objects.filter(username="new-here").exists()
 
 
+@pytest.mark.parametrize("name", ["login", "account_signup"])
+def test_who_has_no_account_is_sent_to_nobody_and_nothing_that_is_not_there(client, name):
+    page = client.get(reverse(name)).content.decode()
+    assert "createsuperuser" in page and "manager" not in page and "needs no account" not in page
+    make_user(make_project(is_public=False), role="manager")
+    page = client.get(reverse(name)).content.decode()
+    assert "createsuperuser" not in page and "manager" in page and "needs no account" not in page
+    make_project(is_public=True)
+    assert "needs no account" in client.get(reverse(name)).content.decode()
+
+
 def test_sign_in_offers_an_account_only_where_one_can_be_made(client, settings):
+    make_user()
     link = f'href="{reverse("account_signup")}"'
     page = client.get(reverse("login")).content.decode()
     assert link not in page and "need an invitation" in page
