@@ -16,7 +16,7 @@ from annotate.core.typed_texts import checked_name
 from annotate.language_models.actions import require_usable
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project, User
 from evaluation.experiments import experiment_start, order_checks
-from evaluation.experiments.arm_methods import BASE
+from evaluation.experiments.arm_methods import BASE, Arm
 from evaluation.experiments.experiment_progress import advance, ordered_runs
 from evaluation.experiments.experiment_start import Wish, hash_of, named
 from evaluation.experiments.family_tests import AGAINST_BASELINE
@@ -92,14 +92,8 @@ def order(
 def add_arm(*, experiment: Experiment, by: User, arm: Mapping[str, Any]) -> list[ExperimentArm]:
     """Add an exploratory arm, or those of its sweep: trained and rated as the others, and no part of the verdict."""
     require(by, "research", experiment.project)
-    if experiment.state in (Experiment.State.CANCELLED, Experiment.State.FAILED):
-        raise Refused(409, state=f"The experiment is {experiment.state}; order a new one.")
-    if experiment.state == Experiment.State.FREEZING:
-        raise Refused(409, state="Its datasets are being frozen; add arms when its plan is registered.")
-    (chosen, names) = order_checks.require_arms([arm]), set(experiment.arms.values_list("name", flat=True))
-    if taken := [one.name for one in chosen if one.name in names]:
-        raise _arm_taken(taken[0])
-    order_checks.require_room(len(names) - 1 + len(chosen), len(experiment.plan["seeds"]))  # one of them is the base
+    chosen = order_checks.require_arms([arm])
+    _require_place(experiment, chosen)
     wish = experiment_start.wish_of(experiment)
     frozen = experiment_start.freeze_data(wish, chosen, by, experiment)
     if experiment_start.is_waiting(frozen):
@@ -110,6 +104,8 @@ def add_arm(*, experiment: Experiment, by: User, arm: Mapping[str, Any]) -> list
     within = experiment_start.checked(wish, chosen, frozen)
     try:
         with transaction.atomic():
+            # As it is now: others may have added arms since, or cancelled it.
+            _require_place(Experiment.objects.select_for_update(no_key=True).get(pk=experiment.pk), chosen)
             for field in ("examples", "prompts"):
                 if getattr(experiment, field) is None and frozen[field] is not None:
                     setattr(experiment, field, frozen[field])
@@ -122,6 +118,18 @@ def add_arm(*, experiment: Experiment, by: User, arm: Mapping[str, Any]) -> list
         raise _arm_taken(within[0].name) from error
     advance(experiment)
     return added
+
+
+def _require_place(experiment: Experiment, chosen: Sequence[Arm]) -> None:
+    """Raise Refused where arms can be added no more, have a name that is taken, or are too many beside the others."""
+    if experiment.state in (Experiment.State.CANCELLED, Experiment.State.FAILED):
+        raise Refused(409, state=f"The experiment is {experiment.state}; order a new one.")
+    if experiment.state == Experiment.State.FREEZING:
+        raise Refused(409, state="Its datasets are being frozen; add arms when its plan is registered.")
+    names = set(experiment.arms.values_list("name", flat=True))
+    if taken := [one.name for one in chosen if one.name in names]:
+        raise _arm_taken(taken[0])
+    order_checks.require_room(len(names) - 1 + len(chosen), len(experiment.plan["seeds"]))  # one of them is the base
 
 
 def retry(*, experiment: Experiment, by: User) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.urls import reverse
@@ -12,7 +14,15 @@ from annotate.arena.battles import pairing
 from annotate.core.errors import Refused
 from annotate.models import Comparison, LanguageModel
 from evaluation.core import served_model
-from evaluation.experiments import actions, experiment_progress, experiment_results, present, score_frontiers
+from evaluation.experiments import (
+    actions,
+    arm_methods,
+    experiment_progress,
+    experiment_results,
+    experiment_start,
+    present,
+    score_frontiers,
+)
 from evaluation.judge_models import actions as judge_models
 from evaluation.models import ArmModel, Candidacy, Experiment, Notice, Promotion
 from evaluation.promotion import actions as promotion
@@ -134,6 +144,34 @@ def test_an_arm_that_comes_later_is_exploratory_and_has_no_part_in_the_verdict(p
         ["SFT", "base"],
     )
     assert experiment.plan_hash == actions.hash_of(experiment.plan)
+
+
+def test_an_arm_is_refused_where_somebody_has_added_the_last_one_or_cancelled_meanwhile(
+    project, order, researcher, monkeypatch
+):
+    experiment, checked = actions.order(**order | {"arms": [{"method": "sft"}]}), experiment_start.checked
+    monkeypatch.setattr(arm_methods, "MOST_ARMS", 2)
+
+    def add(name: str) -> None:
+        actions.add_arm(experiment=experiment, by=researcher, arm={"method": "dpo", "name": name})
+
+    def meanwhile(act: Callable[[], object]) -> None:
+        def check(*order: Any) -> Any:
+            monkeypatch.setattr(experiment_start, "checked", checked)
+            act()
+            return checked(*order)
+
+        monkeypatch.setattr(experiment_start, "checked", check)
+
+    meanwhile(lambda: add("first"))
+    with pytest.raises(Refused, match="at most 2"):
+        add("second")
+    monkeypatch.setattr(arm_methods, "MOST_ARMS", 3)
+    meanwhile(lambda: actions.cancel(experiment=experiment, by=researcher))
+    with pytest.raises(Refused, match="is cancelled"):
+        add("third")
+    names = experiment.arms.order_by("pk").values_list("name", flat=True)
+    assert list(names) == ["base", "SFT", "first"] and not project.runs.unfinished().exists()
 
 
 def test_what_failed_is_resumed_and_what_is_cancelled_stays_so(project, order, researcher):
