@@ -77,8 +77,8 @@ def checklist(project: Project, *, is_manager: bool) -> list[Step]:
         )
     ]
     if not facts.has_models and facts.has_brought_answers():  # they need no model
-        return [*steps, *to_annotate, _model_step(facts), *_answer_steps(facts), *_learning_steps(project)]
-    return [*steps, _model_step(facts), *_answer_steps(facts), *to_annotate, *_learning_steps(project)]
+        return [*steps, *to_annotate, _model_step(facts), *_answer_steps(facts), *_learning_steps(facts)]
+    return [*steps, _model_step(facts), *_answer_steps(facts), *to_annotate, *_learning_steps(facts)]
 
 
 class _Facts:
@@ -88,6 +88,16 @@ class _Facts:
         self.project = project
         self.answers = Completion.objects.filter(prompt__project=project)
         self.has_models = project.contestants.filter(left_at=None).exists()
+        by_models = self.answers.filter(model__isnull=False)
+        self.answered = {side for side in Split.values if by_models.filter(prompt__side=side).exists()}  # by models
+
+    def has_votes_on_models(self) -> bool:
+        """Return whether a comparison can rank models. Imported answers may be of no model here: of millions of such
+        pairs the database looks at each, and so it is asked where a model has answered."""
+        if Split.EVAL not in self.answered:
+            return False
+        votes = Comparison.objects.filter(project=self.project, prompt__side=Split.EVAL)
+        return votes.filter(completion_a__model__isnull=False, completion_b__model__isnull=False).exists()
 
     def has_brought_answers(self) -> bool:
         """Return whether answers of no model wait; of millions by models the database looks at each."""
@@ -118,13 +128,13 @@ def _answer_steps(facts: _Facts) -> Iterator[Step]:
     titles = {Split.TRAIN: "Answer the training prompts", Split.EVAL: "Answer the evaluation prompts"}
     for side, purpose in ((Split.TRAIN, "people annotate for training"), (Split.EVAL, "the arena uses to rank models")):
         has_prompts = Prompt.objects.filter(project=facts.project, side=side).exists()
-        has_answers = facts.answers.filter(prompt__side=side, model__isnull=False).exists()
         words = (
             f"No model has answered the prompts of the {side} split yet, which {purpose}. Freeze them into a dataset "
             "of prompts, then start a sampling run on it."
         )
         if has_prompts:
-            yield _step_of(facts.project, titles[side], words, ("Freeze prompts", "datasets"), is_done=has_answers)
+            is_done = side in facts.answered
+            yield _step_of(facts.project, titles[side], words, ("Freeze prompts", "datasets"), is_done=is_done)
 
 
 def _to_have_annotated(facts: _Facts, *, is_manager: bool) -> Iterator[Step]:
@@ -156,7 +166,8 @@ def _to_have_annotated(facts: _Facts, *, is_manager: bool) -> Iterator[Step]:
     )
 
 
-def _learning_steps(project: Project) -> Iterator[Step]:
+def _learning_steps(facts: _Facts) -> Iterator[Step]:
+    project = facts.project
     yield _step_of(
         project,
         "Freeze a dataset",
@@ -176,7 +187,7 @@ def _learning_steps(project: Project) -> Iterator[Step]:
         "Vote in the arena",
         "Nobody has compared the models yet.",
         ("Vote in the arena", "arena"),
-        is_done=_votes_on_models(project).exists(),
+        is_done=facts.has_votes_on_models(),
     )
 
 
@@ -195,12 +206,6 @@ def _training_runs(project: Project) -> QuerySet[Any]:
     return project.runs.filter(  # type: ignore[attr-defined,no-any-return]
         output_model__isnull=False, dataset__isnull=False
     )
-
-
-def _votes_on_models(project: Project) -> QuerySet[Comparison]:
-    """Return the comparisons that can rank models: imported answers may be of no model here."""
-    votes = Comparison.objects.filter(project=project, prompt__side=Split.EVAL)
-    return votes.filter(completion_a__model__isnull=False, completion_b__model__isnull=False)
 
 
 def _step(project: Project, words: str, link: str, page: str) -> NextStep:

@@ -138,7 +138,10 @@ def test_imports_tick_neither_training_nor_voting(client, project):
     prompt = make_prompt(project, side="eval")
     make_comparison(*(Completion.objects.create(prompt=prompt, text=text) for text in "ab"))
     run(project, "succeeded", output_model=make_contestant(project).model)  # from no dataset
-    assert {"Train a model", "Vote in the arena"}.isdisjoint(ticked(project))
+    with CaptureQueriesContext(connection) as seen:
+        assert {"Train a model", "Vote in the arena"}.isdisjoint(ticked(project))
+    joined = [each["sql"] for each in seen if "annotate_comparison" in each["sql"] and "model_id" in each["sql"]]
+    assert not joined, "of millions of brought pairs the database would look at each"
     dataset = Dataset.objects.create(project=project, kind="sft", name="d", side="train", content_hash="x")
     run(project, "succeeded", dataset=dataset, output_model=make_contestant(project).model)
     make_comparison(*make_pair(project, side="eval"))
