@@ -53,19 +53,22 @@ def edit_prompt(
     require(by, "research", prompt.project)
     project = prompt.project
     prompt = Prompt.objects.select_for_update().get(pk=prompt.pk)
-    prompt.project = project
+    prompt.project, category_before = project, prompt.category
     if category is not None and category.strip() != prompt.category:
-        before = prompt.category
         _set(prompt, "category", _checked_category(category), by)
-        for changed in CATEGORY_CHANGES.values():
-            changed(prompt, before)
     if language is not None and (tag := checked_language(language)) != prompt.language:
         _set(prompt, "language", tag, by)
         QueueChange.note(prompt.project_id, [prompt.pk])
     if answer is not None and check_answer(answer) != prompt.answer:
         _set(prompt, "answer", answer.strip(), by)
-    if messages is None:
-        return Edited(prompt)
+    edited = Edited(prompt) if messages is None else _edit_text(prompt, messages, by)
+    if prompt.category != category_before:
+        for changed in CATEGORY_CHANGES.values():  # last: what they lock, everybody waits for
+            changed(prompt, category_before)
+    return edited
+
+
+def _edit_text(prompt: Prompt, messages: Messages, by: User) -> Edited:
     check_messages(messages)
     clean = [{"role": turn["role"], "content": turn["content"]} for turn in messages]
     if clean == prompt.messages:

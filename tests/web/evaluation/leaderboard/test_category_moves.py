@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from annotate.data.prompts.editing import edit_prompt
@@ -34,6 +36,19 @@ def test_a_prompt_takes_its_votes_along_to_its_new_category(project, base, child
     client.post(reverse("prompt", args=[project.slug, prompt.pk]), {"category": ""})
     assert differences() == [] and counts_of(project, PERSON).votes == 7
     assert not VoteCounts.objects.filter(part="category", votes__gt=0).exists()
+
+
+def test_the_counts_are_locked_when_all_else_is_done(project, base, child):
+    """Somebody who edits the root of a new version waits for it, and nobody else for them both."""
+    prompt = make_prompt(project, side="eval", category="physics")
+    make_comparison(make_completion(prompt, model=child), make_completion(prompt, model=base), "model_a")
+    catch_up()
+    messages = [{"role": "user", "content": "Why does glass bend light?"}]
+    with CaptureQueriesContext(connection) as queries:
+        edit_prompt(prompt=prompt, by=make_user(project, role="researcher"), category="optics", messages=messages)
+    tables = [query["sql"].split('"')[1] for query in queries if '"' in query["sql"]]
+    assert tables.index("evaluation_votecursor") > max(n for n, table in enumerate(tables) if table == "annotate_prompt")
+    assert differences() == []
 
 
 def test_votes_that_were_read_before_the_change_are_read_again(project, base, child, monkeypatch):
