@@ -23,7 +23,7 @@ from evaluation.leaderboard.votes.counts import (
     summed,
     tally_of_counts,
 )
-from evaluation.models import VoteCounts
+from evaluation.models import VoteCounts, VoteCursor
 
 Row = TypeVar("Row")
 
@@ -49,7 +49,16 @@ class Difference:
 def differences(*, is_read_only: bool = False) -> list[Difference]:
     """Return the rows of counts that differ from the ledger up to the cursor they were folded to.
 
-    New votes are folded in before, unless it `is_read_only`."""
+    New votes are folded in before, unless it `is_read_only`. A prompt that gets another category meanwhile takes its
+    votes along: then all is counted again."""
+    while True:
+        found, categories = _compared(is_read_only=is_read_only)
+        if not found or categories == (VoteCursor.objects.values_list("categories", flat=True).first() or ""):
+            return found
+
+
+def _compared(*, is_read_only: bool) -> tuple[list[Difference], str]:
+    """Return what differs, and by which state of the categories the counts were read."""
     if not is_read_only:
         catch_up()
     with transaction.atomic():  # for an instant: after that, no row of the ledger up to the cursor changes any more
@@ -60,12 +69,13 @@ def differences(*, is_read_only: bool = False) -> list[Difference]:
         _add_sums(ledger_by_key, summed(votes))
     for changes in _blocks(ledger.all_changes(cursor.last_status_change_id, missing(cursor, "changes"))):
         _add_sums(ledger_by_key, summed([], changes))
-    return [
+    found = [
         Difference(key, dict(in_counts), dict(in_ledger))
         for key in sorted(counts_by_key.keys() | ledger_by_key.keys())
         for in_counts, in_ledger in [_differing(counts_by_key.get(key, Counter()), ledger_by_key.get(key, Counter()))]
         if in_counts or in_ledger
     ]
+    return found, cursor.categories
 
 
 def _key(row: VoteCounts) -> Key:

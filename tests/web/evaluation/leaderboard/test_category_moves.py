@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -9,6 +11,7 @@ from django.urls import reverse
 from annotate.data.prompts.editing import edit_prompt
 from annotate.labelling.actions import set_status
 from annotate.models import Prompt
+from evaluation.leaderboard import recount
 from evaluation.leaderboard.recount import differences
 from evaluation.leaderboard.votes import counts
 from evaluation.leaderboard.votes.counts import catch_up, counts_of
@@ -47,7 +50,9 @@ def test_the_counts_are_locked_when_all_else_is_done(project, base, child):
     with CaptureQueriesContext(connection) as queries:
         edit_prompt(prompt=prompt, by=make_user(project, role="researcher"), category="optics", messages=messages)
     tables = [query["sql"].split('"')[1] for query in queries if '"' in query["sql"]]
-    assert tables.index("evaluation_votecursor") > max(n for n, table in enumerate(tables) if table == "annotate_prompt")
+    assert tables.index("evaluation_votecursor") > max(
+        n for n, table in enumerate(tables) if table == "annotate_prompt"
+    )
     assert differences() == []
 
 
@@ -64,6 +69,20 @@ def test_votes_that_were_read_before_the_change_are_read_again(project, base, ch
     monkeypatch.setattr(counts, "cursor_locked", change_first)
     assert counts_of(project, PERSON, "category", "optics").votes == 1
     assert counts_of(project, PERSON, "category", "physics") is None and differences() == []
+
+
+def test_a_recount_during_which_a_prompt_changes_finds_no_difference(project, base, child, monkeypatch):
+    prompt = make_prompt(project, side="eval", category="physics")
+    make_comparison(make_completion(prompt, model=child), make_completion(prompt, model=base), "model_a")
+    everything, researcher = recount.ledger.everything, make_user(project, role="researcher")
+
+    def change_first(*up_to: Any) -> Any:
+        monkeypatch.setattr(recount.ledger, "everything", everything)
+        edit_prompt(prompt=prompt, by=researcher, category="optics")
+        return everything(*up_to)
+
+    monkeypatch.setattr(recount.ledger, "everything", change_first)
+    assert differences() == [] and recount.ledger.everything is everything
 
 
 def test_counts_that_an_earlier_version_left_behind_are_made_anew(project, base, child):
