@@ -96,7 +96,8 @@ def judge(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     try:
         return _done(request, found)
     except Refused as refused:
-        return _one(request, found, refused.errors, refused.status)
+        errors = {name.removeprefix("config."): text for name, text in refused.errors.items()}  # as the form has them
+        return _one(request, found, errors, refused.status)
 
 
 def _done(request: MemberRequest, judge: JudgeModel) -> HttpResponse:
@@ -153,6 +154,7 @@ def _one(request: HttpRequest, judge: JudgeModel, errors: dict[str, str], status
         "forms": Rubric.Form.choices,
         "runs": Run.objects.filter(project=project, kind="verdicts", config__judge=judge.name)[:5],
         "errors": errors,
+        "error_lines": [*errors.items()],  # one field is `items`: a template would take its text for all of them
         "posted": request.POST,
     }
     return render(request, "evaluation/judge_models/judge.html", context, status=status)

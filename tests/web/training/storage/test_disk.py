@@ -147,6 +147,7 @@ def test_the_page_adds_up(client, project):
     assert one.total == one.checkpoints + one.model + one.rest == use.of_runs
     assert use.elsewhere >= 2 * _SIZE and 0 < use.free < use.capacity
     text = response.content.decode()
+    assert f"</meter> {disk_usage.size_in_words(use.used)} used" in text
     assert (
         pruning.RULE[1] in text
         and "Prune now" in text
