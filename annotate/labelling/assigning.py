@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
@@ -28,11 +29,12 @@ from annotate.labelling.queue.choosing import (
     choose_urgent,
     in_languages,
     level_column,
+    question_of_first,
     reserved_in,
     urgent_pairs,
 )
 from annotate.labelling.queue.locked_look import Look, lock_and_look, share_and_look
-from annotate.labelling.queue.positions import count_swapped, in_order, shuffled
+from annotate.labelling.queue.positions import Leads, count_swapped, in_order, shuffled
 from annotate.labelling.queue.reserved import choose_reserved, without_others
 from annotate.models import (
     Assignment,
@@ -41,6 +43,7 @@ from annotate.models import (
     Membership,
     Project,
     Prompt,
+    QueueEntry,
     User,
 )
 from annotate.models.project_locks import can_lock_together, give_back
@@ -68,10 +71,13 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
         kinds = kinds_to_try(project, kind)
     with within_transaction():
         if can_lock_together():
-            look, urgent, members = share_and_look(project, user, prerequisites.member_question(project, user))
+            likely = [question_of_first(project, user, each) for each in _only_kind(project, kind)]
+            look, urgent, (members, *entries) = share_and_look(
+                project, user, prerequisites.member_question(project, user), *likely
+            )
             member = prerequisites.admitted(members, project, user)
             kinds = kinds_to_try(project, kind)
-            if assignment := _draw_together(project, member, user, kinds, look, urgent):
+            if assignment := _draw_together(project, member, user, kinds, look, urgent, *entries):
                 return assignment
             give_back()
         look = lock_and_look(project, user)
@@ -86,20 +92,34 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
 
 
 def _draw_together(
-    project: Project, member: Membership | None, user: User, kinds: list[str], look: Look, urgent: list[UrgentPair]
+    project: Project,
+    member: Membership | None,
+    user: User,
+    kinds: list[str],
+    look: Look,
+    urgent: list[UrgentPair],
+    entries: Sequence[QueueEntry] | None = None,
 ) -> Assignment | None:
     """Return the item in the user's hands, or the next item of the queue, while others draw other ones; None where it
-    takes more than that."""
+    takes more than that. `entries` are the first of the only kind, for somebody who reads all languages."""
     if look.holds_something and (held := held_by(project, user, kinds).first()) and not held.is_ahead:
         return held
     if not look.is_plain or not kinds or urgent:
         return None
     prerequisites.check(project, member)
     kind = _in_turn(kinds, look.handed_out)[0]
-    choice = choose_together(project=project, user=user, kind=kind, languages=look.languages)
+    known = None if look.languages else entries
+    choice = choose_together(project=project, user=user, kind=kind, languages=look.languages, entries=known)
     if choice is None:
         return None
     return _measure(project, user, kind, look.languages) or _hand_out_chosen(project, user, kind, choice)
+
+
+def _only_kind(project: Project, kind: str | None) -> list[str]:
+    """Return the kind of the next item in a list, where it is known before anything is looked at; else none."""
+    asked_kinds = kinds_asked(project)
+    kinds = asked_kinds if kind is None else [each for each in asked_kinds if each == kind]
+    return kinds if len(kinds) == 1 else []
 
 
 def draw(project: Project, user: User, kinds: list[str], look: Look) -> Assignment | None:
@@ -187,7 +207,7 @@ def _hand_out_chosen(project: Project, user: User, kind: str, choice: Choice) ->
     """Move the queue's entry on with it: how often its prompt is annotated is known here."""
     moved_on = Asked(_MOVE_ON[level_column(user)], [choice.level, random.random(), choice.entry.pk], None)
     answers = [choice.answers[pk] for pk in choice.item.completion_ids]
-    return _create(project, user, kind, choice.item, choice.entry.prompt, answers, moved_on)
+    return _create(project, user, kind, choice.item, choice.entry.prompt, answers, moved_on, leads=choice.leads)
 
 
 def _hand_out_aside(project: Project, user: User, kind: str, item: Item) -> Assignment:
@@ -214,7 +234,7 @@ def hand_out_gold(project: Project, user: User, gold_item: GoldItem, purpose: st
     return hand_out(project, user, gold_item.kind, Item(gold_item.prompt_id, ids), purpose=purpose, gold=gold_item)
 
 
-def hand_out(project: Project, user: User, kind: str, item: Item, **fields: object) -> Assignment:
+def hand_out(project: Project, user: User, kind: str, item: Item, **fields: Any) -> Assignment:
     """Hold the project's lock. `fields` say what it is for, where it is not work."""
     answers = Completion.objects.in_bulk(item.completion_ids)
     prompt = Prompt.objects.get(pk=item.prompt_id)
@@ -229,13 +249,14 @@ def _create(
     prompt: Prompt,
     answers: list[Completion],
     *beside: Asked,
-    **fields: object,
+    leads: Leads | None = None,
+    **fields: Any,
 ) -> Assignment:
     """Create an assignment. `answers` of the item are at hand; the assignment keeps them, so that whoever shows it need
     not ask again. What is to be written `beside` it goes to the database with it."""
     a = b = None
     if kind == COMPARE:
-        a, b, counted = in_order(project, user, *answers)
+        a, b, counted = in_order(project, user, answers[0], answers[1], leads)
         beside = (*beside, counted)
     elif kind == RATE:
         (a,) = answers

@@ -26,6 +26,7 @@ from annotate.core.db.prepared import Asked, Prepared, Slot, ask
 from annotate.core.hooks import Hook
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.assigned_items import COMPARE, RATE, WRITE, Item, items_of, level_of
+from annotate.labelling.queue.positions import Leads, leads_on
 from annotate.models import Assignment, Completion, Project, QueueEntry, User
 from annotate.models.queue import Levels
 from annotate.projects import member_languages
@@ -128,6 +129,7 @@ class Choice:
     entry: QueueEntry
     level: float
     answers: dict[int, Completion]
+    leads: Leads | None = None  # between the models of its answers, where they were read with them
 
 
 def choose(
@@ -148,44 +150,65 @@ def choose(
     return None
 
 
-def choose_together(*, project: Project, user: User, kind: str, languages: Sequence[str]) -> Choice | None:
+def choose_together(
+    *,
+    project: Project,
+    user: User,
+    kind: str,
+    languages: Sequence[str],
+    entries: Sequence[QueueEntry] | None = None,
+) -> Choice | None:
     """Return what `choose` would, of the first entry that no other transaction has locked: it is then locked here, and
-    with it all places of its items. None where it does not do. Hold the project's lock together with others."""
-    entries = _first_entries(project, user, kind, languages, is_locking=True)
+    with it all places of its items. None where it does not do. Hold the project's lock together with others. `entries`
+    answer `question_of_first`, where that was asked."""
+    if entries is None:
+        entries = _first_entries(project, user, kind, languages, is_locking=True)
     if not entries or entries[0].prompt.harm:
         return None
-    return _first_choice(entries, project, user, kind, set())
+    return _first_choice(entries, project, user, kind, set(), has_leads=kind == COMPARE)
+
+
+def question_of_first(project: Project, user: User, kind: str) -> Asked:
+    """Return the question whose answer is `entries` of `choose_together`, for somebody who reads all languages."""
+    slots = {"project": project.pk, "user": user.pk, "kind": kind, "overlap": project.overlap}
+    return _least_judged(level_column(user), 0, True).asked(**slots)
 
 
 def _first_choice(
-    entries: Sequence[QueueEntry], project: Project, user: User, kind: str, left_out: set[int]
+    entries: Sequence[QueueEntry],
+    project: Project,
+    user: User,
+    kind: str,
+    left_out: set[int],
+    has_leads: bool = False,
 ) -> Choice | None:
     prompts = [entry.prompt_id for entry in entries]
-    rows, places = _answers_and_places(prompts, kind)
+    beside = [leads_on(project, user, prompts[0])] if has_leads else []
+    rows, places, *leads = _answers_and_places(prompts, kind, beside)
     answers = _by_prompt(rows, left_out)
     filled = _filled(places, prompts, kind, user)
     for entry in entries:
         prompt_answers = answers.get(entry.prompt_id, {})
         items = items_of(entry.prompt_id, kind, [(pk, answer.text) for pk, answer in prompt_answers.items()])
         if best := _best(entry, items, filled, project, user):
-            return Choice(best, entry, level_of(items, filled.judged + Counter([best.key])), prompt_answers)
+            return Choice(best, entry, level_of(items, filled.judged + Counter([best.key])), prompt_answers, *leads)
     return None
 
 
-def _answers_and_places(prompts: list[int], kind: str) -> tuple[list[Completion], list[tuple]]:
-    """Return the answers in ascending order of ids, none where one is to be written, and all assignments of that
-    kind."""
+def _answers_and_places(prompts: list[int], kind: str, beside: Sequence[Asked] = ()) -> list[Any]:
+    """Return the answers in ascending order of ids, none where one is to be written, all assignments of that kind, and
+    the one answer to each question that is to be asked `beside` those of a single prompt."""
     is_written = kind == WRITE
     if len(prompts) == 1:
         places = _of_prompt.asked(prompt=prompts[0], kind=kind)
         if is_written:
-            return [], ask(places)[0]
-        answers, assignments = ask(_answers_to.asked(prompt=prompts[0]), places)
-        return answers, assignments
+            return [[], ask(places)[0]]
+        answers, assignments, *more = ask(_answers_to.asked(prompt=prompts[0]), places, *beside)
+        return [answers, assignments, *(answer for (answer,) in more)]
     rows = Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by().values_list(*_PLACE)
     if is_written:
-        return [], list(rows)
-    return list(Completion.objects.filter(prompt__in=prompts).order_by("id")), list(rows)
+        return [[], list(rows)]
+    return [list(Completion.objects.filter(prompt__in=prompts).order_by("id")), list(rows)]
 
 
 def _by_prompt(answers: Iterable[Completion], left_out: set[int]) -> dict[int, dict[int, Completion]]:

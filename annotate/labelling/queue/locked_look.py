@@ -69,12 +69,13 @@ def lock_and_look(project: Project, user: User) -> Look:
     return _seen(ask(_look(project, user))[0], user)
 
 
-def share_and_look(project: Project, user: User, question: Asked) -> tuple[Look, list[UrgentPair], list[Any]]:
+def share_and_look(project: Project, user: User, *questions: Asked) -> tuple[Look, list[UrgentPair], list[list[Any]]]:
     """Lock the project together with others who hand out, on Postgres, and return what the next steps depend on: a
-    look, the urgent pairs and the answer to a question."""
-    questions = (_look(project, user), question, *urgent_questions(project))
-    looked, answer, *urgent = lock_together(project.pk, user.pk, *questions)
-    return _seen(looked, user), [pair for pairs in urgent for pair in pairs], answer
+    look, the urgent pairs and the answers to the questions."""
+    urgent_ones = urgent_questions(project)
+    looked, *answers = lock_together(project.pk, user.pk, _look(project, user), *urgent_ones, *questions)
+    urgent = [pair for pairs in answers[: len(urgent_ones)] for pair in pairs]
+    return _seen(looked, user), urgent, answers[len(urgent_ones) :]
 
 
 def lock_together(project_id: int, user_id: int, *questions: Asked) -> list[list[Any]]:
