@@ -10,7 +10,7 @@ class TrainingConfig(AppConfig):
 
         from annotate.core.metrics.readings import READINGS
         from annotate.core.periodic_tasks import PERIODIC_TASKS
-        from annotate.labelling.queue.choosing import URGENT
+        from annotate.labelling.queue.urgent_items import URGENT
         from annotate.projects.overview.overview_parts import OVERVIEW
         from training import run_kinds
         from training.runs.human_review import reviews as human_review

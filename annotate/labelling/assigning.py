@@ -23,19 +23,15 @@ from annotate.labelling.queue import swapped_repeats as repeats
 from annotate.labelling.queue.assigned_items import COMPARE, RANK, RATE, WRITE, Item
 from annotate.labelling.queue.choosing import (
     Choice,
-    UrgentPair,
     choose,
     choose_together,
-    choose_urgent,
-    in_languages,
     level_column,
     question_of_first,
-    reserved_in,
-    urgent_pairs,
 )
 from annotate.labelling.queue.locked_look import Look, lock_and_look, share_and_look
 from annotate.labelling.queue.positions import Leads, count_swapped, in_order, shuffled
 from annotate.labelling.queue.reserved import choose_reserved, without_others
+from annotate.labelling.queue.urgent_items import UrgentPair, choose_urgent, in_languages, reserved_in, urgent_pairs
 from annotate.models import (
     Assignment,
     Completion,

@@ -16,12 +16,10 @@ from annotate.core.errors import Refused
 from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue import quarantine
-from annotate.labelling.queue.choosing import (
-    places_of,
-    taken,
-)
+from annotate.labelling.queue.assigned_items import taken
 from annotate.labelling.queue.positions import count_swapped
 from annotate.labelling.queue.reserved import is_reserved_for
+from annotate.labelling.queue.urgent_items import places_of
 from annotate.models import (
     Assignment,
     Project,

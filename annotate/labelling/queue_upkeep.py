@@ -8,7 +8,7 @@ from django.db import transaction
 from annotate.core.periodic_tasks import PeriodicTask
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue import priorities, reserved
-from annotate.labelling.queue.choosing import reserved_in, urgent_pairs
+from annotate.labelling.queue.urgent_items import reserved_in, urgent_pairs
 from annotate.models import Project, QueueChange
 
 _MINUTES = 60.0

@@ -19,7 +19,8 @@ from django.db import transaction
 from annotate.core.db.prepared import Asked, Prepared, Slot
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
-from annotate.labelling.queue.choosing import COMPARE, RATE, Item, UrgentPair
+from annotate.labelling.queue.assigned_items import COMPARE, RATE, Item
+from annotate.labelling.queue.urgent_items import UrgentPair
 from annotate.models import Assignment, Completion, Project, Prompt, Split, User
 from common.whole_numbers import row_ids
 from evaluation.models import AskedAgain

@@ -1,4 +1,7 @@
-"""Describe what one assignment asks about: an answer to rate, two to compare, some to rank, or a prompt to answer."""
+"""Describe what one assignment asks about: an answer to rate, two to compare, some to rank, or a prompt to answer.
+
+And say which assignments fill a place of their item.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from annotate.models import Assignment
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from annotate.models import Assignment, Project
 
 RATE, COMPARE = Assignment.Kind.RATE.value, Assignment.Kind.COMPARE.value
 RANK, WRITE = Assignment.Kind.RANK.value, Assignment.Kind.WRITE.value
@@ -61,6 +67,15 @@ def level_of(items: Sequence[Item], counts_by_item: Mapping[str, int]) -> float:
     counts = [counts_by_item.get(item.key, 0) for item in items]
     least = min(counts)
     return least + sum(count > least for count in counts) / len(counts)
+
+
+def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
+    """Return the assignments that fill a place of their item: done, or in somebody's hands, in time.
+
+    People and simulations each have places of their own: a simulation never uses up what a person could judge.
+    """
+    work = project.assignments.filling(is_simulated=is_simulated)
+    return work.exclude(state=Assignment.State.OPEN, expires_at__lte=timezone.now()).order_by()
 
 
 def _different(answers: Sequence[tuple[int, str]]) -> list[int]:

@@ -2,8 +2,8 @@
 
 The prompts judged least come first, and in them the items judged least, so that feedback spreads over the whole
 project before anything is judged in depth. Ties are broken at random, else all annotators would walk in one order.
-Before all of these come the items that another app waits for, such as the pairs that people are to review while a run
-trains; and most of the time those about which a reward model is unsure, see `priorities`.
+Before all of these come the items that another app waits for, see `urgent_items`; and most of the time those about
+which a reward model is unsure, see `priorities`.
 
 The queue says where to look; the assignments of that prompt say whether there is room. So a queue that is behind costs
 time and never a place.
@@ -13,112 +13,26 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
 from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from annotate.core.db.prepared import Asked, Prepared, Slot, ask
-from annotate.core.hooks import Hook
 from annotate.labelling.queue import entries as queue
-from annotate.labelling.queue.assigned_items import COMPARE, RATE, WRITE, Item, items_of, level_of
+from annotate.labelling.queue.assigned_items import COMPARE, WRITE, Item, items_of, level_of
 from annotate.labelling.queue.positions import Leads, leads_on
+from annotate.labelling.queue.urgent_items import UrgentPair, reserved_in
 from annotate.models import Assignment, Completion, Project, QueueEntry, User
 from annotate.models.queue import Levels
-from annotate.projects import member_languages
 from annotate.projects.wellbeing import actions as harm_budget
-
-__all__ = ["COMPARE", "RATE", "URGENT", "Item", "UrgentPair", "choose", "choose_urgent", "places_of", "taken"]
 
 LARGEST_BATCH = 64  # prompts looked into at a time, from 1 on, four times as many while they have nothing left
 _PLACE = ("item", "user_id", "state", "purpose", "is_review", "user__is_simulated")
 _FILLS = (Assignment.State.OPEN, Assignment.State.SUBMITTED)
-
-
-@dataclass(frozen=True)
-class UrgentPair:
-    """Two answers that another app wants compared, or one that it wants rated: first while it `is_open`.
-
-    `is_reserved` answers are asked about in no other company. `places` is how many are to judge it, those who have
-    done so included; None: as many as the project asks for.
-    """
-
-    prompt_id: int
-    completion_ids: tuple[int, ...]
-    is_open: bool
-    is_reserved: bool = True
-    places: int | None = None
-
-    @property
-    def item(self) -> Item:
-        return Item(self.prompt_id, tuple(sorted(self.completion_ids)))
-
-    def places_in(self, project: Project) -> int:
-        return project.overlap if self.places is None else self.places
-
-
-URGENT: Hook[Callable[[Project], Asked]] = Hook(
-    "urgent items",
-    "Called with a project whenever an item is chosen; returns the question, as `annotate.core.db.prepared` asks it, "
-    "whose answer is the pairs that come before all others, the most urgent first.",
-)
-
-
-def urgent_pairs(project: Project) -> list[UrgentPair]:
-    return [pair for pairs in ask(*urgent_questions(project)) for pair in pairs]
-
-
-def urgent_questions(project: Project) -> list[Asked]:
-    return [question(project) for question in URGENT.values()]
-
-
-def reserved_in(pairs: Iterable[UrgentPair]) -> set[int]:
-    """Return the answers that are left out of the queue: other apps ask about them."""
-    return {pk for pair in pairs if pair.is_reserved for pk in pair.completion_ids}
-
-
-def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
-    """Return the assignments that fill a place of their item: done, or in somebody's hands, in time.
-
-    People and simulations each have places of their own: a simulation never uses up what a person could judge.
-    """
-    work = project.assignments.filling(is_simulated=is_simulated)
-    return work.exclude(state=Assignment.State.OPEN, expires_at__lte=timezone.now()).order_by()
-
-
-def in_languages(pairs: list[UrgentPair], languages: Sequence[str]) -> list[UrgentPair]:
-    """Return the pairs on prompts in one of these languages or in none. Most of the time there are none."""
-    if not pairs or not languages:
-        return pairs
-    prompts = member_languages.readable({pair.prompt_id for pair in pairs}, languages)
-    return [pair for pair in pairs if pair.prompt_id in prompts]
-
-
-def choose_urgent(*, pairs: Iterable[UrgentPair], project: Project, user: User, kind: str = COMPARE) -> Item | None:
-    """Return the first open item of that kind that this user may have."""
-    size = {RATE: 1, COMPARE: 2}.get(kind)
-    open_items = [
-        (pair.item, pair.places_in(project)) for pair in pairs if pair.is_open and len(pair.completion_ids) == size
-    ]
-    keys = [item.key for item, _ in open_items]
-    if not keys:
-        return None
-    filled = taken(project, is_simulated=user.is_simulated).filter(kind=kind, item__in=keys)
-    counts_by_item = Counter(filled.values_list("item", flat=True))
-    served = set(project.assignments.filter(user=user, item__in=keys).values_list("item", flat=True))
-    free = [item for item, limit in open_items if counts_by_item[item.key] < limit and item.key not in served]
-    visible_prompts = harm_budget.may_see({item.prompt_id for item in free}, user)
-    return next((item for item in free if item.prompt_id in visible_prompts), None)
-
-
-def places_of(project: Project, key: str) -> int:
-    """Return how many may annotate the item of that key: as the project asks for, or as another app asked."""
-    limits = [pair.places_in(project) for pair in urgent_pairs(project) if pair.is_open and pair.item.key == key]
-    return max([project.overlap, *limits])
 
 
 @dataclass(frozen=True)

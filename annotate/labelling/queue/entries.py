@@ -100,7 +100,7 @@ def answers_to(prompts: Iterable[int], reserved: set[int]) -> dict[int, Answers]
 
 
 def judged_in(prompts: Iterable[int], *, is_simulated: bool) -> dict[str, int]:
-    """Return how many places of each item are filled: in somebody's hands, or done. See `choosing.taken`."""
+    """Return how many places of each item are filled: in somebody's hands, or done. See `assigned_items.taken`."""
     rows = Assignment.objects.filling(is_simulated=is_simulated).filter(prompt__in=list(prompts))
     counts_by_item: dict[str, int] = defaultdict(int)
     for item in rows.order_by().values_list("item", flat=True):

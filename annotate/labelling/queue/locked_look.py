@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from annotate.core.db.prepared import Asked, ask, stored
 from annotate.core.errors import Refused
-from annotate.labelling.queue.choosing import UrgentPair, urgent_questions
+from annotate.labelling.queue.urgent_items import UrgentPair, urgent_questions
 from annotate.models import Project, User
 from annotate.models.project_locks import SAVEPOINT, SHARE, shared_keys
 from common.languages.language_tags import primaries

@@ -16,9 +16,9 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from annotate.core.hooks import Hook
-from annotate.labelling.queue import choosing
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.assigned_items import COMPARE, RATE, Item
+from annotate.labelling.queue.urgent_items import reserved_in, urgent_pairs
 from annotate.models import Assignment, ItemPriority, Project, QueueEntry, User
 from annotate.projects import member_languages
 from annotate.projects.wellbeing import actions as harm_budget
@@ -131,7 +131,7 @@ def coming_next(project: Project, limit: int = 10) -> list[Coming]:
     """Return what people will be asked first, and why, for managers. By lot among equals, so the order may differ."""
     with transaction.atomic():  # what nobody has asked for yet is not in the queue
         project.lock()
-        queue.take_in(project, choosing.reserved_in(choosing.urgent_pairs(project)))
+        queue.take_in(project, reserved_in(urgent_pairs(project)))
     rows = _in_queue(ItemPriority.objects.filter(project=project, is_open=True)).order_by("-uncertainty")[:limit]
     coming = [Coming(row.kind, row.prompt_id, row.item, row.why) for row in rows]
     for kind in project.asked_kinds:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from annotate.core import audit
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.assigned_items import Item, items_of
-from annotate.labelling.queue.choosing import UrgentPair
+from annotate.labelling.queue.urgent_items import UrgentPair
 from annotate.models import Assignment, Membership, Project, ReservedPrompt, User, WorkPackage
 from annotate.projects.wellbeing import actions as harm_budget
 

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand
 from annotate.core.command_arguments import project_named
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue import priorities
-from annotate.labelling.queue.choosing import reserved_in, urgent_pairs
+from annotate.labelling.queue.urgent_items import reserved_in, urgent_pairs
 
 
 class Command(BaseCommand):

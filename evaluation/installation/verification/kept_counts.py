@@ -8,7 +8,7 @@ from django.db.models import Exists, F, OuterRef, Q, Subquery
 
 from annotate.data.feedback_lineage import KINDS
 from annotate.labelling.queue import entry_check
-from annotate.labelling.queue.choosing import reserved_in, urgent_pairs
+from annotate.labelling.queue.urgent_items import reserved_in, urgent_pairs
 from annotate.models import Project, StatusChange
 from evaluation.installation.verification.faults import Fault, Look
 from evaluation.leaderboard import recount

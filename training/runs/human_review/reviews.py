@@ -20,7 +20,7 @@ from django.db.models import Case, Q, QuerySet, When
 
 from annotate.core.db.prepared import Asked, Prepared, Slot
 from annotate.data.prompts.actions import NewCompletion, add_completions
-from annotate.labelling.queue.choosing import UrgentPair
+from annotate.labelling.queue.urgent_items import UrgentPair
 from annotate.models import AnnotatorKind, Comparison, Completion, Project, Prompt, Winner
 from common import reasoning, splits
 from training.core.run_directory import Row, RunDirectory

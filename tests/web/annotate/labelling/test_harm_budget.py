@@ -13,9 +13,9 @@ from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
 from annotate.labelling import assignment_lifecycle
 from annotate.labelling.gold import scoring as gold
-from annotate.labelling.queue import choosing, priorities
+from annotate.labelling.queue import entries, priorities
 from annotate.labelling.queue import swapped_repeats as repeats
-from annotate.labelling.queue.choosing import UrgentPair
+from annotate.labelling.queue.urgent_items import UrgentPair, choose_urgent
 from annotate.labelling.tutorial import actions as tutorial
 from annotate.models import Assignment, GoldItem, ItemPriority
 from annotate.projects.wellbeing import actions as harm_budget
@@ -150,7 +150,7 @@ def test_urgent_items_are_no_exception(project, eve, accepts):
     a, b = pair(project, "fraud")
     ready(eve, accepted=accepts)
     urgent = [UrgentPair(a.prompt_id, (a.pk, b.pk), is_open=True)]
-    item = choosing.choose_urgent(pairs=urgent, project=project, user=eve)
+    item = choose_urgent(pairs=urgent, project=project, user=eve)
     assert (item is not None) == bool(accepts)
 
 
@@ -159,7 +159,7 @@ def test_uncertain_items_are_no_exception(project, eve, accepts, monkeypatch):
     monkeypatch.setattr(priorities, "COVERAGE_SHARE", 0)
     a, b = pair(project, "fraud")
     make_user(project)
-    choosing.queue.recount(project)
+    entries.recount(project)
     key = f"compare:{a.pk}:{b.pk}"
     row = {"project": project, "prompt": a.prompt, "kind": "compare", "uncertainty": 1.0, "why": "unsure"}
     ItemPriority.objects.create(item=key, **row)

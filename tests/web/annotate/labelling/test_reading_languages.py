@@ -15,7 +15,7 @@ from annotate.labelling import actions as feedback
 from annotate.labelling import assigning, handing_ahead
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue import priorities
-from annotate.labelling.queue.choosing import URGENT, UrgentPair
+from annotate.labelling.queue.urgent_items import URGENT, UrgentPair
 from annotate.labelling.reviews import actions as reviews
 from annotate.labelling.work_packages import actions as packages
 from annotate.models import Assignment, GoldItem, Invitation, Membership, Prompt, QueueEntry, Role

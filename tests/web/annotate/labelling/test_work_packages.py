@@ -18,7 +18,7 @@ from annotate.labelling import assignment_lifecycle
 from annotate.labelling.pages.progress import position_of
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue import reserved
-from annotate.labelling.queue.choosing import UrgentPair
+from annotate.labelling.queue.urgent_items import UrgentPair
 from annotate.labelling.work_packages import actions, present
 from annotate.models import Assignment, AuditEntry, Membership, QueueEntry, ReservedPrompt, WorkPackage
 from annotate.models.project_locks import can_lock_together
