@@ -198,7 +198,9 @@ def _next(request: Request, assignment: Assignment, facts: Facts) -> dict[str, A
         return {}
     try:
         kind = request.query_params.get("kind")
-        following = assignments.next_for(project=assignment.project, user=request.user, kind=kind)
+        following = assignments.next_for(
+            project=assignment.project, user=request.user, kind=kind, languages=facts.languages
+        )
     except Refused as refused:
         return {"next": None, "next_errors": refused.errors}
     context = {"has_scales": facts.has_scales}

@@ -56,8 +56,11 @@ _MOVE_ON = {level: f"UPDATE annotate_queueentry SET {level} = %s, lot = %s WHERE
 _SHOWN = ("project", "prompt", "completion_a", "completion_b")
 
 
-def next_for(*, project: Project, user: User, kind: str | None = None) -> Assignment | None:
-    """Return the item that `user` should judge now: the one in their hands, else a new one, else None.
+def next_for(
+    *, project: Project, user: User, kind: str | None = None, languages: Sequence[str] | None = None
+) -> Assignment | None:
+    """Return the item that `user` should judge now: the one in their hands, else a new one, else None. `languages` are
+    those that they read a moment ago, where these are known: they spare a trip to Postgres.
 
     Raises Refused when the user may not judge here or the project does not ask for `kind`, and `gates.NotYet` when
     something comes before the next item.
@@ -67,13 +70,15 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
         kinds = kinds_to_try(project, kind)
     with within_transaction():
         if can_lock_together():
-            likely = [question_of_first(project, user, each) for each in _only_kind(project, kind)]
+            likely = [] if languages is None else _only_kind(project, kind)
+            first = [question_of_first(project, user, each, languages or ()) for each in likely]
             look, urgent, (members, *entries) = share_and_look(
-                project, user, prerequisites.member_question(project, user), *likely
+                project, user, prerequisites.member_question(project, user), *first
             )
             member = prerequisites.admitted(members, project, user)
             kinds = kinds_to_try(project, kind)
-            if assignment := _draw_together(project, member, user, kinds, look, urgent, *entries):
+            known = entries[0] if entries and look.languages == languages else None
+            if assignment := _draw_together(project, member, user, kinds, look, urgent, known):
                 return assignment
             give_back()
         look = lock_and_look(project, user)
@@ -97,15 +102,14 @@ def _draw_together(
     entries: Sequence[QueueEntry] | None = None,
 ) -> Assignment | None:
     """Return the item in the user's hands, or the next item of the queue, while others draw other ones; None where it
-    takes more than that. `entries` are the first of the only kind, for somebody who reads all languages."""
+    takes more than that. `entries` are the first of the only kind, where they were asked for."""
     if look.holds_something and (held := held_by(project, user, kinds).first()) and not held.is_ahead:
         return held
     if not look.is_plain or not kinds or urgent:
         return None
     prerequisites.check(project, member)
     kind = _in_turn(kinds, look.handed_out)[0]
-    known = None if look.languages else entries
-    choice = choose_together(project=project, user=user, kind=kind, languages=look.languages, entries=known)
+    choice = choose_together(project=project, user=user, kind=kind, languages=look.languages, entries=entries)
     if choice is None:
         return None
     return _measure(project, user, kind, look.languages) or _hand_out_chosen(project, user, kind, choice)

@@ -13,6 +13,7 @@ from annotate.core.db.prepared import Prepared, Slot
 from annotate.core.errors import Refused
 from annotate.labelling.forms.storage import TABLES
 from annotate.models import Assignment, Guideline, Membership, Scale, User, Webhook
+from common.languages.language_tags import primaries
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Facts:
     """What was so a moment before a submission."""
 
     role: str | None  # of its sender in the project
+    languages: tuple[str, ...]  # that its sender gets prompts in; () for all
     is_key_used: bool
     has_scales: bool  # of the project's own
     has_webhooks: bool
@@ -28,14 +30,15 @@ class Facts:
 
 def _with_facts() -> QuerySet[Assignment]:
     in_project = {"project": OuterRef("project")}
-    role = Membership.objects.filter(user=Slot("user"), **in_project).order_by().values("role")[:1]
+    member = Membership.objects.filter(user=Slot("user"), **in_project).order_by()
     sent = [Exists(table.objects.filter(idempotency_key=Slot("key")).order_by()) for table in TABLES]
     by_then = Guideline.objects.filter(created_at__lte=OuterRef("created_at"), **in_project)
     return (
         Assignment.objects.select_related("project")
         .filter(pk=Slot("pk"))
         .annotate(
-            fact_role=Subquery(role),
+            fact_role=Subquery(member.values("role")[:1]),
+            fact_languages=Subquery(member.values("language")[:1]),
             fact_key=reduce(or_, sent),
             fact_scales=Exists(Scale.objects.filter(retired_at=None, **in_project).order_by()),
             fact_webhooks=Exists(Webhook.objects.filter(is_active=True, **in_project).order_by()),
@@ -51,6 +54,7 @@ def facts_in(assignment: Any) -> Facts:
     """Return the facts that an assignment of this query carries."""
     return Facts(
         role=assignment.fact_role,
+        languages=primaries(assignment.fact_languages or ""),
         is_key_used=assignment.fact_key,
         has_scales=assignment.fact_scales,
         has_webhooks=assignment.fact_webhooks,

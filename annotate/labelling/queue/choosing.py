@@ -76,16 +76,19 @@ def choose_together(
     with it all places of its items. None where it does not do. Hold the project's lock together with others. `entries`
     answer `question_of_first`, where that was asked."""
     if entries is None:
-        entries = _first_entries(project, user, kind, languages, is_locking=True)
+        (entries,) = ask(question_of_first(project, user, kind, languages))
     if not entries or entries[0].prompt.harm:
         return None
     return _first_choice(entries, project, user, kind, set(), has_leads=kind == COMPARE)
 
 
-def question_of_first(project: Project, user: User, kind: str) -> Asked:
-    """Return the question whose answer is `entries` of `choose_together`, for somebody who reads all languages."""
+def question_of_first(
+    project: Project, user: User, kind: str, languages: Sequence[str], is_locking: bool = True
+) -> Asked:
+    """Return the question whose answer is `entries` of `choose_together`."""
     slots = {"project": project.pk, "user": user.pk, "kind": kind, "overlap": project.overlap}
-    return _least_judged(level_column(user), 0, True).asked(**slots)
+    named = {f"language_{n}": language for n, language in enumerate(languages)}
+    return _least_judged(level_column(user), len(languages), is_locking).asked(**slots, **named)
 
 
 def _first_choice(
@@ -156,7 +159,7 @@ def _with_room(
     """Return prompts of which this person has not been served everything, least annotated first, from the index
     alone."""
     if not apart and not seen_prompts:
-        first = _first_entries(project, user, kind, languages)
+        (first,) = ask(question_of_first(project, user, kind, languages, is_locking=False))
         if not any(entry.prompt.harm for entry in first):
             return first
     entries = _queue(level_column(user), project=project, user=user, kind=kind, overlap=project.overlap)
@@ -190,14 +193,6 @@ def _in_languages(entries: QuerySet[QueueEntry], languages: Sequence[Any], size:
     return found.select_related("prompt").order_by(*entries.query.order_by)[:size]
 
 
-def _first_entries(
-    project: Project, user: User, kind: str, languages: Sequence[str], is_locking: bool = False
-) -> list[QueueEntry]:
-    slots = {"project": project.pk, "user": user.pk, "kind": kind, "overlap": project.overlap}
-    named = {f"language_{n}": language for n, language in enumerate(languages)}
-    return _least_judged(level_column(user), len(languages), is_locking).rows(**slots, **named)
-
-
 def _first_in(level: str, n_languages: int, is_locking: bool) -> QuerySet[QueueEntry]:
     slots = {name: Slot(name) for name in ("project", "user", "kind", "overlap")}
     entries = _queue(level, **slots).filter(_NOT_ALL)
@@ -210,7 +205,7 @@ def _first_in(level: str, n_languages: int, is_locking: bool) -> QuerySet[QueueE
 
 # Most of the time the first prompt in the queue has an item for this person: what is asked of it, put together once.
 @cache
-def _least_judged(level: str, n_languages: int, is_locking: bool = False) -> Prepared:
+def _least_judged(level: str, n_languages: int, is_locking: bool) -> Prepared:
     return Prepared(partial(_first_in, level, n_languages, is_locking))
 
 
