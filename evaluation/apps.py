@@ -11,8 +11,8 @@ class EvaluationConfig(AppConfig):
         from annotate.core.periodic_tasks import PERIODIC_TASKS, PeriodicTask
         from annotate.data.datasets.freezing import FREEZES
         from annotate.data.prompts.editing import CATEGORY_CHANGES
-        from annotate.labelling.queue.urgent_items import URGENT
         from annotate.labelling.queue.priorities import UNCERTAINTY
+        from annotate.labelling.queue.urgent_items import URGENT
         from annotate.language_models.default_model import DEFAULT_MODEL
         from annotate.projects.next_step import AUTOMATIC_STEPS
         from annotate.projects.overview.overview_parts import OVERVIEW

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from annotate.core.db.connections import within_transaction
 from annotate.core.db.prepared import Asked, ask
-from annotate.core.db.prepared_writes import insert
+from annotate.core.db.prepared_writes import insert, insert_at_commit
 from annotate.core.errors import Refused
 from annotate.labelling.assignment_lifecycle import expire_stale, hand_over, put_back, reopen, reopen_unseen
 from annotate.labelling.gold import scoring as gold
@@ -207,7 +207,9 @@ def _hand_out_chosen(project: Project, user: User, kind: str, choice: Choice) ->
     """Move the queue's entry on with it: how often its prompt is annotated is known here."""
     moved_on = Asked(_MOVE_ON[level_column(user)], [choice.level, random.random(), choice.entry.pk], None)
     answers = [choice.answers[pk] for pk in choice.item.completion_ids]
-    return _create(project, user, kind, choice.item, choice.entry.prompt, answers, moved_on, leads=choice.leads)
+    return _create(
+        project, user, kind, choice.item, choice.entry.prompt, answers, moved_on, leads=choice.leads, id=choice.new_id
+    )
 
 
 def _hand_out_aside(project: Project, user: User, kind: str, item: Item) -> Assignment:
@@ -253,7 +255,8 @@ def _create(
     **fields: Any,
 ) -> Assignment:
     """Create an assignment. `answers` of the item are at hand; the assignment keeps them, so that whoever shows it need
-    not ask again. What is to be written `beside` it goes to the database with it."""
+    not ask again. What is to be written `beside` it goes to the database with it: with the COMMIT where its id is known
+    by then."""
     a = b = None
     if kind == COMPARE:
         a, b, counted = in_order(project, user, answers[0], answers[1], leads)
@@ -267,7 +270,10 @@ def _create(
         shown=shuffled(item.completion_ids) if kind == RANK else [],
         **fields,
     )
-    ask(*beside, insert(assignment))
+    if assignment.pk is None:
+        ask(*beside, insert(assignment))
+    else:
+        insert_at_commit(assignment, *beside)
     return assignment
 
 

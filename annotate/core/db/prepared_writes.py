@@ -1,7 +1,8 @@
 """Write rows at every annotation by statements that are written once, as `annotate.core.db.prepared` reads them.
 
 Django puts an INSERT of twenty fields together anew for each row, which takes longer than the row, and Postgres plans
-it anew. What is here is one row, checked by the caller: no signals, no reading back but of the id.
+it anew. What is here is one row, checked by the caller: no signals, no reading back but of the id. A row that has an id
+is inserted with it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,29 @@ from typing import Any, TypeVar
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model
 
-from annotate.core.db.prepared import Asked, ask
+from annotate.core.db.prepared import Asked, ask, ask_at_commit
 
 M = TypeVar("M", bound=Model)
 
 
 def insert(row: Model) -> Asked:
     """Return the INSERT of a new row; what comes back is the row with its id."""
-    return Asked(_insert_sql(type(row), "VALUES ({values})"), _values(row), partial(_with_id, row))
+    has_id = row.pk is not None
+    return Asked(_insert_sql(type(row), "VALUES ({values})", has_id), _values(row, has_id), partial(_with_id, row))
+
+
+def next_id(model: type[Model]) -> Asked:
+    """Return the question for an id that no other row of the model gets: on Postgres, where it goes with others."""
+    table, key = model._meta.db_table, model._meta.pk.column
+    return Asked("SELECT nextval(pg_get_serial_sequence(%s, %s))", [table, key]).then(lambda rows: list(rows[0]))
+
+
+def insert_at_commit(row: Model, *before: Asked) -> None:
+    """Insert a row that has an id as the transaction ends, after statements whose rows nobody needs; see
+    `ask_at_commit`."""
+    for statement in (*before, insert(row)):
+        ask_at_commit(statement)
+    _with_id(row, [(row.pk,)])
 
 
 def create(row: M) -> M:
@@ -46,15 +62,19 @@ def _with_id(row: M, ids: list[tuple[Any, ...]]) -> list[M]:
 
 
 @cache
-def _insert_sql(model: type[Model], source: str) -> str:
+def _insert_sql(model: type[Model], source: str, has_id: bool = False) -> str:
     quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
-    columns = [quote(str(field.column)) for field in model._meta.local_concrete_fields if not field.primary_key]
+    columns = [quote(str(field.column)) for field in _fields(model, has_id)]
     values = source.format(values=", ".join(["%s"] * len(columns)))
     table, key = quote(model._meta.db_table), quote(str(model._meta.pk.column))
     return f"INSERT INTO {table} ({', '.join(columns)}) {values} RETURNING {key}"
 
 
-def _values(row: Model) -> list[Any]:
+def _values(row: Model, has_id: bool = False) -> list[Any]:
     database = connections[DEFAULT_DB_ALIAS]
-    fields = [field for field in row._meta.local_concrete_fields if not field.primary_key]
+    fields = _fields(type(row), has_id)
     return [field.get_db_prep_save(field.pre_save(row, add=True), connection=database) for field in fields]
+
+
+def _fields(model: type[Model], has_id: bool) -> list[Any]:
+    return [field for field in model._meta.local_concrete_fields if has_id or not field.primary_key]

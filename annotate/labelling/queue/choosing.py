@@ -22,6 +22,7 @@ from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subq
 from django.db.models.functions import Coalesce
 
 from annotate.core.db.prepared import Asked, Prepared, Slot, ask
+from annotate.core.db.prepared_writes import next_id
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.assigned_items import COMPARE, WRITE, Item, items_of, level_of
 from annotate.labelling.queue.positions import Leads, leads_on
@@ -43,6 +44,7 @@ class Choice:
     entry: QueueEntry
     level: float
     answers: dict[int, Completion]
+    new_id: int | None = None  # for its assignment, where others choose meanwhile
     leads: Leads | None = None  # between the models of its answers, where they were read with them
 
 
@@ -79,7 +81,7 @@ def choose_together(
         (entries,) = ask(question_of_first(project, user, kind, languages))
     if not entries or entries[0].prompt.harm:
         return None
-    return _first_choice(entries, project, user, kind, set(), has_leads=kind == COMPARE)
+    return _first_choice(entries, project, user, kind, set(), is_together=True)
 
 
 def question_of_first(
@@ -97,19 +99,24 @@ def _first_choice(
     user: User,
     kind: str,
     left_out: set[int],
-    has_leads: bool = False,
+    is_together: bool = False,
 ) -> Choice | None:
     prompts = [entry.prompt_id for entry in entries]
-    beside = [leads_on(project, user, prompts[0])] if has_leads else []
-    rows, places, *leads = _answers_and_places(prompts, kind, beside)
+    beside = _asked_together(project, user, kind, prompts[0]) if is_together else []
+    rows, places, *more = _answers_and_places(prompts, kind, beside)
     answers = _by_prompt(rows, left_out)
     filled = _filled(places, prompts, kind, user)
     for entry in entries:
         prompt_answers = answers.get(entry.prompt_id, {})
         items = items_of(entry.prompt_id, kind, [(pk, answer.text) for pk, answer in prompt_answers.items()])
         if best := _best(entry, items, filled, project, user):
-            return Choice(best, entry, level_of(items, filled.judged + Counter([best.key])), prompt_answers, *leads)
+            level = level_of(items, filled.judged + Counter([best.key]))
+            return Choice(best, entry, level, prompt_answers, *more)
     return None
+
+
+def _asked_together(project: Project, user: User, kind: str, prompt: int) -> list[Asked]:
+    return [next_id(Assignment), *([leads_on(project, user, prompt)] if kind == COMPARE else [])]
 
 
 def _answers_and_places(prompts: list[int], kind: str, beside: Sequence[Asked] = ()) -> list[Any]:
@@ -117,15 +124,14 @@ def _answers_and_places(prompts: list[int], kind: str, beside: Sequence[Asked] =
     the one answer to each question that is to be asked `beside` those of a single prompt."""
     is_written = kind == WRITE
     if len(prompts) == 1:
-        places = _of_prompt.asked(prompt=prompts[0], kind=kind)
-        if is_written:
-            return [[], ask(places)[0]]
-        answers, assignments, *more = ask(_answers_to.asked(prompt=prompts[0]), places, *beside)
-        return [answers, assignments, *(answer for (answer,) in more)]
-    rows = Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by().values_list(*_PLACE)
+        answers = [] if is_written else [_answers_to.asked(prompt=prompts[0])]
+        found = ask(*answers, _of_prompt.asked(prompt=prompts[0], kind=kind), *beside)
+        rows, assignments, *more = [[], *found] if is_written else found
+        return [rows, assignments, *(answer for (answer,) in more)]
+    places = Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by().values_list(*_PLACE)
     if is_written:
-        return [[], list(rows)]
-    return [list(Completion.objects.filter(prompt__in=prompts).order_by("id")), list(rows)]
+        return [[], list(places)]
+    return [list(Completion.objects.filter(prompt__in=prompts).order_by("id")), list(places)]
 
 
 def _by_prompt(answers: Iterable[Completion], left_out: set[int]) -> dict[int, dict[int, Completion]]:

@@ -7,7 +7,7 @@ from django.db import IntegrityError, NotSupportedError, OperationalError, conne
 from django.test.utils import CaptureQueriesContext
 
 from annotate.core.db.prepared import Asked, ask, ask_at_commit
-from annotate.core.db.prepared_writes import insert
+from annotate.core.db.prepared_writes import insert, insert_at_commit, next_id
 from annotate.models import FirstAnswer
 
 pytestmark = [
@@ -105,6 +105,19 @@ def test_the_last_statement_goes_with_the_commit():
     assert keys() == ["a", "b"]
     connection.close()
     assert keys() == ["a", "b"]
+
+
+def test_a_row_whose_id_is_known_goes_with_the_commit():
+    with transaction.atomic():
+        (pk,) = ask(next_id(FirstAnswer))[0]
+        row = FirstAnswer(pk=pk, who="me", key="a", request_hash="h", status=201, body={})
+        insert_at_commit(row, Asked("SELECT pg_notify('before', %s)", ["it"]))
+        assert keys() == []
+    ask(first("b"))
+    row.request_hash = "changed"
+    row.save()
+    assert [row.request_hash for row in FirstAnswer.objects.order_by("key")] == ["changed", "h"]
+    assert FirstAnswer.objects.get(key="a").pk == pk
 
 
 def test_what_fails_at_the_commit_leaves_nothing_of_the_transaction():

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
+from django.db.backends.utils import CursorWrapper
 
+from annotate.core.db.postgres import one_trip
 from annotate.core.db.prepared import Asked
 from annotate.labelling import assigning
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.locked_look import lock_together
-from annotate.models import Project, QueueChange, User
+from annotate.models import Comparison, Membership, Project, QueueChange, User
 from annotate.models.project_locks import give_back
+from tests.support.api_client import program
 from tests.support.factories import make_completion, make_project, make_prompt, make_user
 from tests.support.processes import until
 
@@ -136,3 +139,42 @@ def test_a_lock_that_was_not_enough_is_given_back(project: Project) -> None:
         assert lock_together(project.pk, make_user(project).pk, Asked("SELECT %(n)s + 1", {"n": 2})) == [[(3,)]]
         give_back()
         assert lock_alone_elsewhere(project).done()
+
+
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Note what goes to Postgres: packets of statements, and each statement of Django's own cursors."""
+    noted: list[Any] = []
+
+    def noting(act: Callable[..., Any]) -> Callable[..., Any]:
+        def noted_act(*arguments: Any, **options: Any) -> Any:
+            noted.append(arguments[1])
+            return act(*arguments, **options)
+
+        return noted_act
+
+    monkeypatch.setattr(one_trip, "run", noting(one_trip.run))
+    monkeypatch.setattr(CursorWrapper, "execute", noting(CursorWrapper.execute))
+    return noted
+
+
+@pytest.mark.parametrize("tags", ["", "de", "de, fr"])
+def test_a_comparison_with_the_next_item_takes_six_trips(project: Project, trips: list[Any], tags: str) -> None:
+    annotator = program(project)
+    Membership.objects.filter(user=annotator.user).update(language=tags)
+    task = annotator.post(f"projects/{project.slug}/assignments/").json()
+    for n in range(2):
+        trips.clear()
+        address = f"assignments/{task['id']}/submit/?next=1"
+        task = annotator.post(address, {"winner": "tie"}, key=f"comparison {n}").json()["next"]
+        assert len(trips) == 6, trips
+    assert project.assignments.get(state="open").pk == task["id"] and Comparison.objects.count() == 2
+
+
+def test_an_item_whose_transaction_fails_is_nobodys(project: Project) -> None:
+    user = make_user(project)
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        draw(project, user)
+        _ = 1 / 0
+    assert not project.assignments.exists()
+    assert len({draw(project, make_user(project)).prompt_id for _ in range(3)}) == 3

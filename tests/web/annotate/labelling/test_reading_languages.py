@@ -258,5 +258,13 @@ def test_one_language_or_many_cost_as_many_queries(project, django_assert_max_nu
     settle(project)
     for tags in ("", "de", "de, fr, es"):
         user = reader(project, tags)
-        with django_assert_max_num_queries(11):
+        with django_assert_max_num_queries(12):  # on Postgres one is for an id
             assert assigning.next_for(project=project, user=user)
+
+
+def test_languages_that_were_changed_meanwhile_are_those_that_count(project):
+    make_answers(project, "fr", "de")
+    settle(project)
+    for changed, languages in (("de", ("fr",)), ("fr", ())):
+        drawn = assigning.next_for(project=project, user=reader(project, changed), languages=languages)
+        assert drawn and drawn.prompt.language == changed
