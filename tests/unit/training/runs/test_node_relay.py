@@ -96,7 +96,10 @@ def test_who_placed_the_parts_hears_of_each_tells_the_worker_and_ends_them(tmp_p
     heard = [NodeFiles(member_folder(placed.directory, rank), 3) for rank in (0, 1)]
     until(lambda: all(files.report() for files in heard), 10)
     assert [files.report().host for files in heard] == ["host-0", "host-1"]
-    until(lambda: set((box_of(tmp_path).read("out-3.json") or {})["files"]) == {"metrics.jsonl", "failure.json"}, 10)
+    until(
+        lambda: set((box_of(tmp_path).read("out-3.json") or {}).get("files", ())) == {"metrics.jsonl", "failure.json"},
+        10,
+    )
     assert box_of(tmp_path).read("stop-3.json") is None
     for files in heard:
         files.beat(0, 5.0)
