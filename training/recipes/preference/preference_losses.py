@@ -15,7 +15,7 @@ from torch import Tensor
 def pair_losses(logratios: Tensor, lengths: Tensor, *, loss: str, beta: float, label_smoothing: float) -> Tensor:
     """Return (B,) from the log-ratios and the tokens of the chosen and rejected answers, (B, 2) each."""
     if loss == "ipo":
-        means = logratios / lengths
+        means = logratios / lengths.clamp(min=1)  # an answer whose text is no token, and that was cut, has none
         return (means[:, 0] - means[:, 1] - 1 / (2 * beta)) ** 2
     margins = beta * (logratios[:, 0] - logratios[:, 1])
     if loss == "hinge":

@@ -149,3 +149,10 @@ def test_smoothing_of_the_sigmoid_is_the_expected_loss_of_votes_that_may_be_wron
         for given, wrong in ((ratios, 0.0), (ratios.flip(1), 0.0), (ratios, 0.3))
     )
     torch.testing.assert_close(smoothed, 0.7 * chosen + 0.3 * swapped)
+
+
+def test_an_answer_without_any_token_leaves_ipo_a_number():
+    given, lengths = torch.tensor([[0.6, 0.0]], requires_grad=True), torch.tensor([[3, 0]])
+    loss = pair_losses(given, lengths, loss="ipo", beta=0.5, label_smoothing=0.0)
+    loss.sum().backward()
+    assert loss.tolist() == pytest.approx([0.64]) and given.grad.isfinite().all()
