@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from django.db import connection, reset_queries
 
 from annotate.core.db.connections import AWAY, written_by
-from annotate.core.db.data_state import LONGEST_REST, data_state
+from annotate.core.db.data_state import DataWatch, data_state
 from annotate.core.logs import context
 from annotate.core.periodic_tasks import PeriodicTask
 
@@ -30,12 +30,11 @@ class _Scheduled:
     task: PeriodicTask
     due_at: float = 0.0
     pause: float = field(default_factory=lambda: SHORTEST_PAUSE)
-    seen: Hashable = None  # the data in which its last call found nothing more
-    rests_until: float = 0.0
+    watch: DataWatch = field(default_factory=DataWatch)
 
-    def may_rest(self, state: Hashable, now: float) -> bool:
+    def may_rest(self, state: Hashable) -> bool:
         """Return whether a call would find what the last one left: the data are the same."""
-        return self.seen == state and now < self.rests_until and not self.task.in_hand()
+        return self.task.rests and self.watch.may_rest(state) and not self.task.in_hand()
 
 
 class BackgroundWorker:
@@ -69,7 +68,7 @@ class BackgroundWorker:
         for scheduled in due:
             if self._ending.is_set():
                 return False
-            if scheduled.task.rests and scheduled.may_rest(state, began):
+            if scheduled.may_rest(state):
                 scheduled.due_at = (began + scheduled.task.every) // _BEAT * _BEAT
             else:
                 is_more |= self._take(scheduled, state)
@@ -84,12 +83,15 @@ class BackgroundWorker:
             _say(scheduled, error)
             connection.close()  # whatever was wrong with it: the next task begins with another
             scheduled.due_at = time.monotonic() + scheduled.pause
-            scheduled.pause, scheduled.seen = min(scheduled.pause * 2, LONGEST_PAUSE), None
+            scheduled.pause = min(scheduled.pause * 2, LONGEST_PAUSE)
+            scheduled.watch.forget()
             return False
         scheduled.pause = SHORTEST_PAUSE
-        now = time.monotonic()
-        scheduled.due_at = now + (0.0 if is_more else scheduled.task.every)
-        scheduled.seen, scheduled.rests_until = None if is_more else state, now + LONGEST_REST
+        scheduled.due_at = time.monotonic() + (0.0 if is_more else scheduled.task.every)
+        if is_more:
+            scheduled.watch.forget()
+        else:
+            scheduled.watch.note_nothing(state)
         return is_more
 
     def _give_back(self, task: PeriodicTask) -> None:

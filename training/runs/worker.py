@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import Error, close_old_connections, connection, connections
 from django.db.backends.signals import connection_created
 
-from annotate.core.db.data_state import DataWatch
+from annotate.core.db.data_state import DataWatch, data_state
 from common.artefacts.storage_problems import Unreachable
 from training.core.endings import LAST_WORDS, LOST, SUCCEEDED, Ending, explain
 from training.core.run_directory import RunDirectory
@@ -96,7 +96,8 @@ class Worker:
         """Do one round. Return True when there is nothing to do."""
         close_broken_connection()
         supervised = list(self.supervised)
-        if not supervised and self._watch.may_rest():
+        state = None if supervised else data_state()
+        if not supervised and self._watch.may_rest(state):
             return True
         # First, and without fail: a recipe whose lease is gone must end while the database is away.
         for one in supervised:
@@ -122,7 +123,7 @@ class Worker:
             self._follow_safely(self.supervised[-1])  # it begins in this round, not in the next
         is_idle = not supervised and not self.supervised
         if is_idle and not others_run:  # whose worker may die without a word to the database
-            self._watch.note_nothing()
+            self._watch.note_nothing(state)
         return is_idle
 
     @about_its_run

@@ -38,15 +38,17 @@ class DataWatch:
     """Let one who found nothing to do rest until something changes, `LONGEST_REST` at most."""
 
     def __init__(self) -> None:
-        self._looked_at: Hashable = None
         self._seen: Hashable = None
         self._until = 0.0
 
-    def may_rest(self) -> bool:
+    def may_rest(self, state: Hashable) -> bool:
         """Return whether the data are as they were when nothing was found, a moment ago; if not, one looks now."""
-        self._looked_at = data_state()
-        return self._looked_at == self._seen and time.monotonic() < self._until
+        return self._seen == state and time.monotonic() < self._until
 
-    def note_nothing(self) -> None:
-        """Note that the look which began with `may_rest` found nothing to do."""
-        self._seen, self._until = self._looked_at, time.monotonic() + LONGEST_REST
+    def note_nothing(self, state: Hashable) -> None:
+        """Note that a look found nothing to do which began in this state."""
+        self._seen, self._until = state, time.monotonic() + LONGEST_REST
+
+    def forget(self) -> None:
+        """Look in any case next time."""
+        self._until = 0.0
