@@ -134,7 +134,7 @@ class Bench:
         folder.mkdir()
         path, log = folder / "work.json", folder / "log.txt"
         path.write_text(json.dumps({"work": work, "model": str(self.model), "folder": str(folder / "run"), **given}))
-        module = "benchmarks.trl_contestants" if work in ("sft", "reward") else "benchmarks.gpu_work"
+        module = "benchmarks.trl_contestants" if work in ("sft", "reward", "dpo") else "benchmarks.gpu_work"
         if own_process.run_module(module, path, log, HF_HUB_OFFLINE="1") != 0:
             raise RuntimeError(log.read_text(encoding="utf-8").strip()[-600:] or "It ended without a word.")
         return json.loads((folder / "run" / "figures.json").read_text())
@@ -189,7 +189,7 @@ CONTESTANTS: dict[str, dict[str, Any]] = {
         "TRL": lambda bench: bench.learnt("reward", "trl"),
     },
     "dpo": {
-        "ours": lambda bench: bench.learnt("dpo", "ours"),
+        "ours": lambda bench: bench.learnt("dpo", "ours, lora"),
         "TRL": lambda bench: bench.learnt("dpo", "trl"),
     },
     "ppo": {

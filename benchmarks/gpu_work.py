@@ -1,7 +1,7 @@
 """One piece of `benchmarks.gpu` in a process of its own: `python -m benchmarks.gpu_work WORK.json`
 
 WORK.json names the work, the model, the contestant and a folder; figures go to FOLDER/figures.json. The trainers' work
-of SFT and reward models is in `benchmarks.trl_contestants`.
+of SFT, reward models and DPO is in `benchmarks.trl_contestants`.
 """
 
 from __future__ import annotations
@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from benchmarks import trl_contestants as contestants
 from benchmarks.sampling import answers_of, questions
 from training import recipes as recipes  # sets how threads wait, before torch loads
 
-BATCH, PROMPT = 8, 256
+PROMPT = 256
 
 
 def sampling(work: dict[str, Any], folder: Path) -> dict[str, float]:
@@ -82,66 +80,7 @@ def evaluation(work: dict[str, Any], folder: Path) -> dict[str, float]:
     return {"rate": 2 * len(work["rows"]) / (time.perf_counter() - begun), "peak_gb": contestants.peak_gb()}
 
 
-def dpo(work: dict[str, Any], folder: Path) -> dict[str, float]:
-    return (_our_dpo if work["contestant"] == "ours" else _trl_dpo)(work, folder)
-
-
-def _our_dpo(work: dict[str, Any], folder: Path) -> dict[str, float]:
-    from training.core.run_directory import RunDirectory, RunSpec, read_lines
-    from training.recipes import dpo as recipe
-    from training.recipes.common import entry
-    from training.recipes.preference import preference_policy
-
-    config = {
-        "adapters": "lora", "lora_rank": contestants.RANK, "batch_size": BATCH, "held_out": 0.05,
-        "max_prompt_tokens": contestants.MAX_LENGTH // 2, "max_completion_tokens": contestants.MAX_LENGTH // 2,
-        "sample_every": 10**5, "sample_tokens": 1, "checkpoint_every": 10**5,
-    }  # fmt: skip
-    run = RunDirectory(folder / "dpo")
-    run.create(RunSpec("dpo", config, seed=0, parent=work["model"]), contestants.judged(work["rows"]))
-    seen: list[float] = []
-
-    def timed(function: Any) -> Any:
-        def run_timed(*given: Any, **named: Any) -> Any:
-            begun = time.perf_counter()
-            result = function(*given, **named)
-            seen.append(time.perf_counter() - begun)
-            return result
-
-        return run_timed
-
-    with ExitStack() as stack:
-        for name in ("prepare", "learn"):  # the reference, and the steps
-            stack.enter_context(patch.object(preference_policy, name, timed(getattr(preference_policy, name))))
-        if entry.attempt(recipe.main, run) != 0:
-            raise SystemExit(f"The recipe failed: {run.failure()}")
-    assert any(read_lines(run.path / "metrics.jsonl"))
-    return {"seconds": sum(seen), "peak_gb": contestants.peak_gb()}
-
-
-def _trl_dpo(work: dict[str, Any], folder: Path) -> dict[str, float]:
-    import torch
-    from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import DPOConfig, DPOTrainer
-
-    torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(work["model"])
-    rows = [
-        {"prompt": pair["prompt"]}
-        | {side: [{"role": "assistant", "content": pair[side]}] for side in contestants.SIDES}
-        for pair in work["rows"]
-    ]
-    trainer = DPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(work["model"], dtype=torch.bfloat16),
-        args=DPOConfig(**contestants.trl_arguments(folder, {"per_device_train_batch_size": BATCH})),
-        train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
-        peft_config=contestants.lora("CAUSAL_LM"),
-    )  # fmt: skip
-    return contestants.timed(trainer)
-
-
-WORK = {"sampling": sampling, "evaluation": evaluation, "dpo": dpo}
+WORK = {"sampling": sampling, "evaluation": evaluation}
 
 
 def main(path: Path) -> None:

@@ -1,10 +1,11 @@
-"""SFT and reward model against TRL's trainers: `python -m benchmarks.train_vs_trl MODEL [PAIRS] [--repeats 3]`
+"""SFT, reward model and DPO against TRL's trainers: `python -m benchmarks.train_vs_trl MODEL [PAIRS] [--repeats 3]`
 
 MODEL is a model folder; PAIRS hh-rlhf transcripts (`chosen`, `rejected`; JSONL, gzipped or not), else $SHARED_DATA's.
 
 SFT: about 18,907 tokens of chosen answers to their prompts, LoRA r=16 on all linear layers with float32 adapters over a
 bfloat16 model, batches of 8, one epoch, rate 2e-4. Reward model: pairs of the same file of which one answer asks
-something and the other does not (it wins: a preference that so few pairs can teach), about 37,800 tokens. TRL's
+something and the other does not (it wins: a preference that so few pairs can teach), about 37,800 tokens. DPO: half as
+many of these pairs, at a rate of 5e-5 and beta 0.1, with LoRA as in SFT; what the reference costs is timed. TRL's
 trainers stand as they come, with what makes them run on a processor; `--all` adds their own options. Contestants take
 turns, each in a process of its own. Printed: medians as a Markdown table, then JSON. Tokens are those of the examples,
 padding and what is computed twice not counted; loading and saving are not timed; the loss at the end is on the same
@@ -30,6 +31,8 @@ from benchmarks.refusal import refuse, require_model
 
 NAME = "hh-rlhf-harmless-base-test.jsonl.gz"
 TOKENS = 18_907
+PARTS = ("sft", "reward", "dpo", "profile")
+MEASURED = {"sft": "held_out_loss", "dpo": "held_out_margins"}  # of the saved model; reward models measure themselves
 Figures = dict[str, float]
 
 
@@ -38,9 +41,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("pairs", type=Path, nargs="?")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--parts", nargs="+", choices=["sft", "reward", "profile"], default=["sft", "reward", "profile"]
-    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--tokens", type=int, default=TOKENS, help="of SFT; the reward model takes twice as many")
     parser.add_argument("--held-out", type=int, default=64, help="rows that the loss at the end is measured on")
     parser.add_argument("--all", action="store_true", help="TRL's own options too")
@@ -60,8 +61,8 @@ def main() -> None:
             if part == "profile":
                 report[part] = profile(run, sft[0], arguments.only)
                 continue
-            reward = (transcripts, model, 2 * arguments.tokens, arguments.held_out)
-            rows, held_out, tokens = reward_rows(*reward) if part == "reward" else sft
+            size = arguments.tokens * (2 if part == "reward" else 1)
+            rows, held_out, tokens = sft if part == "sft" else pair_rows(transcripts, model, size, arguments.held_out)
             names = contestants_of(part, everything=arguments.all, only=arguments.only)
             report[part] = turns(run, part, names, arguments.repeats, rows, held_out, tokens)
             print(f"\n{part}: {len(rows)} rows, {tokens} tokens, {len(held_out)} held out\n\n{table(report[part])}\n")
@@ -100,8 +101,8 @@ def turns(
     for _ in range(repeats):
         for name, results in found.items():
             figures = run(part, contestant=name, rows=rows, held_out=held_out)
-            if part == "sft":
-                figures |= run("held_out_loss", trained=run.latest_model, held_out=held_out)
+            if part in MEASURED:
+                figures |= run(MEASURED[part], trained=run.latest_model, held_out=held_out)
             results.append(figures | {"tokens_per_second": tokens / figures["seconds"]})
             print(part, name, {k: round(v, 3) for k, v in results[-1].items()}, file=sys.stderr, flush=True)
     return {
@@ -110,11 +111,11 @@ def turns(
 
 
 def contestants_of(part: str, *, everything: bool, only: list[str] | None) -> list[str]:
-    theirs, ours = (
-        (contestants.TRL_SFT, contestants.OURS_SFT)
-        if part == "sft"
-        else (contestants.TRL_REWARD, contestants.OURS_REWARD)
-    )
+    theirs, ours = {
+        "sft": (contestants.TRL_SFT, contestants.OURS_SFT),
+        "reward": (contestants.TRL_REWARD, contestants.OURS_REWARD),
+        "dpo": (contestants.TRL_DPO, contestants.OURS_DPO),
+    }[part]
     names = [*(theirs if everything or only else ["trl"]), *ours]
     return [name for name in names if not only or name in only]
 
@@ -139,7 +140,7 @@ def sft_rows(pairs: list[dict[str, Any]], model: str, tokens: int, held: int) ->
     return _up_to(rest, tokens, lambda row: [length(row["prompt"], row["completion"])], held_out)
 
 
-def reward_rows(pairs: list[dict[str, Any]], model: str, tokens: int, held: int) -> tuple[list[Any], list[Any], int]:
+def pair_rows(pairs: list[dict[str, Any]], model: str, tokens: int, held: int) -> tuple[list[Any], list[Any], int]:
     length = measure_of(model)
     asking = []
     for pair in pairs:

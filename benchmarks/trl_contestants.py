@@ -1,20 +1,35 @@
 """One contestant of `benchmarks.train_vs_trl` in a process of its own: `python -m benchmarks.trl_contestants WORK.json`
 
 WORK.json names the contestant, the model, the rows and a folder; figures go to FOLDER/figures.json, the model to
-FOLDER/model. Only the training loop is timed. Peak memory is the process's, read when training has ended.
+FOLDER/model. Only the training loop is timed, and what is computed for it before (DPO's reference). Peak memory is the
+process's, read when training has ended. `ASSAY_DTYPE=float32` makes TRL's trainers compute in float32 as well.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import resource
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from benchmarks.training_figures import (
+    BETA,
+    MAX_LENGTH,
+    SIDES,
+    held_out_loss,
+    held_out_margins,
+    matrix_rate,
+    pair_figures,
+    peer_dtype,
+    share_of_kinds,
+)  # fmt: skip
 
 LEARNING_RATE, BATCH, RANK = 2e-4, 8, 16
+DPO_RATE = 5e-5
 TRL_SFT: dict[str, dict[str, Any]] = {
     "trl": {},
     "trl, activations kept": {"gradient_checkpointing": False},
@@ -25,7 +40,12 @@ TRL_SFT: dict[str, dict[str, Any]] = {
 OURS_SFT = {"ours, lora": "lora", "ours, top": "top"}
 TRL_REWARD: dict[str, dict[str, Any]] = {"trl": {}, "trl, activations kept": {"gradient_checkpointing": False}}
 OURS_REWARD = {"ours, finetuned": "finetune", "ours, frozen head": "head"}
-MAX_LENGTH = 512
+TRL_DPO: dict[str, dict[str, Any]] = {
+    "trl": {},
+    "trl, reference first": {"precompute_ref_log_probs": True},
+    "trl, activations kept": {"gradient_checkpointing": False},
+}
+OURS_DPO = {"ours, lora": "lora", "ours, top": "top"}
 
 
 def peak_gb() -> float:
@@ -42,6 +62,7 @@ def trl_arguments(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     return {
+        "bf16": peer_dtype() is torch.bfloat16,
         "output_dir": str(folder / "trl"), "per_device_train_batch_size": BATCH, "num_train_epochs": 1,
         "learning_rate": LEARNING_RATE, "warmup_steps": 0.1, "max_length": MAX_LENGTH,
         "use_cpu": not torch.cuda.is_available(),
@@ -69,7 +90,7 @@ def trl_sft(work: dict[str, Any], folder: Path) -> dict[str, float]:
         for row in work["rows"]
     ]
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(work["model"], dtype=torch.bfloat16),
+        model=AutoModelForCausalLM.from_pretrained(work["model"], dtype=peer_dtype()),
         args=SFTConfig(**trl_arguments(folder, TRL_SFT[work["contestant"]])),
         train_dataset=Dataset.from_list(rows), processing_class=tokenizer, peft_config=lora("CAUSAL_LM"),
     )  # fmt: skip
@@ -87,16 +108,11 @@ def trl_reward(work: dict[str, Any], folder: Path) -> dict[str, float]:
 
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(work["model"])
-    model = AutoModelForSequenceClassification.from_pretrained(work["model"], num_labels=1, dtype=torch.bfloat16)
+    model = AutoModelForSequenceClassification.from_pretrained(work["model"], num_labels=1, dtype=peer_dtype())
     model.config.pad_token_id = tokenizer.pad_token_id
-    rows = [
-        {"prompt": pair["prompt"]}
-        | {side: [{"role": "assistant", "content": pair[side]}] for side in ("chosen", "rejected")}
-        for pair in work["rows"]
-    ]
     trainer = RewardTrainer(
         model=model, args=RewardConfig(**trl_arguments(folder, TRL_REWARD[work["contestant"]])),
-        train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+        train_dataset=Dataset.from_list(conversations(work["rows"])), processing_class=tokenizer,
         peft_config=lora("SEQ_CLS", modules_to_save=["score"]),
     )  # fmt: skip
     figures = timed(trainer)
@@ -105,7 +121,35 @@ def trl_reward(work: dict[str, Any], folder: Path) -> dict[str, float]:
     return figures | pair_figures(scores)
 
 
-SIDES = ("chosen", "rejected")
+def conversations(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return pairs as TRL's trainers take them."""
+    return [
+        {"prompt": pair["prompt"]} | {side: [{"role": "assistant", "content": pair[side]}] for side in SIDES}
+        for pair in pairs
+    ]
+
+
+def trl_dpo(work: dict[str, Any], folder: Path) -> dict[str, float]:
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import DPOConfig, DPOTrainer
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(work["model"])
+    options = {"learning_rate": DPO_RATE, "beta": BETA} | TRL_DPO[work["contestant"]]
+    begun = time.perf_counter()
+    trainer = DPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(work["model"], dtype=peer_dtype()),
+        args=DPOConfig(**trl_arguments(folder, options)),
+        train_dataset=Dataset.from_list(conversations(work["rows"])), processing_class=tokenizer,
+        peft_config=lora("CAUSAL_LM"),
+    )  # fmt: skip
+    before = time.perf_counter() - begun if "precompute_ref_log_probs" in options else 0.0
+    figures = timed(trainer)
+    trainer.model.float().merge_and_unload().save_pretrained(folder / "model")  # so small a change is lost in bfloat16
+    tokenizer.save_pretrained(folder / "model")
+    return figures | {"seconds": figures["seconds"] + before}
 
 
 def _trl_score(model: Any, tokenizer: Any, pair: dict[str, Any], answer: str) -> float:
@@ -115,13 +159,6 @@ def _trl_score(model: Any, tokenizer: Any, pair: dict[str, Any], answer: str) ->
     ids = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)[:MAX_LENGTH]
     with torch.no_grad():
         return float(model(input_ids=torch.tensor([ids])).logits[0, 0].float())
-
-
-def pair_figures(scores: dict[str, list[float]]) -> dict[str, float]:
-    """Mean -log sigmoid(chosen - rejected) on the held-out pairs, and the share that is right."""
-    gaps = [a - b for a, b in zip(*(scores[side] for side in SIDES), strict=True)]
-    losses = [math.log1p(math.exp(-abs(gap))) + max(-gap, 0.0) for gap in gaps]
-    return {"held_out_loss": sum(losses) / len(gaps), "held_out_accuracy": sum(gap > 0 for gap in gaps) / len(gaps)}
 
 
 def timed(trainer: Any) -> dict[str, float]:
@@ -168,6 +205,39 @@ def our_reward(work: dict[str, Any], folder: Path) -> dict[str, float]:
     return {"seconds": seconds, "peak_gb": peak} | pair_figures(scores)
 
 
+def our_dpo(work: dict[str, Any], folder: Path) -> dict[str, float]:
+    from training.core.run_directory import RunDirectory, RunSpec, read_lines
+    from training.recipes import dpo
+    from training.recipes.common import entry
+    from training.recipes.preference import preference_policy
+
+    config = {
+        "adapters": OURS_DPO[work["contestant"]], "lora_rank": RANK, "batch_size": BATCH, "held_out": 0.05,
+        "learning_rate": DPO_RATE, "beta": BETA,
+        "max_prompt_tokens": MAX_LENGTH // 2, "max_completion_tokens": MAX_LENGTH // 2,
+        "sample_every": 10**5, "sample_tokens": 1, "checkpoint_every": 10**5,
+    }  # fmt: skip
+    run = RunDirectory(folder)
+    run.create(RunSpec("dpo", config, seed=0, parent=work["model"]), judged(work["rows"]))
+    seen: list[float] = []
+
+    def timed_one(function: Any) -> Any:
+        def run_timed(*given: Any, **named: Any) -> Any:
+            begun = time.perf_counter()
+            result = function(*given, **named)
+            seen.append(time.perf_counter() - begun)
+            return result
+
+        return run_timed
+
+    with ExitStack() as stack:
+        for name in ("prepare", "learn"):  # the reference, and the steps
+            stack.enter_context(patch.object(preference_policy, name, timed_one(getattr(preference_policy, name))))
+        _succeed(entry.attempt(dpo.main, run), run)
+    steps = [row["values"] for row in read_lines(run.path / "metrics.jsonl") if "peak_memory_gb" in row["values"]]
+    return {"seconds": sum(seen), "peak_gb": steps[-1]["peak_memory_gb"], "saving_gb": peak_gb()}
+
+
 def judged(pairs: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Return pairs as a dataset holds them: answers, and comparisons that the chosen one won."""
     completions: list[dict[str, Any]] = []
@@ -188,40 +258,6 @@ def _succeed(status: int, run: Any) -> None:
         raise SystemExit(f"The recipe failed: {run.failure()}")
 
 
-def held_out_loss(work: dict[str, Any], folder: Path) -> dict[str, float]:
-    """Nats an answer token of the saved model, by transformers' own forward in float32: the same for everyone."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from training.recipes.sft.examples import encode
-
-    tokenizer = AutoTokenizer.from_pretrained(work["model"])
-    model = AutoModelForCausalLM.from_pretrained(work["trained"], dtype=torch.float32)
-    nats, tokens = 0.0, 0
-    for row in work["held_out"]:
-        example = encode(tokenizer, row, MAX_LENGTH)
-        with torch.no_grad():
-            logprobs = model(input_ids=torch.tensor([example.tokens])).logits[0].log_softmax(-1)
-        for place, is_learnt in enumerate(example.learnt):
-            if is_learnt:
-                nats, tokens = nats - float(logprobs[place - 1, example.tokens[place]]), tokens + 1
-    return {"held_out_loss": nats / tokens}
-
-
-def matrix_rate(work: dict[str, Any], folder: Path) -> dict[str, float]:
-    """Floating-point operations a second of the products that these models are made of: 1,024 tokens, bfloat16."""
-    import torch
-
-    x, weight = torch.randn(1024, 576).bfloat16(), torch.randn(1536, 576).bfloat16()
-    best = 0.0
-    for _ in range(20):
-        begun = time.perf_counter()
-        for _ in range(10):
-            torch.nn.functional.linear(x, weight)
-        best = max(best, 10 * 2 * x.numel() * weight.shape[0] / (time.perf_counter() - begun))
-    return {"flops": best}
-
-
 def profile(work: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Where one step of ours spends its time, by kind of operation: shares of the processor's own time."""
     import torch
@@ -239,27 +275,15 @@ def profile(work: dict[str, Any], folder: Path) -> dict[str, Any]:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
         for step in (1, 2, 3):
             sft.optimise(prepared, optimiser, sft.batch(prepared, step), step, 1e-5)
-    totals: dict[str, float] = {}
-    for event in seen.key_averages():
-        kind = next((name for name, ops in KINDS.items() if any(op in event.key for op in ops)), "other")
-        totals[kind] = totals.get(kind, 0.0) + event.self_cpu_time_total
-    whole = sum(totals.values())
-    return {kind: value / whole for kind, value in sorted(totals.items(), key=lambda pair: -pair[1])}
+    return share_of_kinds(seen)
 
-
-KINDS = {
-    "products with weights": ("aten::mm", "aten::addmm", "aten::linear", "mkldnn_linear"),
-    "products in attention": ("aten::bmm", "aten::baddbmm"),
-    "softmax": ("softmax",),
-    "optimiser": ("adam", "foreach", "Optimizer"),
-    "copies and casts": ("copy_", "_to_copy", "aten::cat", "contiguous", "roll", "index"),
-    "elementwise": ("mul", "add", "silu", "sub", "div", "vecdot", "rsqrt", "exp", "gather", "sum", "scatter"),
-}
 
 WORK = {
     "sft": lambda work, folder: (our_sft if work["contestant"] in OURS_SFT else trl_sft)(work, folder),
     "reward": lambda work, folder: (our_reward if work["contestant"] in OURS_REWARD else trl_reward)(work, folder),
+    "dpo": lambda work, folder: (our_dpo if work["contestant"] in OURS_DPO else trl_dpo)(work, folder),
     "held_out_loss": held_out_loss,
+    "held_out_margins": held_out_margins,
     "matrix_rate": matrix_rate,
     "profile": profile,
 }

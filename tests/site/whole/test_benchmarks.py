@@ -67,6 +67,7 @@ PARTS = {
     "service_people": "service_faults",
     "service_site": "service_faults",
     "simulated_arenas": "calibration",
+    "training_figures": "train_vs_trl",
     "trl_contestants": "train_vs_trl",
 }
 # Name: what it is given, and a part of the last that it prints. {} are folders and files of `inputs`.

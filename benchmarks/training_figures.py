@@ -1,0 +1,103 @@
+"""What `benchmarks.trl_contestants` measures everyone by: losses on held-out rows, the matrix rate, a profile."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+BETA = 0.1  # of DPO
+MAX_LENGTH = 512  # of a prompt with its answer
+SIDES = ("chosen", "rejected")
+
+KINDS = {  # of operations, by parts of their names
+    "products with weights": ("aten::mm", "aten::addmm", "aten::linear", "mkldnn_linear"),
+    "products in attention": ("aten::bmm", "aten::baddbmm"),
+    "softmax": ("softmax",),
+    "optimiser": ("adam", "foreach", "Optimizer"),
+    "copies and casts": ("copy_", "_to_copy", "aten::cat", "contiguous", "roll", "index"),
+    "elementwise": ("mul", "add", "silu", "sub", "div", "vecdot", "rsqrt", "exp", "gather", "sum", "scatter"),
+}
+
+
+def peer_dtype() -> Any:
+    """Return what TRL's models are loaded and computed in."""
+    import torch
+
+    return torch.float32 if os.environ.get("ASSAY_DTYPE") == "float32" else torch.bfloat16
+
+
+def pair_figures(scores: dict[str, list[float]]) -> dict[str, float]:
+    """Mean -log sigmoid(chosen - rejected) on the held-out pairs, and the share that is right."""
+    gaps = [a - b for a, b in zip(*(scores[side] for side in SIDES), strict=True)]
+    losses = [math.log1p(math.exp(-abs(gap))) + max(-gap, 0.0) for gap in gaps]
+    return {"held_out_loss": sum(losses) / len(gaps), "held_out_accuracy": sum(gap > 0 for gap in gaps) / len(gaps)}
+
+
+def held_out_loss(work: dict[str, Any], folder: Path) -> dict[str, float]:
+    """Nats an answer token of the saved model, by transformers' own forward in float32: the same for everyone."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from training.recipes.sft.examples import encode
+
+    tokenizer = AutoTokenizer.from_pretrained(work["model"])
+    model = AutoModelForCausalLM.from_pretrained(work["trained"], dtype=torch.float32)
+    nats, tokens = 0.0, 0
+    for row in work["held_out"]:
+        example = encode(tokenizer, row, MAX_LENGTH)
+        with torch.no_grad():
+            logprobs = model(input_ids=torch.tensor([example.tokens])).logits[0].log_softmax(-1)
+        for place, is_learnt in enumerate(example.learnt):
+            if is_learnt:
+                nats, tokens = nats - float(logprobs[place - 1, example.tokens[place]]), tokens + 1
+    return {"held_out_loss": nats / tokens}
+
+
+def held_out_margins(work: dict[str, Any], folder: Path) -> dict[str, float]:
+    """DPO's loss and accuracy on held-out pairs, of the saved model against its parent, as `held_out_loss` computes."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from training.recipes.sft.examples import encode
+
+    tokenizer = AutoTokenizer.from_pretrained(work["model"])
+    sums = {}
+    for role in ("trained", "model"):
+        model = AutoModelForCausalLM.from_pretrained(work[role], dtype=torch.float32)
+        for side in SIDES:
+            sums[role, side] = []
+            for pair in work["held_out"]:
+                example = encode(tokenizer, {"prompt": pair["prompt"], "completion": pair[side]}, MAX_LENGTH)
+                places = [place for place, is_learnt in enumerate(example.learnt) if is_learnt]
+                with torch.no_grad():
+                    logprobs = model(input_ids=torch.tensor([example.tokens])).logits[0].log_softmax(-1)
+                sums[role, side].append(sum(float(logprobs[at - 1, example.tokens[at]]) for at in places))
+    gains = {s: [BETA * (a - b) for a, b in zip(sums["trained", s], sums["model", s], strict=True)] for s in SIDES}
+    return pair_figures(gains)
+
+
+def matrix_rate(work: dict[str, Any], folder: Path) -> dict[str, float]:
+    """Floating-point operations a second of the products that these models are made of: 1,024 tokens."""
+    import torch
+
+    x, weight = torch.randn(1024, 576).to(peer_dtype()), torch.randn(1536, 576).to(peer_dtype())
+    best = 0.0
+    for _ in range(20):
+        begun = time.perf_counter()
+        for _ in range(10):
+            torch.nn.functional.linear(x, weight)
+        best = max(best, 10 * 2 * x.numel() * weight.shape[0] / (time.perf_counter() - begun))
+    return {"flops": best}
+
+
+def share_of_kinds(seen: Any) -> dict[str, float]:
+    """Return the share of the processor's own time that each kind of operation had in a profile, largest first."""
+    totals: dict[str, float] = {}
+    for event in seen.key_averages():
+        kind = next((name for name, ops in KINDS.items() if any(op in event.key for op in ops)), "other")
+        totals[kind] = totals.get(kind, 0.0) + event.self_cpu_time_total
+    whole = sum(totals.values())
+    return {kind: value / whole for kind, value in sorted(totals.items(), key=lambda pair: -pair[1])}
