@@ -78,7 +78,7 @@ def facts_of(path: FirstModel) -> Facts:
         is_importing=path.prompts is not None and path.prompts.state in IN_HAND,
         answers=answers.filter(model=base).count() if base else 0,
         is_sampling=is_under_way(path.sampling_run),
-        annotations=annotation_count(project),
+        has_annotations=any(rows.exists() for rows in _counted(project)),
         has_training=path.training_run is not None
         or path.reward_run is not None
         or freezing_step(path) == path_steps.TRAINING,

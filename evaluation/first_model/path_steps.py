@@ -23,7 +23,7 @@ class Facts:
     is_importing: bool = False
     answers: int = 0
     is_sampling: bool = False
-    annotations: int = 0
+    has_annotations: bool = False
     has_training: bool = False  # a run is ordered, whatever came of it
     has_child: bool = False
 
@@ -46,7 +46,7 @@ def current_step(facts: Facts) -> str:
         return TRAINING
     if facts.is_importing or not facts.prompts:
         return PROMPTS
-    if facts.is_sampling or not (facts.answers or facts.annotations):
+    if facts.is_sampling or not (facts.answers or facts.has_annotations):
         return ANSWERS
     return ANNOTATIONS
 

@@ -166,7 +166,7 @@ def summary(path: FirstModel) -> dict[str, Any]:
         "import_id": path.prompts_id,  # type: ignore[attr-defined]
         "prompts": known.prompts,
         "answers": known.answers,
-        "annotations": known.annotations,
+        "annotations": facts.annotation_count(path.project),
         "proposed": choice.proposed.kind if choice.proposed else "",
         "recipes": [
             {

@@ -15,14 +15,14 @@ ANSWERS = {**PROMPTS, "answers": 10}
     ("facts", "step"),
     [
         ({}, "model"),
-        ({"prompts": 5, "answers": 10, "annotations": 3}, "model"),
+        ({"prompts": 5, "answers": 10, "has_annotations": True}, "model"),
         (MODEL, "prompts"),
         ({**PROMPTS, "is_importing": True}, "prompts"),
         (PROMPTS, "answers"),
         ({**ANSWERS, "is_sampling": True}, "answers"),
-        ({**PROMPTS, "annotations": 3}, "annotations"),  # a file of pairs needs no answers
+        ({**PROMPTS, "has_annotations": True}, "annotations"),  # a file of pairs needs no answers
         (ANSWERS, "annotations"),
-        ({**ANSWERS, "annotations": 500}, "annotations"),  # training begins when somebody orders it
+        ({**ANSWERS, "has_annotations": True}, "annotations"),  # training begins when somebody orders it
         ({**ANSWERS, "has_training": True}, "training"),
         ({**ANSWERS, "has_training": True, "is_importing": True}, "training"),
     ],
@@ -37,5 +37,5 @@ def test_steps_before_the_current_one_are_done_and_those_behind_it_come_later():
 
 
 def test_with_a_child_every_step_is_done():
-    facts = Facts(**ANSWERS, annotations=20, has_training=True, has_child=True)
+    facts = Facts(**ANSWERS, has_annotations=True, has_training=True, has_child=True)
     assert {step.state for step in steps(facts)} == {"done"}

@@ -7,6 +7,8 @@ import json
 import pytest
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -473,6 +475,14 @@ def test_a_ranking_is_one_annotation_and_an_edit_is_a_pair(project):
     frozen = freeze(project=project, kind="preferences", name="now", by=make_user(project, role="researcher"))
     assert said.informative == said.pairs == frozen.counts["telling"] == 2, "the ranking, and the edit"
     assert facts.annotation_count(project) == 2
+
+
+def test_a_step_asks_whether_there_are_annotations_and_counts_none(client, project):
+    sign_in(client, project, "researcher")
+    with CaptureQueriesContext(connection) as asked:
+        assert client.get(reverse("first-model-step", args=[project.slug, "prompts"])).status_code == 200
+    of_annotations = [query["sql"] for query in asked if '"annotate_rating"' in query["sql"]]
+    assert of_annotations and not [sql for sql in of_annotations if "COUNT(" in sql]
 
 
 def test_a_wrong_first_try_leaves_no_second_project(client, staff):
