@@ -80,9 +80,15 @@ def _refuse_twin(project: Project, url: str) -> None:
 @transaction.atomic
 def rotate_secret(webhook: Webhook, *, by: User) -> Webhook:
     """Return a new secret. For a day the old one signs too, so that the receiver can change over without losing an
-    event."""
+    event; until then it is refused, as a third would drop what the receiver may still use."""
     require(by, "manage", webhook.project)
     _lock(webhook)
+    if webhook.old_secret_until and webhook.old_secret_until > timezone.now():
+        until = f"{timezone.localtime(webhook.old_secret_until):%d %b, %H:%M}"
+        raise Refused(
+            409, secret=f"The old secret signs until {until}. Change it again after that; if others know the secret, "
+            "remove the webhook and add its address again.",
+        )  # fmt: skip
     webhook.old_secret, webhook.secret = webhook.secret, _new_secret()
     webhook.old_secret_until = timezone.now() + OLD_SECRET_LASTS
     webhook.save(update_fields=["secret", "old_secret", "old_secret_until"])

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection, connections, transaction
 from django.urls import reverse
+from django.utils import timezone
 
 from annotate.core.errors import Refused
 from annotate.models import Delivery, Webhook
@@ -49,11 +50,15 @@ def removed_meanwhile(monkeypatch):
     monkeypatch.setattr(webhooks, "_checked", checked)
 
 
-def test_the_secret_of_who_rotated_first_signs_for_a_day_too(hook, manager):
-    second = Webhook.objects.get()
-    webhooks.rotate_secret(hook, by=manager)
-    webhooks.rotate_secret(second, by=manager)
-    assert Webhook.objects.get().old_secret == hook.secret
+def test_a_secret_is_not_changed_again_while_the_one_before_signs(hook, manager):
+    used = hook.secret
+    address = f"webhooks/{hook.pk}/rotate-secret/"
+    new = Program(manager).post(address).json()["secret"]
+    assert "signs until" in errors(Program(manager).post(address), 409)["secret"]
+    assert deliveries.secrets_of(Webhook.objects.get()) == [new, used]
+    Webhook.objects.update(old_secret_until=timezone.now())
+    third = Program(manager).post(address).json()["secret"]
+    assert deliveries.secrets_of(Webhook.objects.get()) == [third, new]
 
 
 @pytest.mark.usefixtures("removed_meanwhile")
