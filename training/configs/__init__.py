@@ -167,6 +167,6 @@ def _with_preset(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     if not presets or "preset" not in values:
         return values
     other_values = {name: value for name, value in values.items() if name != "preset"}
-    if values["preset"] not in presets:
+    if not isinstance(values["preset"], str) or values["preset"] not in presets:
         raise ConfigError({"preset": f"must be one of {', '.join(presets)}, not {values['preset']!r}."})
     return {**presets[values["preset"]], **other_values}

@@ -82,6 +82,7 @@ def test_a_run_whose_parent_is_retired_is_refused(researcher, order):
         ({"config": {"temperature": "hot"}}, "config.temperature", "number"),
         ({"config": {"max_new_tokens": 1.5}}, "config.max_new_tokens", "whole number"),
         ({"config": [1]}, "config", "dictionary"),
+        ({"config": {"preset": ["quick"]}}, "config.preset", "must be one of"),
         ({"kind": "dream"}, "kind", "sample"),
         ({"parent": None}, "parent", "Choose"),
         ({"parent": 999999}, "parent", "no parent 999999"),
