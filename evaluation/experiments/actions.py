@@ -15,7 +15,7 @@ from annotate.core.permissions import require
 from annotate.core.typed_texts import checked_name
 from annotate.language_models.actions import require_usable
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project, User
-from evaluation.experiments import experiment_start, order_checks
+from evaluation.experiments import arm_checkpoints, experiment_start, order_checks
 from evaluation.experiments.arm_methods import BASE, Arm
 from evaluation.experiments.experiment_progress import advance, ordered_runs
 from evaluation.experiments.experiment_start import Wish, hash_of, named
@@ -58,7 +58,7 @@ def order(
     chosen, limit = order_checks.require_arms(list(arms)), order_checks.require_budget(budget)
     plan = order_checks.require_plan(
         arms=[BASE, *(arm.name for arm in chosen)], baseline=baseline, family=family, alpha=alpha, seeds=seeds,
-        judge=judge, votes_per_pair=votes_per_pair, until=until,
+        judge=judge, votes_per_pair=votes_per_pair, until=until, checkpoints=_places_of(chosen) - len(chosen),
     )  # fmt: skip
     if type(completions_per_prompt) is not int or not 1 <= completions_per_prompt <= 16:
         raise Refused(400, completions_per_prompt="Enter 1 to 16 answers of each model to each eval prompt.")
@@ -126,10 +126,16 @@ def _require_place(experiment: Experiment, chosen: Sequence[Arm]) -> None:
         raise Refused(409, state=f"The experiment is {experiment.state}; order a new one.")
     if experiment.state == Experiment.State.FREEZING:
         raise Refused(409, state="Its datasets are being frozen; add arms when its plan is registered.")
-    names = set(experiment.arms.values_list("name", flat=True))
+    arms = list(experiment.arms.all())
+    names = {arm.name for arm in arms}
     if taken := [one.name for one in chosen if one.name in names]:
         raise _arm_taken(taken[0])
-    order_checks.require_room(len(names) - 1 + len(chosen), len(experiment.plan["seeds"]))  # one of them is the base
+    others = arm_checkpoints.places_taken(arms) - 1  # one of them is the base
+    order_checks.require_room(others + _places_of(chosen), len(experiment.plan["seeds"]))
+
+
+def _places_of(chosen: Sequence[Arm]) -> int:
+    return sum(1 + one.checkpoints for one in chosen)
 
 
 def retry(*, experiment: Experiment, by: User) -> int:

@@ -26,6 +26,10 @@ class NewArm(Input):
         child=serializers.ListField(), required=False, default=dict,
         help_text="Option: values. One arm for each combination.",
     )  # fmt: skip
+    takes_checkpoints = serializers.BooleanField(
+        required=False, default=False,
+        help_text="The models of config.kept_checkpoints are rated, too: exploratory arms, no part of the verdict.",
+    )  # fmt: skip
 
 
 class NewBudget(Input):
@@ -64,7 +68,9 @@ class ArmOut(serializers.Serializer):
     name = serializers.CharField()
     method = serializers.CharField()
     config = serializers.DictField()
-    is_exploratory = serializers.BooleanField(help_text="Added after the plan was registered.")
+    is_exploratory = serializers.BooleanField(help_text="Added after the plan was registered, or a checkpoint.")
+    checkpoint_of = serializers.IntegerField(allow_null=True, help_text="The arm whose runs kept it at a `step`.")
+    step = serializers.IntegerField(allow_null=True)
     seconds = serializers.FloatField(allow_null=True, help_text="Clock seconds to make one model.")
     annotations = serializers.IntegerField(help_text="That it learnt from.")
     kl = serializers.FloatField(allow_null=True)

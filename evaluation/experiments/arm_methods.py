@@ -20,6 +20,8 @@ BASE = "base"
 EPISODES, TOKENS, SECONDS = UNITS = ("episodes", "tokens", "seconds")
 MOST_ARMS, MOST_MODELS = 16, 64
 FEWEST_SEEDS = 2  # of which a spread can be told
+CHECKPOINT_NAME = re.compile(r", step \d+$")  # ends the name of an arm that is a checkpoint of another
+LONGEST_WITH_STEP = 40  # characters of a name to which a step is added
 Options = dict[str, Any]
 
 
@@ -59,12 +61,18 @@ ORDERED = tuple(name for name in METHODS if name != BASE)
 @dataclass(frozen=True)
 class Arm:
     """An arm as it is ordered: `config` are the options of the run that makes its model, `drawing` those of the
-    rejection sampling before it."""
+    rejection sampling before it. With `takes_checkpoints` the kept checkpoints of that run are rated, too."""
 
     name: str
     method: str
     config: Options
     drawing: Options = dataclasses.field(default_factory=dict)
+    takes_checkpoints: bool = False
+
+    @property
+    def checkpoints(self) -> int:
+        """Return how many checkpoints each of its models may bring along."""
+        return int(self.config["kept_checkpoints"]) if self.takes_checkpoints else 0
 
 
 @dataclass(frozen=True)

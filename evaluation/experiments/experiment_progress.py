@@ -20,7 +20,7 @@ from annotate.core.periodic_tasks import each_alone
 from annotate.language_models.actions import enter_arena
 from annotate.models import Contestant, Dataset, LanguageModel
 from evaluation.core.cancelled_runs import cancel_late
-from evaluation.experiments import experiment_results, experiment_start
+from evaluation.experiments import arm_checkpoints, experiment_results, experiment_start
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.models import ArmModel, Experiment
 from training.models import Run
@@ -116,7 +116,8 @@ def _advance_models(experiment: Experiment) -> None:
         if is_quota(refused):
             return
         _tell(experiment, refused)
-    for one in members(experiment):
+    every = members(experiment)
+    for one in members(experiment) if arm_checkpoints.add_kept(experiment, every) else every:
         if not _is_live(experiment):
             return
         try:
@@ -171,7 +172,7 @@ def _advance_model(experiment: Experiment, one: ArmModel) -> None:
                 409, reward_model=f"The reward model's run {run.pk} has {run.state}: {run.reason_without_log}"
             )
         return
-    if method.draws_examples and one.examples_run is None:
+    if one.model is None and method.draws_examples and one.examples_run is None:
         _take(one, "examples_run", _queue_drawing(experiment, one))
     if one.model is None and one.training_run is None and _can_train(one):
         _take(one, "training_run", _queue_training(experiment, one))

@@ -119,7 +119,8 @@ def named(row: Dataset | DatasetFreeze | LanguageModel | None) -> dict[str, Any]
 def add(experiment: Experiment, arm: Arm, by: User, *, is_exploratory: bool) -> ExperimentArm:
     row = ExperimentArm.objects.create(
         experiment=experiment, name=arm.name, method=arm.method, created_by=by, is_exploratory=is_exploratory,
-        config={"config": arm.config, "drawing": arm.drawing},
+        config={"config": arm.config, "drawing": arm.drawing}
+        | ({"takes_checkpoints": True} if arm.takes_checkpoints else {}),
     )  # fmt: skip
     if arm.method == BASE:
         ArmModel.objects.create(arm=row, seed=0, model=experiment.parent)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from annotate.models import DatasetFreeze
+from evaluation.experiments.arm_checkpoints import is_checkpoint
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.experiments.experiment_progress import is_lost
 from evaluation.experiments.experiment_results import Compared, Reached, Results
@@ -81,7 +83,9 @@ def verdict_sentence(experiment: Experiment, verdict: Results) -> str:
     undecided = sum(one.verdict == "undecided" for one in verdict.comparisons)
     parts += [f"{undecided} of {len(verdict.comparisons)} comparisons undecided"] if undecided else []
     text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}. Family-wise error rate: at most {100 * plan['alpha']:g} %."
+    looks = sum(map(is_checkpoint, experiment.arms.all()))
+    beside = f" Checkpoints rated beside it, without a part in it: {looks}." if looks else ""
+    return f"{text[:1].upper()}{text[1:]}. Family-wise error rate: at most {100 * plan['alpha']:g} %.{beside}"
 
 
 def _pair(one: Compared, family: str) -> str:
@@ -114,14 +118,24 @@ def plan_in_words(experiment: Experiment) -> list[str]:
         f"{compared}, by votes of {judges}: {plan['test']}.",
         f"Family-wise error rate: {100 * plan['alpha']:g} %.",
         when,
+        *_checkpoints_in_words(plan),
     ]
+
+
+def _checkpoints_in_words(plan: Mapping[str, Any]) -> list[str]:
+    arms = [arm for arm in plan["arms"] if arm.get("takes_checkpoints")]
+    if not arms:
+        return []
+    named = ", ".join(f"{arm['name']} ({arm['config']['kept_checkpoints']})" for arm in arms)
+    return [f"Kept checkpoints enter the arena as exploratory arms, without a part in the verdict: {named}."]
 
 
 def options_in_words(arm: ExperimentArm) -> str:
     """Return the options that are not those of every arm of the method."""
     config = {**arm.config.get("drawing", {}), **arm.config.get("config", {})}
     usual = METHODS[arm.method].options
-    return ", ".join(f"{name} {value}" for name, value in config.items() if usual.get(name) != value)
+    options = [f"{name} {value}" for name, value in config.items() if usual.get(name) != value]
+    return ", ".join(["a kept checkpoint"] * is_checkpoint(arm) + options)
 
 
 def state_of(one: ArmModel) -> str:

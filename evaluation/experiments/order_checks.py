@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -43,7 +44,8 @@ def require_arms(given: Any, field: str = "arms") -> list[Arm]:
             errors[f"{place}.config"] = "Enter options by their names: {'beta': 0.1}."
         else:
             for name, config in arm_methods.expanded(one):
-                arms.append(_arm(name, one["method"], config, place, errors))
+                arm = _arm(name, one["method"], config, place, errors)
+                arms.append(_with_checkpoints(arm, place, errors) if one.get("takes_checkpoints") else arm)
     errors |= _name_errors([arm.name for arm in arms], field)
     if errors:
         raise Refused(400, **errors)
@@ -59,6 +61,23 @@ def _arm(name: str, method: str, config: dict[str, Any], place: str, errors: Err
         except configs.ConfigError as error:
             errors.update({f"{place}.config.{option}": text for option, text in error.errors.items()})
     return Arm(name, method, {**METHODS[method].options, **own}, others)
+
+
+def _with_checkpoints(arm: Arm, place: str, errors: Errors) -> Arm:
+    """Return an arm whose kept checkpoints are rated, too; note where it would keep none."""
+    kept: Any = arm.config.get("kept_checkpoints")
+    if not _is_whole(kept) or kept < 1:
+        errors.setdefault(
+            f"{place}.config.kept_checkpoints",
+            f"is not set, and {arm.name} takes its checkpoints along: enter how many it keeps, or leave "
+            "takes_checkpoints out.",
+        )
+        return arm
+    if len(arm.name) > arm_methods.LONGEST_WITH_STEP:
+        errors[f"{place}.name"] = (
+            f"has {len(arm.name)} characters; use at most {arm_methods.LONGEST_WITH_STEP}: checkpoints add their step."
+        )
+    return replace(arm, takes_checkpoints=True)
 
 
 def _sweep_error(sweep: Any) -> str:
@@ -78,6 +97,8 @@ def _name_errors(names: Sequence[str], field: str) -> Errors:
         return {field: f"Two arms are called {twice[0]}; give each a name of its own. “base” is the parent's."}
     if not all(is_storable(name) for name in names):
         return {field: "A name holds a character that cannot be stored; use plain text."}
+    if of_step := [name for name in names if arm_methods.CHECKPOINT_NAME.search(name)]:
+        return {field: f"A name such as {of_step[0]} is that of a checkpoint; choose another one."}
     if long := [name for name in names if len(name) > 60]:
         return {field: f"The name {long[0][:20]}… has {len(long[0])} characters; use at most 60."}
     return {}
@@ -85,9 +106,9 @@ def _name_errors(names: Sequence[str], field: str) -> Errors:
 
 def require_plan(
     *, arms: Sequence[str], baseline: str, family: str, alpha: Any, seeds: Any, judge: str, votes_per_pair: Any,
-    until: str | datetime | None,
+    until: str | datetime | None, checkpoints: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return what is registered of the comparison. Raises Refused by field."""
+    """Return what is registered of the comparison. Raises Refused by field. `checkpoints` are rated beside the arms."""
     errors: Errors = {}
     if baseline not in arms:
         errors["baseline"] = f"{baseline!r} is not an arm; choose one of {', '.join(arms)}."
@@ -105,7 +126,7 @@ def require_plan(
     errors |= wrong
     if errors:
         raise Refused(400, **errors)
-    require_room(len(arms) - 1, seeds)
+    require_room(len(arms) - 1 + checkpoints, seeds)
     return {
         "baseline": baseline, "family": family, "alpha": float(alpha), "seeds": list(range(seeds)), "judge": judge,
         "stop": stop,
@@ -115,7 +136,9 @@ def require_plan(
 def require_room(arms: int, seeds: int) -> None:
     """Refuse more arms beside the base, or more models, than an experiment may have."""
     if arms > arm_methods.MOST_ARMS:
-        raise Refused(400, arms=f"These would be {arms} arms; an experiment has at most {arm_methods.MOST_ARMS}.")
+        raise Refused(
+            400, arms=f"These would be {arms} arms, checkpoints too; an experiment has at most {arm_methods.MOST_ARMS}."
+        )
     if seeds * arms + 1 > arm_methods.MOST_MODELS:
         raise Refused(
             400, seeds=f"{seeds} seeds of {arms} arms are more than {arm_methods.MOST_MODELS} models; order fewer."
@@ -230,8 +253,8 @@ def budgeted(
     if given := sorted(options.keys() & config.keys()):
         raise Refused(400, **{"budget": f"{arm.name} sets {given[0]}, which follows from the budget: leave one out."})
     if method.draws_examples:
-        return Arm(arm.name, arm.method, arm.config, {**arm.drawing, **options})
-    return Arm(arm.name, arm.method, {**arm.config, **options}, arm.drawing)
+        return replace(arm, drawing={**arm.drawing, **options})
+    return replace(arm, config={**arm.config, **options})
 
 
 def _is_whole(value: Any) -> bool:

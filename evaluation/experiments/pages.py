@@ -61,6 +61,7 @@ def new(request: MemberRequest, project: Project) -> HttpResponse:
         "reward_model": request.POST.get("reward_model", ""),
         "dataset": request.POST.get("dataset", ""),
         "measures_tax": request.POST.get("measures_tax") == "on",
+        "takes_checkpoints": _takes_checkpoints(request.POST),
         "units": UNITS,
         "families": ((AGAINST_BASELINE, "each arm against the baseline"), (ALL_PAIRS, "every arm against every other")),
     }
@@ -92,9 +93,9 @@ def experiment(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
 
 @in_project(post="research")
 def add_arm(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    arm = {"method": request.POST.get("method", ""), "name": request.POST.get("name", "")}
-
     def add(row: Experiment) -> None:
+        method = request.POST.get("method", "")
+        arm = _arm(request.POST, method, "options") | {"name": request.POST.get("name", "")}
         added = actions.add_arm(experiment=row, by=request.user, arm=arm)
         messages.success(request, f"{added[0].name} was added as an exploratory arm.")
 
@@ -127,6 +128,9 @@ def _ordered(request: HttpRequest, project: Project) -> dict[str, Any]:
     usable = LanguageModel.objects.usable_in(project)
     unit, reward_model = posted.get("unit", ""), posted.get("reward_model", "")
     stops_at_votes = posted.get("stop", "votes") == "votes"
+    arms = [_arm(posted, method, f"options.{method}") for method in posted.getlist("method")]
+    if _takes_checkpoints(posted) and not any(arm["takes_checkpoints"] for arm in arms):
+        raise Refused(400, takes_checkpoints="No arm keeps checkpoints: write kept_checkpoints=2 among its options.")
     return {
         "name": posted.get("name", ""),
         "parent": chosen_row(
@@ -136,7 +140,7 @@ def _ordered(request: HttpRequest, project: Project) -> dict[str, Any]:
             Dataset.objects.filter(project=project), posted.get("dataset", ""), "dataset",
             "Choose a dataset of preferences; freeze one under Data first.",
         ),
-        "arms": [_arm(posted, method) for method in posted.getlist("method")],
+        "arms": arms,
         "reward_model": chosen_row(
             usable, reward_model, "reward_model", "Choose a reward model of this project, or none."
         ) if reward_model else None,
@@ -153,12 +157,17 @@ def _ordered(request: HttpRequest, project: Project) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _arm(posted: Mapping[str, str], method: str) -> dict[str, Any]:
+def _arm(posted: Mapping[str, str], method: str, field: str) -> dict[str, Any]:
     try:
-        config, sweep = arm_methods.options_in_text(posted.get(f"options.{method}", ""))
+        config, sweep = arm_methods.options_in_text(posted.get(field, ""))
     except ValueError as error:
-        raise Refused(400, **{f"options.{method}": str(error)}) from error
-    return {"method": method, "config": config, "sweep": sweep}
+        raise Refused(400, **{field: str(error)}) from error
+    takes = _takes_checkpoints(posted) and "kept_checkpoints" in config | sweep
+    return {"method": method, "config": config, "sweep": sweep, "takes_checkpoints": takes}
+
+
+def _takes_checkpoints(posted: Mapping[str, str]) -> bool:
+    return posted.get("takes_checkpoints") == "on"
 
 
 def _as_on_the_page(field: str, request: HttpRequest) -> str:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Q
 
 from annotate.models import DatasetFreeze
 from common.charts.scene import Svg
 from evaluation.core.recent_values import Recent
-from evaluation.experiments import experiment_results, score_frontiers
+from evaluation.experiments import arm_checkpoints, experiment_results, score_frontiers
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.experiments.experiment_progress import members, waits_for_quota
 from evaluation.experiments.experiment_results import ArmRating, Compared, Reached, Results
@@ -179,7 +179,10 @@ def _exploratory(experiment: Experiment) -> Results | None:
     models = experiment_results.everybody(experiment)
     votes = experiment_results.votes_on(experiment, models)
     found = votes.order_by().aggregate(count=Count("id"), last=Max("id"))
-    if (found["last"] or 0) <= (experiment.last_comparison_id or 0):
+    late = [one.model_id for one in models if one.arm.is_exploratory]
+    on_late = Q(completion_a__model__in=late) | Q(completion_b__model__in=late)
+    is_later = (found["last"] or 0) > (experiment.last_comparison_id or 0)
+    if not is_later and not (late and votes.filter(on_late).exists()):
         return None
     key, state = (experiment.pk, experiment.plan_hash), f"{len(models)} {found['count']} {found['last']}"
     if (kept := _recent.get(key, state)) is None:
@@ -267,6 +270,8 @@ def _arm_json(row: ArmRow) -> dict[str, Any]:
         "method": row.arm.method,
         "config": row.arm.config,
         "is_exploratory": row.arm.is_exploratory,
+        "checkpoint_of": row.arm.config.get(arm_checkpoints.OF),
+        "step": row.arm.config.get(arm_checkpoints.STEP),
         "seconds": row.seconds,
         "annotations": row.annotations,
         "kl": row.kl,
