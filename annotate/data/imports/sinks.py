@@ -28,8 +28,8 @@ class Sink(Protocol):
     ) -> list[int]:
         """Return the keys of the rows, in order. `names` identify the rows, and differ within one call."""
 
-    def tell_queue(self, project: int, prompts: Sequence[int]) -> None:
-        """Note that there is more to annotate of these prompts."""
+    def tell_queue(self, project: int, prompts: Sequence[int], *, only_adds: bool) -> None:
+        """Note that there is more to annotate of these prompts; with `only_adds`, and nothing less."""
 
     def fill_answers(self, answers: dict[int, str]) -> None:
         """Give prompts that stand their right answers, by key, where they have none."""
@@ -58,8 +58,8 @@ class Database:
         self._keys.note_new(table, ids)
         return ids
 
-    def tell_queue(self, project: int, prompts: Sequence[int]) -> None:
-        QueueChange.note(project, prompts)
+    def tell_queue(self, project: int, prompts: Sequence[int], *, only_adds: bool) -> None:
+        QueueChange.note(project, prompts, only_adds=only_adds)
 
     def fill_answers(self, answers: dict[int, str]) -> None:
         fill_answers(answers)
@@ -89,7 +89,7 @@ class Nowhere:
         self._seen.executemany("INSERT INTO seen VALUES (?, ?)", named)
         return ids
 
-    def tell_queue(self, project: int, prompts: Sequence[int]) -> None:
+    def tell_queue(self, project: int, prompts: Sequence[int], *, only_adds: bool) -> None:
         """Do nothing: nothing has come."""
 
     def fill_answers(self, answers: dict[int, str]) -> None:

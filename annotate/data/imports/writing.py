@@ -13,7 +13,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import QuerySet
 
-from annotate.data.formats.items import NewAnswers, NewAttack, NewPrompt
+from annotate.data.formats.items import NewAnswers, NewAttack, NewDemonstration, NewPrompt
 from annotate.data.imports import feedback_rows
 from annotate.data.imports.bulk_insert import as_json
 from annotate.data.imports.feedback_rows import ExistingPrompt, Into, Table
@@ -40,7 +40,10 @@ def write(items: Sequence[Ready], into: Into, sink: Sink, names: list[str] | Non
     prompts, fresh = _prompts(items, into, sink, counts)
     completions = _completions(items, prompts, fresh, into, sink, counts)
     if counts["prompts"] or counts["completions"]:
-        sink.tell_queue(into.project, [prompts[item.text_hash].key for item in items if item.side == Split.TRAIN])
+        # An answer that somebody has written fills a place of its prompt: nobody is to be asked for it any more.
+        only_adds = not any(isinstance(item.item, NewDemonstration) for item in items)
+        changed = [prompts[item.text_hash].key for item in items if item.side == Split.TRAIN]
+        sink.tell_queue(into.project, changed, only_adds=only_adds)
     tables = feedback_rows.new_tables()
     for item in items:
         prompt = prompts[item.text_hash]

@@ -64,6 +64,8 @@ def items_of(prompt: int, kind: str, answers: Sequence[tuple[int, str]]) -> list
 
 def level_of(items: Sequence[Item], counts_by_item: Mapping[str, int]) -> float:
     """Return how often the least annotated item is annotated, plus the share of items that are annotated more often."""
+    if not counts_by_item:  # of prompts that have just come, perhaps a million
+        return 0.0
     counts = [counts_by_item.get(item.key, 0) for item in items]
     least = min(counts)
     return least + sum(count > least for count in counts) / len(counts)

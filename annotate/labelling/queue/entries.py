@@ -14,6 +14,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
+from annotate.data.imports import bulk_insert
 from annotate.labelling.queue.assigned_items import KINDS, WRITE, Item, items_of, level_of
 from annotate.models import (
     Assignment,
@@ -31,6 +32,8 @@ from common.languages.language_tags import primary
 
 Answers = list[tuple[int, str]]
 AT_ONCE = 25  # prompts taken in by one who waits for an item; the background worker does the rest
+_MANY = 200  # entries
+_COLUMNS = ("project_id", "prompt_id", "kind", "language", "items", "level", "level_simulated", "lot")
 
 
 def changed(project_id: int, prompts: Iterable[int]) -> None:
@@ -65,7 +68,15 @@ def refresh(project: Project, prompts: Iterable[int], reserved: Iterable[int] = 
     entries = computed(project, prompt_ids, reserved)
     stale = QueueEntry.objects.filter(prompt__in=prompt_ids)
     stale.delete()
-    QueueEntry.objects.bulk_create(entries, batch_size=500)
+    _store(entries)
+
+
+def _store(entries: list[QueueEntry]) -> None:
+    """Store new entries: those of a few prompts, for which somebody may wait, by one statement, many by COPY."""
+    if len(entries) < _MANY:
+        QueueEntry.objects.bulk_create(entries)
+        return
+    bulk_insert.insert(QueueEntry, _COLUMNS, [tuple([getattr(entry, name) for name in _COLUMNS]) for entry in entries])
 
 
 def computed(project: Project, prompts: Iterable[int], reserved: Iterable[int] = ()) -> list[QueueEntry]:

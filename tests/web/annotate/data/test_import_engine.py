@@ -36,6 +36,7 @@ from annotate.models import (
     Flag,
     Import,
     Prompt,
+    QueueChange,
     Ranking,
     Rating,
     Span,
@@ -396,6 +397,17 @@ def test_an_attack_is_kept_whole_and_its_prompt_ends_with_the_last_question(proj
     assert found.extra == {"model": "RLHF 52B"}
     with pytest.raises(ValueError, match="0 to 4"):
         prepare(NewAttack(messages=answered, rating=7.0), line=1, eval_percent=25)
+
+
+@pytest.mark.parametrize(
+    ("rows", "can_wait"), [([row(1), row(2)], True), ([{"prompt": "One?", "completion": "1."}], False)]
+)
+def test_annotators_wait_only_for_what_leaves_less_to_do(project, researcher, rows, can_wait):
+    """A written answer fills the place of its prompt; all else that an import brings only adds to the queue."""
+    project.eval_percent = 0
+    project.save()
+    carry_out(start(project, researcher, lines(rows)))
+    assert [change.can_wait_until is not None for change in QueueChange.objects.all()] == [can_wait]
 
 
 def test_what_has_no_place_of_its_own_is_kept_beside_the_annotation(project, researcher):

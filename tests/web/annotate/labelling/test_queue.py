@@ -19,13 +19,13 @@ from annotate.core.errors import Refused
 from annotate.data.prompts import retirement
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
-from annotate.labelling import assignment_lifecycle
+from annotate.labelling import assignment_lifecycle, queue_upkeep
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue import positions, priorities, quarantine
 from annotate.labelling.queue import swapped_repeats as repeats
 from annotate.labelling.queue.assigned_items import items_of
 from annotate.labelling.queue.locked_look import Look, lock_and_look
-from annotate.models import Assignment, Comparison, Flag, ItemPriority, QueueChange, QueueEntry
+from annotate.models import Assignment, Comparison, Completion, Flag, ItemPriority, QueueChange, QueueEntry
 from tests.support.factories import make_completion, make_model, make_pair, make_project, make_prompt, make_user
 from tests.web.annotate.red_team.test_red_team import ready
 
@@ -226,6 +226,25 @@ def test_what_is_new_can_wait_for_a_while_and_what_is_gone_cannot():
     with transaction.atomic():
         retirement.retire(project.prompts.first(), "Broken.", None)
     assert not look().is_plain
+
+
+def test_changes_of_many_prompts_are_taken_in_in_one_turn(django_assert_max_num_queries):
+    """As an import brings them; they are the entries that a recount makes."""
+    project = make_project(overlap=2)
+    model = make_model()
+    prompts = [make_prompt(project) for _ in range(100)]
+    Completion.objects.bulk_create(
+        Completion(prompt=prompt, model=model, text=f"{prompt.pk} {i}") for prompt in prompts for i in range(2)
+    )
+    QueueChange.objects.all().delete()
+    QueueChange.note(project.pk, [prompt.pk for prompt in prompts])
+    with django_assert_max_num_queries(20):
+        queue_upkeep.take_in_changes()
+    columns = ("prompt", "kind", "language", "items", "level", "level_simulated")
+    entries = set(QueueEntry.objects.values_list(*columns))
+    assert not QueueChange.objects.exists() and len(entries) == 300
+    queue.recount(project)
+    assert set(QueueEntry.objects.values_list(*columns)) == entries
 
 
 def test_a_queue_that_was_lost_is_made_anew_by_the_command():
