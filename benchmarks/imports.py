@@ -34,7 +34,7 @@ from tests.support.servers import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 BAD_EVERY, REPEATED_EVERY = 1_000, 500
-_SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "is", "ol")]
+SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "is", "ol")]
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Watched:
 def write_rows(path: Path, rows: int, seed: int = 0) -> tuple[int, int]:
     """How many rows can be used, and how many of those are repeats."""
     lot = random.Random(seed)
-    words = ["".join(lot.choices(_SYLLABLES, k=lot.choice((1, 2, 2, 3)))) for _ in range(20_000)]
+    words = ["".join(lot.choices(SYLLABLES, k=lot.choice((1, 2, 2, 3)))) for _ in range(20_000)]
     good = repeated = 0
     line = ""
     with path.open("w", encoding="utf-8") as file:
@@ -116,10 +116,10 @@ def watch(number: int, *, until_line: int | None = None) -> Watched:
     return seen
 
 
-def queue(path: Path) -> int:
+def queue(path: Path, *more: str) -> int:
     from django.core.management import call_command
 
-    order = ["--project", "imported", "--source", "made up", "--by", "importer", "--queue"]
+    order = ["--project", "imported", "--source", "made up", "--by", "importer", "--queue", *more]
     call_command("import_feedback", str(path), *order, stdout=(answer := io.StringIO()))
     return int(answer.getvalue().split()[1])
 
