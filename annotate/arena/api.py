@@ -71,21 +71,20 @@ SECRETS = {"visitor": _visitor_again, "vote_token": _vote_token_again}
 @idempotent(atomic=False, sender_of=_sender, secrets=SECRETS)
 def start(request: Request) -> Response:
     """Start an arena battle on a given text or a drawn prompt: two answers, no names."""
-    new_battle = NewBattle(data=request.data)
-    new_battle.is_valid(raise_exception=True)
-    project = lookup.find_project(request.user, new_battle.validated_data["project"])
+    new_battle = NewBattle.read(request)
+    project = lookup.find_project(request.user, new_battle["project"])
     token, visitor = _identity(request)
     _throttle(request, project, visitor)
     user = request.user if request.user.is_authenticated else None
-    networks, wait = visitors.networks_of(request._request), new_battle.validated_data["wait"]
+    networks, wait = visitors.networks_of(request._request), new_battle["wait"]
     if wait:
         live_battles.require_room(user=user, visitor=visitor, networks=networks)
     battle = arena.start_battle(
         project=project,
         visitor=visitor,
         user=user,
-        text=new_battle.validated_data.get("text"),
-        is_drawn=new_battle.validated_data["drawn"],
+        text=new_battle.get("text"),
+        is_drawn=new_battle["drawn"],
     )
     if not battle.is_ready:
         live_battles.write_now(battle, seconds=max(wait, live_battles.LEAST_SECONDS), networks=networks)
@@ -120,19 +119,18 @@ def stop(request: Request, token: str) -> Response:
 def ask_on(request: Request, token: str) -> Response:
     """Ask both models a follow-up: each goes on from its own answers. The vote is then on the conversation."""
     battle = _own_battle(request, token)
-    new_turn = NewTurn(data=request.data)
-    new_turn.is_valid(raise_exception=True)
+    new_turn = NewTurn.read(request)
     visitor = lookup.visitor(request)
     _throttle(request, battle.project, visitor)
     user = request.user if request.user.is_authenticated else None
-    networks, wait = visitors.networks_of(request._request), new_turn.validated_data["wait"]
+    networks, wait = visitors.networks_of(request._request), new_turn["wait"]
     if wait:
         live_battles.require_room(user=user, visitor=visitor, networks=networks)
     follow_up.ask_on(
         battle=battle,
-        text=new_turn.validated_data["text"],
+        text=new_turn["text"],
         user=user,
-        number=new_turn.validated_data["number"],
+        number=new_turn["number"],
     )
     live_battles.write_now(battle, seconds=max(wait, live_battles.LEAST_SECONDS), networks=networks)
     return Response(shown(battle, lookup.visitor_token(request)), status=201)
@@ -151,11 +149,9 @@ def vote(request: Request, token: str) -> Response:
     While both are still being written it ends them where they are, and is about what stands then.
     """
     battle = _own_battle(request, token)
-    vote = Vote(data=request.data)
-    vote.is_valid(raise_exception=True)
+    fields = Vote.read(request)
     visitor = lookup.visitor(request)
     key = feedback_key(request)
-    fields = dict(vote.validated_data)
     proof = fields.pop("proof")
     ballot = votes.Ballot(
         visitor=visitor,

@@ -123,10 +123,9 @@ class Models(DeclaredViewSet):
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, pk: str) -> Response:
         """Retire a model: no run and no battle starts with it any more; what points at it stays and counts."""
-        retirement = Retirement(data=request.data)
-        retirement.is_valid(raise_exception=True)
+        retirement = Retirement.read(request)
         model = find(self.get_queryset(), pk, "model")
-        return Response(ModelOut(retire(model=model, reason=retirement.validated_data["reason"], by=request.user)).data)
+        return Response(ModelOut(retire(model=model, reason=retirement["reason"], by=request.user)).data)
 
     @extend_schema(request=None, responses={200: ModelOut} | refusals(403, 404, 409))
     @action(detail=True, methods=["post"], url_path="bring-back")
@@ -138,10 +137,9 @@ class Models(DeclaredViewSet):
     @action(detail=True, methods=["post"])
     def share(self, request: Request, pk: str) -> Response:
         """Share the model with all projects, or no longer; what has used it goes on."""
-        sharing = Sharing(data=request.data)
-        sharing.is_valid(raise_exception=True)
+        sharing = Sharing.read(request)
         model = find(self.get_queryset(), pk, "model")
-        return Response(ModelOut(share(model=model, by=request.user, **sharing.validated_data)).data)
+        return Response(ModelOut(share(model=model, by=request.user, **sharing)).data)
 
     @extend_schema(request=None, responses={200: ServingOut} | refusals(403, 404))
     @action(detail=True, methods=["get", "post"])
@@ -185,12 +183,11 @@ class Models(DeclaredViewSet):
     @action(detail=True, methods=["post"])
     def ask(self, request: Request, pk: str) -> Response:
         """Ask the model one question, and say in words what is wrong where it does not answer. For researchers."""
-        form = OneQuestion(data=request.data)
-        form.is_valid(raise_exception=True)
+        form = OneQuestion.read(request)
         model, home = self._researched_at_home(request, pk)
         require_talk(request.user, model, home)
         with waiting.aside_in_thread(f"user:{request.user.pk}"):
-            checked = ask_one_question(model, home, form.validated_data["question"])
+            checked = ask_one_question(model, home, form["question"])
         return Response(CheckedOut(checked).data)
 
     def _researched(self, request: Request, pk: str, *, staff_may: bool = False) -> LanguageModel:
@@ -205,9 +202,8 @@ class Models(DeclaredViewSet):
         return model, researched_home(request.user, model)
 
     def _entry(self, request: Request, pk: str) -> tuple[Project, LanguageModel]:
-        arena_entry = ArenaEntry(data=request.data)
-        arena_entry.is_valid(raise_exception=True)
-        project = find_project(request.user, arena_entry.validated_data["project"])
+        arena_entry = ArenaEntry.read(request)
+        project = find_project(request.user, arena_entry["project"])
         self.require_role(project)
         return project, find(self.get_queryset(), pk, "model")
 

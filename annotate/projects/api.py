@@ -160,28 +160,24 @@ class Projects(DeclaredViewSet):
     )
     @idempotent()
     def create(self, request: Request) -> Response:
-        new_project = NewProject(data=request.data)
-        new_project.is_valid(raise_exception=True)
-        fields: dict[str, Any] = new_project.validated_data
+        fields = NewProject.read(request)
         return Response(ProjectOut(projects.create_project(by=request.user, **fields)).data, status=201)
 
     @extend_schema(request=Settings, responses={200: ProjectOut} | refusals(400, 403, 404))
     def partial_update(self, request: Request, slug: str) -> Response:
         """Change settings, as a manager."""
-        settings = Settings(data=request.data)
-        settings.is_valid(raise_exception=True)
+        settings = Settings.read(request)
         project = find_project(request.user, slug)
-        projects.change_settings(project=project, by=request.user, **settings.validated_data)
+        projects.change_settings(project=project, by=request.user, **settings)
         return Response(ProjectOut(project).data)
 
     @extend_schema(request=NewGuidelines, responses={200: ProjectOut} | refusals(400, 403, 404, 413))
     @action(detail=True, methods=["post"])
     def guidelines(self, request: Request, slug: str) -> Response:
         """Publish a new version, as a manager; feedback keeps pointing at the version that its annotator had read."""
-        new_guidelines = NewGuidelines(data=request.data)
-        new_guidelines.is_valid(raise_exception=True)
+        new_guidelines = NewGuidelines.read(request)
         project = find_project(request.user, slug)
-        projects.revise_guidelines(project=project, by=request.user, **new_guidelines.validated_data)
+        projects.revise_guidelines(project=project, by=request.user, **new_guidelines)
         return Response(ProjectOut(project).data)
 
     @extend_schema(responses={200: MemberOut(many=True)} | refusals(403, 404), filters=False)
@@ -196,11 +192,10 @@ class Projects(DeclaredViewSet):
     @members.mapping.post
     def change_member(self, request: Request, slug: str) -> Response:
         """Add somebody, change their role or languages, or remove them."""
-        member = Member(data=request.data)
-        member.is_valid(raise_exception=True)
+        member = Member.read(request)
         project = find_project(request.user, slug)
         self.require_role(project)
-        username, role, language = (member.validated_data[name] for name in ("username", "role", "language"))
+        username, role, language = (member[name] for name in ("username", "role", "language"))
         user = User.objects.filter(username=username).first()
         if user is None:
             raise Refused(400, username=f"There is no account {username!r}; ask staff to create it first.")

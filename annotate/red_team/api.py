@@ -105,10 +105,9 @@ class BudgetOut(Budget):
 @allows(post="judge")
 def begin(request: Request, slug: str) -> Response:
     """Return the conversation in my hands, else begin one with a model that is not named."""
-    form_data = Begin(data=request.data)
-    form_data.is_valid(raise_exception=True)
+    form_data = Begin.read(request)
     project = find_project(request.user, slug)
-    return Response(TalkOut(red_team.begin(project=project, by=request.user, **form_data.validated_data)).data)
+    return Response(TalkOut(red_team.begin(project=project, by=request.user, **form_data)).data)
 
 
 @extend_schema(methods=["GET"], responses={200: TalkOut} | refusals(404))
@@ -127,10 +126,9 @@ def talk(request: Request, token: str) -> Response:
 @allows(post="mine")
 def say(request: Request, token: str) -> Response:
     """Send the next turn; answers when the model has. Without `text` the last question is answered that still waits."""
-    form_data = Say(data=request.data)
-    form_data.is_valid(raise_exception=True)
+    form_data = Say.read(request)
     talk = _own_talk(request, token)
-    red_team.ask_and_wait(talk=talk, by=request.user, text=form_data.validated_data["text"])
+    red_team.ask_and_wait(talk=talk, by=request.user, text=form_data["text"])
     return Response(TalkOut(talk).data)
 
 
@@ -143,12 +141,9 @@ def say(request: Request, token: str) -> Response:
 @idempotent()
 def rate(request: Request, token: str) -> Response:
     """End the talk: how far it went, and after which harm it was. The answer names the model."""
-    form_data = Rate(data=request.data)
-    form_data.is_valid(raise_exception=True)
+    form_data = Rate.read(request)
     talk = _own_talk(request, token)
-    attack = red_team.rate(
-        talk=talk, by=request.user, idempotency_key=feedback_key(request), **form_data.validated_data
-    )
+    attack = red_team.rate(talk=talk, by=request.user, idempotency_key=feedback_key(request), **form_data)
     return Response(AttackOut(attack, context=context_of(request)).data, status=201)
 
 
@@ -181,9 +176,7 @@ def withdraw(request: Request, project: Project, pk: str) -> Response:
 def budget(request: Request) -> Response:
     """Return what I am ready to see of harm. Before it is said nothing harmful is shown."""
     if request.method == "PUT":
-        budget = Budget(data=request.data)
-        budget.is_valid(raise_exception=True)
-        harm_budget.agree(user=request.user, **budget.validated_data)
+        harm_budget.agree(user=request.user, **Budget.read(request))
     harm_budget_ = harm_budget.budget_of(request.user) or HarmBudget(opted_out=list(harms.HARMS))
     standing = harm_budget.standing(request.user)
     fields = {

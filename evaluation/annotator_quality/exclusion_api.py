@@ -118,9 +118,7 @@ def exclusions(request: Request, project: Project) -> Response:
 
 @idempotent(atomic=False)  # it fits ratings; who is excluded already is refused
 def _exclude(request: Request, project: Project) -> Response:
-    new_exclusion = NewExclusion(data=request.data)
-    new_exclusion.is_valid(raise_exception=True)
-    fields = new_exclusion.validated_data
+    fields = NewExclusion.read(request)
     if fields.get("person") != request.user.pk:
         require(request.user, "manage", project)
     person = _named(request, project, fields)
@@ -160,7 +158,6 @@ def undo(request: Request, project: Project, pk: str) -> Response:
     manages = can(request.user, "manage", project)
     visible_acts = exclusion.acts(project) if manages else exclusion.acts(project).filter(person=request.user)
     act = find(visible_acts, pk, "exclusion")
-    undoing = Undoing(data=request.data)
-    undoing.is_valid(raise_exception=True)
-    act = exclusion.undo(act=act, reason=undoing.validated_data["reason"], by=request.user)
+    undoing = Undoing.read(request)
+    act = exclusion.undo(act=act, reason=undoing["reason"], by=request.user)
     return Response(ExclusionOut(act).data)

@@ -102,7 +102,7 @@ def first_model(request: Request, project: Project) -> Response:
 @idempotent(atomic=False)
 def model(request: Request, project: Project) -> Response:
     """Step 1: name the model. Weights are brought in by a run; an address is asked one question first."""
-    fields = _checked(NewFirstModel, request)
+    fields = NewFirstModel.read(request)
     source, by = fields["source"].strip(), request.user
     if fields["model"] is not None:
         row = find_named(LanguageModel.objects.usable_in(project), fields["model"], "model")
@@ -124,7 +124,7 @@ def model(request: Request, project: Project) -> Response:
 @idempotent(atomic=False)
 def answers(request: Request, project: Project) -> Response:
     """Step 3: have the model answer the train prompts."""
-    actions.sample_answers(project=project, by=request.user, **_checked(NewAnswers, request))
+    actions.sample_answers(project=project, by=request.user, **NewAnswers.read(request))
     return _out(project, 201)
 
 
@@ -133,14 +133,8 @@ def answers(request: Request, project: Project) -> Response:
 @idempotent(atomic=False)
 def training(request: Request, project: Project) -> Response:
     """Step 5: train by the recipe that is proposed, or by another one; the child enters the arena when it is made."""
-    training_order.train(project=project, by=request.user, **_checked(NewTraining, request))
+    training_order.train(project=project, by=request.user, **NewTraining.read(request))
     return _out(project, 201)
-
-
-def _checked(serializer: type[Input], request: Request) -> dict[str, Any]:
-    given = serializer(data=request.data)
-    given.is_valid(raise_exception=True)
-    return dict(given.validated_data)
 
 
 def _out(project: Project, status: int) -> Response:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -143,7 +141,7 @@ def judges(request: Request, project: Project) -> Response:
 
 @idempotent()
 def _add(request: Request, project: Project) -> Response:
-    body = _checked(NewJudgeModel, request)
+    body = NewJudgeModel.read(request)
     model = LanguageModel.objects.filter(pk=body.pop("model")).first()
     judge = actions.create_judge(project=project, by=request.user, model=model, **body)
     return Response(JudgeModelOut(judge).data, status=201)
@@ -168,7 +166,7 @@ def judge(request: Request, project: Project, pk: str) -> Response:
 @idempotent()
 def rubrics(request: Request, project: Project, pk: str) -> Response:
     """Add a version of a judge's rubric; verdicts given before keep theirs."""
-    rubric = actions.add_rubric(judge=_judge(project, pk), by=request.user, **_checked(NewRubric, request))
+    rubric = actions.add_rubric(judge=_judge(project, pk), by=request.user, **NewRubric.read(request))
     return Response(RubricOut(rubric).data, status=201)
 
 
@@ -204,7 +202,7 @@ def datasets(request: Request, project: Project, pk: str) -> Response:
     """Freeze a judge's verdicts on the train split into a dataset of preferences, which says that a model labelled
     it. More than 5,000 are frozen by the background worker: 202 with the order, to be followed at
     `dataset-freezes/{id}/`."""
-    judge, body = _judge(project, pk), _checked(NewVerdictDataset, request)
+    judge, body = _judge(project, pk), NewVerdictDataset.read(request)
     rubric = _version(judge, str(body.get("version", "")))
     made = order_verdicts_freeze(rubric=rubric, name=body["name"], by=request.user)
     if isinstance(made, Dataset):
@@ -280,12 +278,6 @@ def with_judge(request: Request) -> Response:
         "rows": rating.rows,
     }
     return Response(CombinedOut(body).data)
-
-
-def _checked(serializer: type[Input], request: Request) -> dict[str, Any]:
-    read = serializer(data=request.data)
-    read.is_valid(raise_exception=True)
-    return dict(read.validated_data)
 
 
 def _judge(project: Project, pk: str) -> JudgeModel:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -106,9 +104,7 @@ def held_votes(request: Request, project: Project) -> Response:
 
 @idempotent()
 def _decide(request: Request, project: Project) -> Response:
-    form = DecisionIn(data=request.data)
-    form.is_valid(raise_exception=True)
-    fields: dict[str, Any] = form.validated_data
+    fields = DecisionIn.read(request)
     if ("ids" in fields) == ("held_for" in fields):
         raise Refused(400, ids="Send either ids or held_for, not both.")
     rows = held_for_review.held_votes(project, fields.get("held_for", ""))

@@ -112,9 +112,7 @@ def templates(request: Request) -> Response:
 
 
 def _read(form: type[Input], request: Request) -> dict[str, Any]:
-    serializer = form(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    fields = dict(serializer.validated_data)
+    fields = form.read(request)
     project = find_project(request.user, fields.pop("project"))
     require(request.user, "research", project)
     ids = fields.pop("datasets")

@@ -111,9 +111,7 @@ class Runs(DeclaredViewSet):
     @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
     def create(self, request: Request) -> Response:
         """Queue a run. Errors in the config are named `config.<field>`."""
-        new_run = NewRun(data=request.data)
-        new_run.is_valid(raise_exception=True)
-        run = queue(request, dict(new_run.validated_data))
+        run = queue(request, NewRun.read(request))
         return Response(run_out(request, run), status=201)
 
     @extend_schema(request=PlannedRunIn, responses={200: EstimateOut} | refusals(400, 403, 404))
@@ -121,9 +119,7 @@ class Runs(DeclaredViewSet):
     def estimate(self, request: Request) -> Response:
         """Estimate time and memory of a run before it is queued, by what runs like it have taken here; else
         memory is counted from the model's sizes."""
-        planned = PlannedRunIn(data=request.data)
-        planned.is_valid(raise_exception=True)
-        fields = dict(planned.validated_data)
+        fields = PlannedRunIn.read(request)
         project = rows_of(request, fields)
         self.require_role(project)
         checks.require_kind(fields["kind"])
@@ -171,12 +167,9 @@ class Runs(DeclaredViewSet):
     @action(detail=True, methods=["post"])
     def priority(self, request: Request, pk: str) -> Response:
         """Change how soon a waiting run begins. Its researchers may lower it, a manager may raise it."""
-        new_priority = NewPriority(data=request.data)
-        new_priority.is_valid(raise_exception=True)
+        new_priority = NewPriority.read(request)
         run = find(self.get_queryset(), pk, "run")
-        return Response(
-            run_out(request, priorities.set_priority(run=run, by=request.user, **new_priority.validated_data))
-        )
+        return Response(run_out(request, priorities.set_priority(run=run, by=request.user, **new_priority)))
 
     @extend_schema(request=None, responses={200: RunOut} | refusals(403, 404, 409))
     @action(detail=True, methods=["post"])
@@ -189,22 +182,18 @@ class Runs(DeclaredViewSet):
     @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
     def again(self, request: Request, pk: str) -> Response:
         """Queue a run like this one, with `changes`; without any, with those that are the remedy of its failure."""
-        changes_form = Again(data=request.data)
-        changes_form.is_valid(raise_exception=True)
+        changes_form = Again.read(request)
         run = find(self.get_queryset(), pk, "run")
-        run_again = actions.queue_again(
-            run=run, by=request.user, idempotency_key=key_of(request), **changes_form.validated_data
-        )
+        run_again = actions.queue_again(run=run, by=request.user, idempotency_key=key_of(request), **changes_form)
         return Response(run_out(request, run_again), status=201)
 
     @extend_schema(request=Choice, responses={200: RunOut} | refusals(400, 403, 404, 409))
     @action(detail=True, methods=["post"])
     def choose(self, request: Request, pk: str) -> Response:
         """Take one of the choices of a paused run; what it changes is recorded as an amendment of the run."""
-        choice = Choice(data=request.data)
-        choice.is_valid(raise_exception=True)
+        choice = Choice.read(request)
         run = find(self.get_queryset(), pk, "run")
-        return Response(run_out(request, pauses.choose(run=run, by=request.user, **choice.validated_data)))
+        return Response(run_out(request, pauses.choose(run=run, by=request.user, **choice)))
 
     @extend_schema(responses=ReviewOut(many=True), filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)

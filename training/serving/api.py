@@ -57,9 +57,7 @@ def adapters(request: Request, pk: str) -> Response:
     researched_home(request.user, model)
     server = settings_of(model)
     if request.method == "PATCH":
-        sent = AdapterServerIn(data=request.data)
-        sent.is_valid(raise_exception=True)
-        fields = {"limit": server.limit, "data_folder": server.data_folder} | sent.validated_data
+        fields = {"limit": server.limit, "data_folder": server.data_folder, **AdapterServerIn.read(request)}
         server = actions.change_server(base=model, by=request.user, **fields)
     listed = {
         "limit": server.limit,

@@ -73,11 +73,10 @@ def use(request: Request) -> Response:
 @allows(post="research")
 def prune(request: Request) -> Response:
     """Delete the checkpoints that the rule lets go; with `run`, every checkpoint of that one run."""
-    prune_in = PruneIn(data=request.data)
-    prune_in.is_valid(raise_exception=True)
-    project = find_project(request.user, prune_in.validated_data["project"])
+    prune_in = PruneIn.read(request)
+    project = find_project(request.user, prune_in["project"])
     require(request.user, "research", project)
-    if number := prune_in.validated_data.get("run"):
+    if number := prune_in.get("run"):
         run = find_named(project.runs.all(), number, "run")
         return Response({"freed": actions.prune(project=project, by=request.user, run=run)})
     return Response({"freed": actions.prune(project=project, by=request.user)})

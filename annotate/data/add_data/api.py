@@ -84,9 +84,7 @@ def _fetched(request: Request, fields: dict[str, Any]) -> tuple[Project, Draft]:
 @idempotent(atomic=False)  # a hub must not hold the database's one writer
 def hub_dataset(request: Request) -> Response:
     """Freeze the first rows of a dataset on the hub, as `POST datasets/upload/` does with a file."""
-    order = HubDataset(data=request.data)
-    order.is_valid(raise_exception=True)
-    fields = order.validated_data
+    fields = HubDataset.read(request)
     project, draft = _fetched(request, fields)
     known = KNOWN.get(fields["hub"], HubTask("")) if fields["kind"] == "labelled" else HubTask("")
     with draft.path.open("rb") as file:
@@ -114,9 +112,7 @@ def hub_dataset(request: Request) -> Response:
 @idempotent(atomic=False)
 def hub_import(request: Request) -> Response:
     """Import the first rows of a dataset on the hub, as `POST imports/` does with a file: follow its `state`."""
-    wish = HubImport(data=request.data)
-    wish.is_valid(raise_exception=True)
-    fields = wish.validated_data
+    fields = HubImport.read(request)
     project, draft = _fetched(request, fields)
     order = Order(
         source=fields.get("source", "") or draft.file.name[:60],

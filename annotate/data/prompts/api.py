@@ -230,9 +230,7 @@ class Prompts(DeclaredViewSet):
         Where answers, annotations or datasets depend on it, another text makes a new prompt: that one is answered, and
         the old one is retired with `replaced_by`.
         """
-        change = PromptChange(data=request.data)
-        change.is_valid(raise_exception=True)
-        fields = dict(change.validated_data)
+        fields = PromptChange.read(request)
         prompt = find(self.get_queryset(), pk, "prompt")
         self.require_role(prompt.project)
         retired, reason = fields.pop("retired", None), fields.pop("reason")

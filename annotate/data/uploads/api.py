@@ -67,9 +67,7 @@ def upload_rows(request: Request) -> Response:
     201 with a new dataset; 200 with the standing one when these very rows are frozen already. Lines that cannot be used
     are named, and nothing is taken, unless `skip_bad` leaves them out.
     """
-    rows_upload = RowsUpload(data=request.data)
-    rows_upload.is_valid(raise_exception=True)
-    fields: dict[str, Any] = dict(rows_upload.validated_data)
+    fields = RowsUpload.read(request)
     project = find_project(request.user, fields.pop("project"))
     for name in ("columns", "labels"):
         fields[name] = named_values(fields.get(name, ""), name)

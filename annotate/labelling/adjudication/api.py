@@ -104,9 +104,7 @@ def judged_item(request: Request, project: Project, item: str) -> Response:
 @in_project(post="review")
 def take(request: Request, project: Project) -> Response:
     """Take the item as a task of mine: its submission replaces what its annotators said."""
-    serializer = Take(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    assignment = adjudication.take(project=project, key=serializer.validated_data["item"], by=request.user)
+    assignment = adjudication.take(project=project, key=Take.read(request)["item"], by=request.user)
     return Response(AssignmentOut(assignment).data)
 
 
@@ -114,11 +112,9 @@ def take(request: Request, project: Project) -> Response:
 @allows(post="review")
 def send_back(request: Request, pk: str) -> Response:
     """Withdraw one annotation and give its item back to its annotator, with a comment."""
-    send_back = SendBack(data=request.data)
-    send_back.is_valid(raise_exception=True)
+    comment = SendBack.read(request)["comment"]
     rows = Assignment.objects.filter(project__in=projects_where(request.user, "review"))
     assignment = find(rows.select_related("project", "user", "prompt"), pk, "assignment")
-    comment = send_back.validated_data["comment"]
     return Response(AssignmentOut(adjudication.send_back(assignment=assignment, by=request.user, comment=comment)).data)
 
 
@@ -133,13 +129,10 @@ def complaints(request: Request, project: Project) -> Response:
 @in_project(post="review")
 def decide_prompt(request: Request, project: Project, pk: str) -> Response:
     """Take a prompt out of the work for good, or keep it."""
-    decision = Decision(data=request.data)
-    decision.is_valid(raise_exception=True)
+    fields = Decision.read(request)
     prompt = find(project.prompts.select_related("project"), pk, "prompt")
-    takes_out = decision.validated_data["decision"] == "out"
-    decided = retirement.decide(
-        prompt=prompt, by=request.user, take_out=takes_out, reason=decision.validated_data["reason"]
-    )
+    takes_out = fields["decision"] == "out"
+    decided = retirement.decide(prompt=prompt, by=request.user, take_out=takes_out, reason=fields["reason"])
     return Response(ComplaintOut(quarantine.Complaint(decided, 0, ())).data)
 
 

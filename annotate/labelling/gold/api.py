@@ -77,9 +77,7 @@ def project_gold(request: Request, project: Project) -> Response:
     """List gold items, for managers; POST adds one."""
     if request.method == "GET":
         return Response(GoldOut(project.gold_items.all(), many=True).data)
-    new_gold = NewGold(data=request.data)
-    new_gold.is_valid(raise_exception=True)
-    return Response(GoldOut(_make(project, request, dict(new_gold.validated_data))).data, status=201)
+    return Response(GoldOut(_make(project, request, NewGold.read(request))).data, status=201)
 
 
 @extend_schema(request=GoldChange, responses={200: GoldOut} | refusals(400, 403, 404, 409))
@@ -87,9 +85,7 @@ def project_gold(request: Request, project: Project) -> Response:
 def gold_item(request: Request, project: Project, pk: str) -> Response:
     """Change what is right, why, its place; retire it. What was answered stays as it was judged."""
     item = find(project.gold_items.select_related("project", "prompt"), pk, "gold_item")
-    gold_change = GoldChange(data=request.data)
-    gold_change.is_valid(raise_exception=True)
-    fields = dict(gold_change.validated_data)
+    fields = GoldChange.read(request)
     retired = fields.pop("retired", None)
     if fields:
         gold_items.change(item=item, by=request.user, **fields)
@@ -106,13 +102,12 @@ def pauses(request: Request, project: Project) -> Response:
     if request.method == "GET":
         members = project.memberships.select_related("user").order_by("pk")
         return Response(Paused([m for m in members if m.paused_at or m.warned_at], many=True).data)
-    pause = Pause(data=request.data)
-    pause.is_valid(raise_exception=True)
-    username, note = pause.validated_data["username"], pause.validated_data["note"]
+    fields = Pause.read(request)
+    username, note = fields["username"], fields["note"]
     user = User.objects.filter(username=username).first()
     if user is None:
         raise Refused(400, username=f"There is no account {username!r} here; check the spelling.")
-    if pause.validated_data["paused"]:
+    if fields["paused"]:
         member = gold.pause(project=project, user=user, by=request.user, reason=note)
     else:
         member = gold.lift(project=project, user=user, by=request.user, note=note)

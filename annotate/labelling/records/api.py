@@ -86,9 +86,7 @@ class _Read(DeclaredViewSet):
         row = find(self.get_queryset(), pk, self.table.__name__.lower())
         if not can(request.user, "manage", row.project):
             raise Refused(403, authorization=f"Only managers of {row.project} can change the status; ask one of them.")
-        new_status = NewStatus(data=request.data)
-        new_status.is_valid(raise_exception=True)
-        set_status(rows=[row], by=request.user, **new_status.validated_data)
+        set_status(rows=[row], by=request.user, **NewStatus.read(request))
         row.refresh_from_db()
         return Response(self.out(row))
 

@@ -73,11 +73,8 @@ def scales(request: Request, project: Project) -> Response:
 
 @idempotent()
 def _add(request: Request, project: Project) -> Response:
-    new_scale = NewScale(data=request.data)
-    new_scale.is_valid(raise_exception=True)
-    return Response(
-        DeclaredScaleOut(actions.add(project=project, by=request.user, **new_scale.validated_data)).data, status=201
-    )
+    scale = actions.add(project=project, by=request.user, **NewScale.read(request))
+    return Response(DeclaredScaleOut(scale).data, status=201)
 
 
 class Interface(Input):
@@ -112,11 +109,10 @@ class ProposedOut(serializers.Serializer):
 @idempotent()
 def propose(request: Request, project: Project) -> Response:
     """Tell which scales another tool's labelling interface proposes; with `apply`, add them: 201."""
-    interface = Interface(data=request.data)
-    interface.is_valid(raise_exception=True)
-    applies = interface.validated_data["apply"]
+    fields = Interface.read(request)
+    applies = fields["apply"]
     do = proposing.take if applies else proposing.look
-    proposed = do(project=project, text=interface.validated_data["interface"], by=request.user)
+    proposed = do(project=project, text=fields["interface"], by=request.user)
     body = ProposedOut(
         {
             "new": proposed.new,
@@ -150,9 +146,7 @@ def scale(request: Request, project: Project, pk: str) -> Response:
 
 
 def _changed(project: Project, scale: Scale, request: Request) -> Scale:
-    scale_change = ScaleChange(data=request.data)
-    scale_change.is_valid(raise_exception=True)
-    fields = dict(scale_change.validated_data)
+    fields = ScaleChange.read(request)
     retired = fields.pop("retired", None)
     if not fields and retired is None:
         raise Refused(400, title="The request changes nothing; send at least one field.")

@@ -44,11 +44,8 @@ class Message(serializers.Serializer):
 @in_project(post="judge")
 def guidelines_read(request: Request, project: Project) -> Response:
     """Record that I have read the guidelines; answers with them."""
-    version = Version(data=request.data)
-    version.is_valid(raise_exception=True)
-    guideline = prerequisites.guidelines_read(
-        project=project, user=request.user, version=version.validated_data.get("version")
-    )
+    version = Version.read(request).get("version")
+    guideline = prerequisites.guidelines_read(project=project, user=request.user, version=version)
     return Response({"version": guideline.version if guideline else None, "text": guideline.text if guideline else ""})
 
 

@@ -96,9 +96,7 @@ def packages(request: Request, project: Project) -> Response:
 
 @idempotent()
 def _give(request: Request, project: Project) -> Response:
-    form = NewPackage(data=request.data)
-    form.is_valid(raise_exception=True)
-    order: dict[str, Any] = form.validated_data
+    order = NewPackage.read(request)
     selection = {name: order.pop(name) for name in ("category", "language", "source", "never_annotated", "limit")}
     package = actions.give(
         project=project, by=request.user, selection=actions.Selection(**selection), terms=actions.Terms(**order)
@@ -117,10 +115,9 @@ def package(request: Request, project: Project, pk: str) -> Response:
 @in_project(post="manage")
 def take_back(request: Request, project: Project, pk: str) -> Response:
     """Take back what is left, of one person or of all."""
-    form = TakeBack(data=request.data)
-    form.is_valid(raise_exception=True)
+    form = TakeBack.read(request)
     package = find(_packages(project), pk, "package")
-    actions.take_back(package=package, by=request.user, **form.validated_data)
+    actions.take_back(package=package, by=request.user, **form)
     return Response(PackageOut(package).data)
 
 

@@ -48,15 +48,14 @@ def token(request: Request) -> Response:
 
     POST auth/tokens/ makes one with a name, a narrower scope and another lifetime.
     """
-    sign_in = SignIn(data=request.data)
-    sign_in.is_valid(raise_exception=True)
-    code = sign_in.validated_data.pop("code")
+    fields = SignIn.read(request)
+    code = fields.pop("code")
     if not passwords_sign_in():
         text = "Passwords do not sign in here; create a token under Your account → API tokens."
         raise Refused(403, password=text)
-    credentials = {"name": sign_in.validated_data["username"], "address": address_of(request._request)}
+    credentials = {"name": fields["username"], "address": address_of(request._request)}
     require_patience(**credentials, wider=wider_of(request._request))
-    user = authenticate(request._request, **sign_in.validated_data)
+    user = authenticate(request._request, **fields)
     if user is None:
         raise Refused(400, password="The username or the password is wrong; check both.")
     was_right(**credentials)

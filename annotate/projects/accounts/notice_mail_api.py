@@ -28,7 +28,5 @@ def my_notice_mail(request: Request, project: Project) -> Response:
     """Say when notices of the project are mailed to you; PUT changes it."""
     if request.method == "GET":
         return Response({"when": notice_mail.notified_membership(request.user, project).notice_mail})
-    choice = MailChoice(data=request.data)
-    choice.is_valid(raise_exception=True)
-    membership = notice_mail.choose_mail(user=request.user, project=project, **choice.validated_data)
+    membership = notice_mail.choose_mail(user=request.user, project=project, **MailChoice.read(request))
     return Response({"when": membership.notice_mail})

@@ -51,9 +51,7 @@ def my_tokens(request: Request) -> Response:
     """List my tokens that work; POST makes another. Its secret is shown this once."""
     if request.method == "GET":
         return Response(ApiTokenOut(actions.live_of(request.user), many=True).data)
-    new_token = NewToken(data=request.data)
-    new_token.is_valid(raise_exception=True)
-    token, secret = actions.make(user=request.user, **new_token.validated_data)
+    token, secret = actions.make(user=request.user, **NewToken.read(request))
     return Response({**ApiTokenOut(token).data, "token": secret}, status=201)
 
 

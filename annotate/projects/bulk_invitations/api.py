@@ -73,9 +73,7 @@ class LinkOut(serializers.Serializer):
 @in_project(post="manage")
 def invite_many(request: Request, project: Project) -> Response:
     """Invite a list of people. Where one line is wrong nobody is invited, unless wrong lines are left out."""
-    form = NewInvitations(data=request.data)
-    form.is_valid(raise_exception=True)
-    order: dict[str, Any] = form.validated_data
+    order = NewInvitations.read(request)
     lines = [_line(number, person, order) for number, person in enumerate(order["people"], start=1)]
     preview = actions.preview_lines(project=project, by=request.user, lines=lines)
     if order["dry_run"]:
@@ -96,10 +94,9 @@ def invite_many(request: Request, project: Project) -> Response:
 def batches(request: Request, project: Project) -> Response:
     """List the batches of invitations with what became of them; send one again, or take back what nobody accepted."""
     if request.method == "POST":
-        form = BatchAction(data=request.data)
-        form.is_valid(raise_exception=True)
-        act = actions.withdraw if form.validated_data["action"] == "withdraw" else actions.send_again
-        act(project=project, by=request.user, batch=form.validated_data["batch"].replace("\x00", ""))
+        form = BatchAction.read(request)
+        act = actions.withdraw if form["action"] == "withdraw" else actions.send_again
+        act(project=project, by=request.user, batch=form["batch"].replace("\x00", ""))
     return Response(BatchOut(present.batches_of(project), many=True).data)
 
 

@@ -71,9 +71,8 @@ def project_invitations(request: Request, project: Project) -> Response:
     """List invitations into a project, for its managers."""
     if request.method == "GET":
         return Response(InvitationOut(project.invitations.select_related("invited_by"), many=True).data)
-    new_invitation = NewInvitation(data=request.data)
-    new_invitation.is_valid(raise_exception=True)
-    invitation, token = invitations.invite(project=project, by=request.user, **new_invitation.validated_data)
+    new_invitation = NewInvitation.read(request)
+    invitation, token = invitations.invite(project=project, by=request.user, **new_invitation)
     link = settings.SITE_URL + reverse("invitation", args=[token])
     return Response({**InvitationOut(invitation).data, "link": link}, status=201)
 
@@ -92,9 +91,7 @@ def revoke(request: Request, project: Project, pk: str) -> Response:
 @allows(post="account")
 def accept(request: Request) -> Response:
     """Take up an invitation."""
-    form_data = Accept(data=request.data)
-    form_data.is_valid(raise_exception=True)
-    return Response(MembershipOut(invitations.accept(by=request.user, **form_data.validated_data)).data)
+    return Response(MembershipOut(invitations.accept(by=request.user, **Accept.read(request))).data)
 
 
 @extend_schema(request=None, responses={200: MembershipOut} | refusals(403, 404))

@@ -106,7 +106,7 @@ class Webhooks(DeclaredViewSet):
     @idempotent(atomic=False, secrets={"secret": _secret_again})
     def create(self, request: Request) -> Response:
         """Tell an address of events. `secret` signs them (Standard Webhooks)."""
-        fields = _read(NewWebhook, request)
+        fields = NewWebhook.read(request)
         project = find_project(request.user, fields.pop("project"))
         return Response(WebhookOut(webhooks.add_webhook(project=project, by=request.user, **fields)).data, status=201)
 
@@ -117,7 +117,7 @@ class Webhooks(DeclaredViewSet):
     @extend_schema(request=WebhookChange, responses={200: WebhookOut} | refusals(400, 403, 404, 409))
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change a webhook. What is left out stays. Switched on again, it gets what has waited meanwhile."""
-        fields = _read(WebhookChange, request)
+        fields = WebhookChange.read(request)
         return Response(WebhookOut(webhooks.change_webhook(self._one(pk), by=request.user, **fields)).data)
 
     @extend_schema(responses={204: None} | refusals(403, 404))
@@ -152,14 +152,8 @@ class Webhooks(DeclaredViewSet):
     def send_again(self, request: Request, pk: str) -> Response:
         """Send the same event under the same id, at once."""
         hook = self._one(pk)
-        delivery = find(hook.deliveries.all(), _read(SendAgain, request)["delivery"], "delivery")
+        delivery = find(hook.deliveries.all(), SendAgain.read(request)["delivery"], "delivery")
         return Response(DeliveryOut(webhooks.send_again(delivery, by=request.user)).data)
 
     def _one(self, pk: str) -> Webhook:
         return find(self.get_queryset(), pk, "webhook")
-
-
-def _read(form: type[Input], request: Request) -> dict[str, Any]:
-    form_data = form(data=request.data)
-    form_data.is_valid(raise_exception=True)
-    return dict(form_data.validated_data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.db.models import Q, QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -149,9 +149,7 @@ class Evaluations(DeclaredViewSet):
     @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
     def create(self, request: Request) -> Response:
         """Queue a run that evaluates a model; its figures appear here when it has ended."""
-        new_evaluation = NewEvaluation(data=request.data)
-        new_evaluation.is_valid(raise_exception=True)
-        fields = dict(new_evaluation.validated_data)
+        fields = NewEvaluation.read(request)
         fields["parent"] = fields.pop("model")
         try:
             run = queue(request, {"kind": "evaluate", **fields})
@@ -170,9 +168,7 @@ class Evaluations(DeclaredViewSet):
     @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
     def alike(self, request: Request) -> Response:
         """Queue a run for each of several models, with the same options on the same items; all of them or none."""
-        new_evaluations = NewEvaluations(data=request.data)
-        new_evaluations.is_valid(raise_exception=True)
-        fields: dict[str, Any] = dict(new_evaluations.validated_data)
+        fields = NewEvaluations.read(request)
         project = find_project(request.user, fields.pop("project"))
         self.require_role(project)  # before anything is told of models that may be others'
         ids = fields.pop("models")

@@ -126,9 +126,7 @@ def chat_completions(request: Request, project: Project) -> Response:
         raise Refused(
             409, model=f"{served} has no weights and no endpoint to answer with; ask a manager to promote its parent."
         )
-    chat_in = ChatIn(data=request.data)
-    chat_in.is_valid(raise_exception=True)
-    fields = chat_in.validated_data
+    fields = ChatIn.read(request)
     if fields["stream"]:
         raise Refused(400, stream="Streaming is not possible here; leave it out, or use the model's own server.")
     try:

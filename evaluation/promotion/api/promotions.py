@@ -58,10 +58,9 @@ class Promotions(DeclaredViewSet):
     @idempotent(atomic=False)  # it fits ratings; what is served already is refused
     def create(self, request: Request) -> Response:
         """Serve a model from now on, as a manager, with the leaderboard of this moment as the evidence."""
-        new_promotion = NewPromotion(data=request.data)
-        new_promotion.is_valid(raise_exception=True)
-        project = find_project(request.user, new_promotion.validated_data["project"])
-        model = find_named(models_seen(request.user), new_promotion.validated_data["model"], "model")
-        reason = new_promotion.validated_data["reason"]
+        new_promotion = NewPromotion.read(request)
+        project = find_project(request.user, new_promotion["project"])
+        model = find_named(models_seen(request.user), new_promotion["model"], "model")
+        reason = new_promotion["reason"]
         promotion = promote(project=project, model=model, reason=reason, by=request.user)
         return Response(PromotionOut(promotion).data, status=201)
