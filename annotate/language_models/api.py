@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.idempotency import idempotent
-from annotate.core.api.lookup import find, find_named, find_project
+from annotate.core.api.lookup import find, find_named, find_project, of_values
 from annotate.core.api.pagination import Newest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, refusals
 from annotate.core.asgi import waiting
@@ -76,9 +76,7 @@ class Models(DeclaredViewSet):
         rows = self.get_queryset()
         if (slug := request.query_params.get("project")) is not None:
             rows = rows.filter(contests__project=find_project(request.user, slug), contests__left_at=None)
-        for name in ("kind", "name"):
-            if (value := request.query_params.get(name)) is not None:
-                rows = rows.filter(**{name: value.replace("\x00", "")})
+        rows = of_values(rows, request, "kind", "name")
         return self.get_paginated_response(ModelOut(self.paginate_queryset(rows), many=True).data)
 
     @extend_schema(responses={200: ModelOut} | refusals(404))

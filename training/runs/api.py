@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.idempotency import idempotent, key_of
-from annotate.core.api.lookup import find, find_named, find_project, of_project
+from annotate.core.api.lookup import find, find_named, find_project, of_project, of_values
 from annotate.core.api.pagination import Newest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, refusals
 from annotate.core.errors import Refused
@@ -98,9 +98,7 @@ class Runs(DeclaredViewSet):
     )
     def list(self, request: Request) -> Response:
         rows = of_project(self.get_queryset(), request)
-        for name in ("state", "kind"):
-            if (value := request.query_params.get(name)) is not None:
-                rows = rows.filter(**{name: value.replace("\x00", "")})
+        rows = of_values(rows, request, "state", "kind")
         return self.get_paginated_response(run_out(request, self.paginate_queryset(rows), many=True))
 
     @extend_schema(responses={200: RunOut} | refusals(404))

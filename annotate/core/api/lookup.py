@@ -67,6 +67,12 @@ def of_project(rows: QuerySet[M], request: Request, path: str = "project") -> Qu
     return rows if slug is None else rows.filter(**{path: find_project(request.user, slug)})
 
 
+def of_values(rows: QuerySet[M], request: Request, *names: str) -> QuerySet[M]:
+    """Narrow the rows to those with the values of these query parameters, of those that are given."""
+    given = {name: request.query_params[name].replace("\x00", "") for name in names if name in request.query_params}
+    return rows.filter(**given)
+
+
 def new_visitor_token() -> str:
     """Return a token for a client without account and cookies: whoever sends it again in the `Visitor` header is the
     same person."""

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.idempotency import idempotent
-from annotate.core.api.lookup import find, find_project, of_project
+from annotate.core.api.lookup import find, find_project, of_project, of_values
 from annotate.core.api.pagination import Newest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
 from annotate.core.asgi.downloads import download
@@ -118,9 +118,7 @@ class Datasets(DeclaredViewSet):
         responses=DatasetOut(many=True), parameters=[PROJECT, OpenApiParameter("kind", enum=Dataset.Kind.values)]
     )
     def list(self, request: Request) -> Response:
-        rows = of_project(self.get_queryset(), request)
-        if (kind := request.query_params.get("kind")) is not None:
-            rows = rows.filter(kind=kind.replace("\x00", ""))
+        rows = of_values(of_project(self.get_queryset(), request), request, "kind")
         return self.get_paginated_response(DatasetOut(self.paginate_queryset(rows), many=True).data)
 
     @extend_schema(responses={200: DatasetOut} | refusals(404))

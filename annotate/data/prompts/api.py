@@ -16,7 +16,7 @@ from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.auto_schema import one_or_many
 from annotate.core.api.bulk import read_one_or_many, written
 from annotate.core.api.idempotency import Work, idempotent
-from annotate.core.api.lookup import find, find_all, find_project, of_project
+from annotate.core.api.lookup import find, find_all, find_project, of_project, of_values
 from annotate.core.api.pagination import Oldest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, Turn, refusals
 from annotate.core.errors import Refused
@@ -189,9 +189,7 @@ class Prompts(DeclaredViewSet):
     )
     def list(self, request: Request) -> Response:
         rows = of_project(self.get_queryset(), request)
-        for name in ("side", "category", "language"):
-            if (value := request.query_params.get(name)) is not None:
-                rows = rows.filter(**{name: value.replace("\x00", "")})
+        rows = of_values(rows, request, "side", "category", "language")
         state = {"true": listing.RETIRED, "false": listing.ACTIVE}.get(request.query_params.get("retired", "").lower())
         search = request.query_params.get("search", "").replace("\x00", "")
         rows = listing.filtered(rows, listing.Filters(search=search, state=state or listing.ALL))

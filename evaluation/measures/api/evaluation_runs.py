@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from annotate.core.api.api_access import DeclaredViewSet, allows
 from annotate.core.api.idempotency import idempotent, key_of
-from annotate.core.api.lookup import find, find_named, find_project, of_project
+from annotate.core.api.lookup import find, find_named, find_project, of_project, of_values
 from annotate.core.api.pagination import Newest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, LARGEST_ID, PROJECT, Id, Input, refusals
 from annotate.core.errors import Refused
@@ -126,9 +126,7 @@ class Evaluations(DeclaredViewSet):
         for name in ("model", "run"):
             if (pk := query_params.get(name)) is not None:
                 rows = rows.filter(**{name: row_id(pk)})
-        for name in ("task", "metric", "group"):
-            if (value := query_params.get(name)) is not None:
-                rows = rows.filter(**{name: value.replace("\x00", "")})
+        rows = of_values(rows, request, "task", "metric", "group")
         if query_params.get("standing", "").lower() in ("true", "1"):
             rows = rows.filter(pk__in=self._standing(request).values("pk"))
         return self.get_paginated_response(EvaluationOut(self.paginate_queryset(rows), many=True).data)
