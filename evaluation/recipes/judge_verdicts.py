@@ -13,8 +13,7 @@ from common.judging import rubrics
 from common.judging.rubrics import A_FIRST, B_FIRST, VERDICTS
 from evaluation.recipes.judging import endpoint_judge
 from evaluation.recipes.judging.endpoint_judge import Ask, Question, ScaleAsk
-from evaluation.recipes.judging.judge_access import Endpoint
-from training.core import run_secrets
+from evaluation.recipes.judging.judge_access import endpoint_of_registered
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common.entry import config_of, run_recipe
 
@@ -25,17 +24,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     config, about = config_of(spec), run.rows("about")[0]
     system = rubrics.system_text(about["form"], about["rubric"])
     asks = [ask for item in run.each_row("items") for ask in questions(item, about["form"], system)]
-    registered = spec.endpoints["judge"]
-    endpoint = Endpoint(
-        url=registered["url"],
-        model=registered["model"],
-        key=run_secrets.key_for("judge", registered["url"]),
-        timeout=config.timeout,
-        at_once=registered["concurrency"],
-        per_minute=config.per_minute,
-        max_tokens=config.max_tokens,
-        allowed=tuple(registered["allowed"]),
-        template_options=registered["template_options"],
+    endpoint = endpoint_of_registered(
+        spec.endpoints["judge"], timeout=config.timeout, per_minute=config.per_minute, max_tokens=config.max_tokens
     )
     replies = endpoint_judge.ask_all(
         endpoint, asks, run.path / VERDICTS, lambda done, n: run.progress("asking the judge", done, n)

@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from training.configs.evaluate import KEY_VARIABLE, URL_VARIABLE
-from training.core.run_directory import RecipeFailure
+from training.core import run_secrets
+from training.core.run_directory import RecipeFailure, Row
 
 
 @dataclass
@@ -30,6 +31,20 @@ class Endpoint:
     max_tokens: int = 1024
     allowed: tuple[str, ...] | None = None  # inside addresses that may be asked; None: as the environment says
     template_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def endpoint_of_registered(registered: Row, **bounds: Any) -> Endpoint:
+    """Return where a registered judge is asked, by what the worker hands down. `bounds`: timeout, per_minute,
+    max_tokens."""
+    return Endpoint(
+        url=registered["url"],
+        model=registered["model"],
+        key=run_secrets.key_for("judge", registered["url"]),
+        at_once=registered["concurrency"],
+        allowed=tuple(registered["allowed"]),
+        template_options=registered["template_options"],
+        **bounds,
+    )
 
 
 def key_from(variable: str, url: str) -> str:

@@ -10,9 +10,8 @@ from common.judging.verdicts import FIRST, SECOND, TIE
 from evaluation.recipes.common import result_figures
 from evaluation.recipes.judging import endpoint_judge
 from evaluation.recipes.judging.endpoint_judge import Ask
-from evaluation.recipes.judging.judge_access import Endpoint, checked_url, key_from
+from evaluation.recipes.judging.judge_access import Endpoint, checked_url, endpoint_of_registered, key_from
 from evaluation.recipes.judging.judgements import SAID, Answered, Judged, Vote, answered, of_answers, shown
-from training.core import run_secrets
 from training.core.run_directory import Row, RunDirectory
 
 OURS_FIRST, THEIRS_FIRST = ("ours", "theirs"), ("theirs", "ours")
@@ -68,27 +67,20 @@ def by_endpoint(run: RunDirectory, config: Any) -> Judged:
 
 def endpoint_of(config: Any, registered: Row | None = None) -> Endpoint:
     """Return where to ask: a registered judge by what its worker hands down, else what the config says."""
+    bounds = {
+        "timeout": config.judge_timeout,
+        "per_minute": config.judge_per_minute,
+        "max_tokens": config.judge_tokens,
+    }
     if registered is not None:
-        return Endpoint(
-            url=registered["url"],
-            model=registered["model"],
-            key=run_secrets.key_for("judge", registered["url"]),
-            timeout=config.judge_timeout,
-            at_once=registered["concurrency"],
-            per_minute=config.judge_per_minute,
-            max_tokens=config.judge_tokens,
-            allowed=tuple(registered["allowed"]),
-            template_options=registered["template_options"],
-        )
+        return endpoint_of_registered(registered, **bounds)
     url = checked_url(config.judge_url)
     return Endpoint(
         url=url,
         model=config.judge_model,
         key=key_from(config.judge_key_variable, url),
-        timeout=config.judge_timeout,
         at_once=config.judge_at_once,
-        per_minute=config.judge_per_minute,
-        max_tokens=config.judge_tokens,
+        **bounds,
     )
 
 
