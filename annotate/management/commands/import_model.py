@@ -78,10 +78,16 @@ class Command(BaseCommand):
                 model, is_new = self._weights(name, source, facts)
             self.stdout.write(f"{model} is imported." if is_new else f"{model} is there already; nothing was changed.")
             if arena is not None:
-                enter_arena(project=arena, model=model)
-                self.stdout.write(f"It competes in {arena}.")
+                self._enter(arena, model)
         except Refused as refused:
             raise CommandError(" ".join(refused.errors.values())) from refused
+
+    def _enter(self, arena: Project, model: LanguageModel) -> None:
+        if model.kind != LanguageModel.Kind.POLICY:
+            self.stdout.write(f"It is a {model.kind} model, and enters no arena: only policies answer.")
+            return
+        enter_arena(project=arena, model=model)
+        self.stdout.write(f"It competes in {arena}.")
 
     def _endpoint(
         self, name: str, endpoint: str, served_name: str, facts: dict[str, str], arena: Project | None, shared: bool

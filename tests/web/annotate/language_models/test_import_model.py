@@ -61,6 +61,15 @@ def test_a_folder_becomes_a_model_that_competes(source, conversions):
     assert "is imported" in out and "competes" in out
 
 
+def test_a_reward_model_is_imported_and_enters_no_arena(source, conversions, monkeypatch):
+    project = factories.make_project(slug="everyday")
+    convert = import_model._convert
+    monkeypatch.setattr(import_model, "_convert", lambda *words: convert(*words) | {"model_kind": "reward"})
+    out = run(str(source), "--name", "Scores", "--project", "everyday")
+    assert LanguageModel.objects.get().kind == "reward" and not project.contestants.exists()
+    assert "Scores is imported." in out and "a reward model, and enters no arena" in out
+
+
 def test_a_model_that_nobody_named_is_called_as_its_folder(source, conversions):
     run(str(source))
     assert LanguageModel.objects.get().name == "source"
