@@ -2,7 +2,8 @@
 
 Each answer of a batch is asked about once, as many at one time as the model's concurrency allows, on a scale from 1 to
 10 (`common.judging.rubrics`). What it says is appended to judged-PART.jsonl, whole and on disk, before it counts: a run
-that was killed asks nothing again, and gets the same grades. judge-requests-PART.jsonl names every request when it goes
+that was killed asks nothing again, and gets the same grades; judge-batches-PART.jsonl has how many rows there were
+after each batch, for the same means. judge-requests-PART.jsonl names every request when it goes
 out. What passes is asked again (`annotate.core.chat_api.asking`); where a judge is lost for good, or its `max_cost` is
 reached, the run fails in words, or the part counts as its mean so far, alike for the whole batch, so that no answer
 gains by not being judged.
@@ -18,6 +19,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from decimal import Decimal
+from pathlib import Path
 
 import torch
 
@@ -64,7 +66,9 @@ class RubricJudge:
         drop_torn_line(self.path)
         kept = list(read_lines(self.path))
         self.row_by_key = {row["key"]: row for row in kept}
-        self._reached = 0  # rows, in their order: what an attempt before has kept beyond them comes later in the run
+        # Rows, in their order: what an attempt before has kept beyond them comes later in the run.
+        self._reached_by_batch = _read_batches(self._batches)
+        self._reached = 0
         self.budget = Budget(None if part.max_cost is None else Decimal(str(part.max_cost)))
         self.budget.note(kept)
         endpoint = endpoint_of(settings, key, part.timeout)
@@ -93,11 +97,22 @@ class RubricJudge:
         grade = self.row_by_key[key]["grade"] if key in self.row_by_key else None
         return self._mean() if grade is None else _as_share(grade)
 
+    @property
+    def _batches(self) -> Path:
+        return self.run.path / f"judge-batches-{self.name}.jsonl"
+
     def _note_reached(self, keys: Sequence[str]) -> None:
-        """Note how many of the rows had been there when this batch was judged first, by whichever attempt."""
-        wanted = set(keys)
+        """Note how many of the rows had been there when this batch was judged first, by whichever attempt. A batch that
+        none has ended comes after all that are noted."""
+        batch, wanted = hashlib.sha256("".join(keys).encode()).hexdigest(), set(keys)
+        if batch in self._reached_by_batch:
+            self._reached = max(self._reached, self._reached_by_batch[batch])
+            return
         places = [place for place, key in enumerate(self.row_by_key, 1) if key in wanted]
-        self._reached = max([self._reached, *places]) or len(self.row_by_key)
+        self._reached = max([self._reached, *self._reached_by_batch.values(), *places]) or len(self.row_by_key)
+        self._reached_by_batch[batch] = self._reached
+        with self._batches.open("ab", buffering=0) as file:
+            append_whole(file, json.dumps({"batch": batch, "reached": self._reached}) + "\n")
 
     def _mean(self) -> float:
         """Return the mean of what had been graded by then: the same when a run goes on from an earlier checkpoint."""
@@ -202,6 +217,12 @@ def judge_rows(run: RunDirectory, names: Iterable[str]) -> Row:
 def key_of(model: str, system: str, prompt: list[Row], text: str) -> str:
     """Return what a question to a judge is known by."""
     return hashlib.sha256(json.dumps([model, system, prompt, text]).encode()).hexdigest()
+
+
+def _read_batches(path: Path) -> dict[str, int]:
+    """Return how many rows there were after each batch, by the batch."""
+    drop_torn_line(path)
+    return {row["batch"]: row["reached"] for row in read_lines(path)}
 
 
 def _as_share(grade: float) -> float:

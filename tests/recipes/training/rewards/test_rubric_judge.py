@@ -106,6 +106,25 @@ def test_a_mean_is_the_same_where_a_run_goes_on_from_before_what_was_graded(tmp_
         assert again(first).value.tolist() == pytest.approx(values), "what came later is not in it"
 
 
+def test_a_mean_is_the_same_where_a_run_goes_on_with_answers_that_were_graded_long_before(tmp_path):
+    def of(*texts: str) -> Answered:
+        return Answered(ASKED[: len(texts)], list(texts), [""] * len(texts), {}, None)
+
+    with keyed_api(key=KEY, answer=by_words, context=3000) as api:
+        judge = judge_of(tmp_path / "run", api)
+        judge(of("one"))
+        judge(of("a b", "a b c"))
+        known = of("one", "word " * 1000)
+        values = judge(known).value.tolist()
+        assert values == pytest.approx([0, 2 / 3])
+        judge(of("a b c d", "b c d e"))
+        again = judge_of(tmp_path / "run", api)
+        assert again(known).value.tolist() == pytest.approx(values), "two graded answers were not in the batch"
+        assert again(of("a b c d", "b c d e", "other " * 1000)).value.tolist() == pytest.approx([1, 1, 4 / 5])
+        cut_off = judge_of(tmp_path / "run", api)  # in a batch that no attempt has ended
+        assert cut_off(of("one", "third " * 1000)).value.tolist() == pytest.approx([0, 4 / 5])
+
+
 def test_it_stops_at_max_cost(tmp_path):
     with keyed_api(key=KEY, answer=by_words) as api:
         judge = judge_of(tmp_path / "run", api, "max_cost=0.0005")
