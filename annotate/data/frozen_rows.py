@@ -66,12 +66,16 @@ def write(files: Mapping[str, Rows], *, kind: str, side: str, before_storing: Ca
     return name
 
 
-def write_streamed(files: dict[str, Iterable[Row]], *, kind: str, side: str) -> str:
-    """Write as `write` does, with the same hash for the same rows, where nobody knows how many they are."""
+def write_streamed(
+    files: dict[str, Iterable[Row]], *, kind: str, side: str, check: Callable[[str], None] = lambda name: None
+) -> str:
+    """Write as `write` does, with the same hash for the same rows, where nobody knows how many they are. `check` is
+    called with the hash when all lines are written: where it raises, nothing is left behind."""
     with _new_folder() as partial:
         for file, rows in files.items():
             _write_lines(partial / f"{file}.jsonl", rows)
         name = hash_of_files(partial, sorted(files), kind=kind, side=side)
+        check(name)
         _name_folder(partial, name)
     local_copies.keep(settings.DATASETS_DIR / name)
     return name

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -16,6 +17,7 @@ from annotate.core.events import announce_dataset
 from annotate.core.permissions import require
 from annotate.core.typed_texts import checked_name
 from annotate.data import frozen_rows
+from annotate.data.datasets.actions import check_name_of_rows, name_taken
 from annotate.data.rows.task_families import TASKS
 from annotate.data.uploads.leakage_guard import EvalPrompts
 from annotate.models import Dataset, Project, User
@@ -100,17 +102,15 @@ def instruct(
             400, datasets=f"All rows would be left out ({dict(counts.left_out)}); choose more rows or templates."
         )
     content_hash = frozen_rows.write_streamed(
-        {"examples": itertools.chain([first], rows)}, kind=Dataset.Kind.SFT, side=splits.TRAIN
-    )
+        {"examples": itertools.chain([first], rows)}, kind=Dataset.Kind.SFT, side=splits.TRAIN,
+        check=partial(check_name_of_rows, project, Dataset.Kind.SFT, name),
+    )  # fmt: skip
     if standing := project.datasets.filter(kind=Dataset.Kind.SFT, content_hash=content_hash).order_by("id").first():
         return standing, False
     return _record(project, name, by, content_hash, _counts(counts, datasets, templates, chosen)), True
 
 
 def _record(project: Project, name: str, by: User, content_hash: str, counts: dict[str, Any]) -> Dataset:
-    name_taken = Refused(409, name=f"{project.name} already has a dataset {name!r}; choose another name.")
-    if project.datasets.filter(name=name).exists():
-        raise name_taken
     try:
         with transaction.atomic():
             dataset = Dataset.objects.create(
@@ -125,7 +125,7 @@ def _record(project: Project, name: str, by: User, content_hash: str, counts: di
             announce_dataset(dataset)
             return dataset
     except IntegrityError as error:  # a double click: its twin came first
-        raise name_taken from error
+        raise name_taken(project, name) from error
 
 
 def _counts(

@@ -56,7 +56,7 @@ def freeze(
             dataset = _record(project, kind, name, by, side, judge, content_hash, selection)
             and_then(dataset)
     except IntegrityError as error:  # a double click: its twin came first
-        raise _name_taken(project, name) from error
+        raise name_taken(project, name) from error
     return dataset
 
 
@@ -66,11 +66,18 @@ def checked_name(project: Project, name: str, by: User | None) -> str:
         require(by, "research", project)
     name = typed_texts.checked_name(name)
     if Dataset.objects.filter(project=project, name=name).exists():
-        raise _name_taken(project, name)
+        raise name_taken(project, name)
     return name
 
 
-def _name_taken(project: Project, name: str) -> Refused:
+def check_name_of_rows(project: Project, kind: str, name: str, content_hash: str) -> None:
+    """Refuse a name that is taken, for rows of which the project has no dataset of this kind yet."""
+    datasets = Dataset.objects.filter(project=project)
+    if not datasets.filter(kind=kind, content_hash=content_hash).exists() and datasets.filter(name=name).exists():
+        raise name_taken(project, name)
+
+
+def name_taken(project: Project, name: str) -> Refused:
     return Refused(409, name=f"{project.name} already has a dataset {name!r}; choose another name.")
 
 

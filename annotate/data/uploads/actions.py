@@ -10,6 +10,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import IO, Any, BinaryIO
 
 from django.conf import settings
@@ -21,6 +22,7 @@ from annotate.core.events import announce_dataset
 from annotate.core.permissions import require
 from annotate.core.typed_texts import checked_name
 from annotate.data import frozen_rows
+from annotate.data.datasets.actions import check_name_of_rows, name_taken
 from annotate.data.rows.row_files import read_rows
 from annotate.data.rows.row_formats import Row
 from annotate.data.rows.row_source import FileRow, TooLarge, UnreadableFile, printable
@@ -84,7 +86,8 @@ def freeze_rows(
         kept_task = spool_rows(rows, reading, _keeping_out(project, kind), spool, done)
         _refuse_what_is_wrong(done, skip_bad)
         files = _files(kind, spool)
-        content_hash = frozen_rows.write_streamed(files, kind=kind, side=_side(kind))
+        check = partial(check_name_of_rows, project, kind, name)
+        content_hash = frozen_rows.write_streamed(files, kind=kind, side=_side(kind), check=check)
     counts = _counts(kind, kept_task, done, origin)
     return _record(project, kind, name, by, content_hash, counts, done)
 
@@ -204,8 +207,6 @@ def _record(
     if first := standing.order_by("id").first():
         done.dataset, done.is_new = first, False
         return done
-    if Dataset.objects.filter(project=project, name=name).exists():
-        raise Refused(409, name=f"{project.name} already has a dataset {name!r}; choose another name.")
     try:
         with transaction.atomic():
             done.dataset = Dataset.objects.create(
@@ -220,5 +221,5 @@ def _record(
             audit.record(action="dataset.uploaded", about=f"{name} ({kind})", by=by, project=project)
             announce_dataset(done.dataset)
     except IntegrityError as error:  # its twin, sent at the same moment, took the name
-        raise Refused(409, name=f"{project.name} already has a dataset {name!r}; choose another name.") from error
+        raise name_taken(project, name) from error
     return done

@@ -240,6 +240,16 @@ def test_wrong_options_are_named(project, films, given, field):
     assert list(refused.value.errors) == [field]
 
 
+def test_a_name_that_is_taken_is_refused_and_leaves_no_folder(project, films):
+    by = make_user(project, role="researcher")
+    folders = {path.name for path in films.path.parent.iterdir()}
+    with pytest.raises(Refused, match="already has a dataset 'films'"):
+        instruct(project=project, datasets=[films], name="films", by=by)
+    with pytest.raises(Refused, match="already has a dataset 'films'"):
+        labelled(project, source(30).rows(), task="sentiment")
+    assert {path.name for path in films.path.parent.iterdir()} == folders
+
+
 def test_the_page_shows_what_would_come_and_freezes_it(client, project, films):
     client.force_login(make_user(project, role="researcher"))
     address = f"/p/{project.slug}/data/instruct/"
