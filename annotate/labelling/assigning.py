@@ -21,13 +21,8 @@ from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue import priorities
 from annotate.labelling.queue import swapped_repeats as repeats
 from annotate.labelling.queue.assigned_items import COMPARE, RANK, RATE, WRITE, Item
-from annotate.labelling.queue.choosing import (
-    Choice,
-    choose,
-    choose_together,
-    level_column,
-    question_of_first,
-)
+from annotate.labelling.queue.choosing import Choice, choose, choose_together
+from annotate.labelling.queue.first_entry import level_column, questions_of_first
 from annotate.labelling.queue.locked_look import Look, lock_and_look, share_and_look
 from annotate.labelling.queue.positions import Leads, count_swapped, in_order, shuffled
 from annotate.labelling.queue.reserved import choose_reserved, without_others
@@ -39,7 +34,6 @@ from annotate.models import (
     Membership,
     Project,
     Prompt,
-    QueueEntry,
     User,
 )
 from annotate.models.project_locks import can_lock_together, give_back
@@ -71,13 +65,13 @@ def next_for(
     with within_transaction():
         if can_lock_together():
             likely = [] if languages is None else _only_kind(project, kind)
-            first = [question_of_first(project, user, each, languages or ()) for each in likely]
-            look, urgent, (members, *entries) = share_and_look(
+            first = [each for only in likely for each in questions_of_first(project, user, only, languages or ())]
+            look, urgent, (members, *found) = share_and_look(
                 project, user, prerequisites.member_question(project, user), *first
             )
             member = prerequisites.admitted(members, project, user)
             kinds = kinds_to_try(project, kind)
-            known = entries[0] if entries and look.languages == languages else None
+            known = found if look.languages == languages else []
             if assignment := _draw_together(project, member, user, kinds, look, urgent, known):
                 return assignment
             give_back()
@@ -99,17 +93,18 @@ def _draw_together(
     kinds: list[str],
     look: Look,
     urgent: list[UrgentPair],
-    entries: Sequence[QueueEntry] | None = None,
+    found: Sequence[list[Any]],
 ) -> Assignment | None:
     """Return the item in the user's hands, or the next item of the queue, while others draw other ones; None where it
-    takes more than that. `entries` are the first of the only kind, where they were asked for."""
+    takes more than that. `found` is the first entry of the only kind with what is there of its prompt, where that was
+    asked for."""
     if look.holds_something and (held := held_by(project, user, kinds).first()) and not held.is_ahead:
         return held
     if not look.is_plain or not kinds or urgent:
         return None
     prerequisites.check(project, member)
     kind = _in_turn(kinds, look.handed_out)[0]
-    choice = choose_together(project=project, user=user, kind=kind, languages=look.languages, entries=entries)
+    choice = choose_together(project=project, user=user, kind=kind, languages=look.languages, found=found)
     if choice is None:
         return None
     return _measure(project, user, kind, look.languages) or _hand_out_chosen(project, user, kind, choice)

@@ -24,12 +24,6 @@ def insert(row: Model) -> Asked:
     return Asked(_insert_sql(type(row), "VALUES ({values})", has_id), _values(row, has_id), partial(_with_id, row))
 
 
-def next_id(model: type[Model]) -> Asked:
-    """Return the question for an id that no other row of the model gets: on Postgres, where it goes with others."""
-    table, key = model._meta.db_table, model._meta.pk.column
-    return Asked("SELECT nextval(pg_get_serial_sequence(%s, %s))", [table, key]).then(lambda rows: list(rows[0]))
-
-
 def insert_at_commit(row: Model, *before: Asked) -> None:
     """Insert a row that has an id as the transaction ends, after statements whose rows nobody needs; see
     `ask_at_commit`."""

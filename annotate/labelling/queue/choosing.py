@@ -13,26 +13,32 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Q
 
-from annotate.core.db.prepared import Asked, Prepared, Slot, ask
-from annotate.core.db.prepared_writes import next_id
+from annotate.core.db.prepared import ask
 from annotate.labelling.queue import entries as queue
-from annotate.labelling.queue.assigned_items import COMPARE, WRITE, Item, items_of, level_of
-from annotate.labelling.queue.positions import Leads, leads_on
+from annotate.labelling.queue.assigned_items import WRITE, Item, items_of, level_of
+from annotate.labelling.queue.first_entry import (
+    NOT_ALL,
+    PLACE,
+    answers_to,
+    in_languages,
+    level_column,
+    places_of,
+    question_of_first,
+    questions_of_first,
+    waiting,
+)
+from annotate.labelling.queue.positions import Leads
 from annotate.labelling.queue.urgent_items import UrgentPair, reserved_in
 from annotate.models import Assignment, Completion, Project, QueueEntry, User
-from annotate.models.queue import Levels
 from annotate.projects.wellbeing import actions as harm_budget
 
 LARGEST_BATCH = 64  # prompts looked into at a time, from 1 on, four times as many while they have nothing left
-_PLACE = ("item", "user_id", "state", "purpose", "is_review", "user__is_simulated")
 _FILLS = (Assignment.State.OPEN, Assignment.State.SUBMITTED)
 
 
@@ -59,7 +65,8 @@ def choose(
     seen_prompts: list[int] = []
     size = 1
     while entries := _with_room(project, user, kind, languages, apart, seen_prompts, size):
-        if found := _first_choice(entries, project, user, kind, left_out):
+        rows, places = _answers_and_places([entry.prompt_id for entry in entries], kind)
+        if found := _first_choice(entries, rows, places, project, user, kind, left_out):
             return found
         seen_prompts += [entry.prompt_id for entry in entries]
         size = min(size * 4, LARGEST_BATCH)
@@ -67,74 +74,55 @@ def choose(
 
 
 def choose_together(
-    *,
-    project: Project,
-    user: User,
-    kind: str,
-    languages: Sequence[str],
-    entries: Sequence[QueueEntry] | None = None,
+    *, project: Project, user: User, kind: str, languages: Sequence[str], found: Sequence[list[Any]] = ()
 ) -> Choice | None:
     """Return what `choose` would, of the first entry that no other transaction has locked: it is then locked here, and
-    with it all places of its items. None where it does not do. Hold the project's lock together with others. `entries`
-    answer `question_of_first`, where that was asked."""
-    if entries is None:
-        (entries,) = ask(question_of_first(project, user, kind, languages))
-    if not entries or entries[0].prompt.harm:
+    with it all places of its items. None where it does not do. Hold the project's lock together with others. `found`
+    are the answers to `questions_of_first`, where these were asked."""
+    found = found or ask(*questions_of_first(project, user, kind, languages))
+    entries, places, ((new_id, prompt),), *more = found
+    if not entries or entries[0].prompt.harm or entries[0].prompt_id != prompt:
         return None
-    return _first_choice(entries, project, user, kind, set(), is_together=True)
-
-
-def question_of_first(
-    project: Project, user: User, kind: str, languages: Sequence[str], is_locking: bool = True
-) -> Asked:
-    """Return the question whose answer is `entries` of `choose_together`."""
-    slots = {"project": project.pk, "user": user.pk, "kind": kind, "overlap": project.overlap}
-    named = {f"language_{n}": language for n, language in enumerate(languages)}
-    return _least_judged(level_column(user), len(languages), is_locking).asked(**slots, **named)
+    answers = [] if kind == WRITE else more.pop(0)
+    choice = _first_choice(entries, answers, places, project, user, kind)
+    return choice and replace(choice, new_id=new_id, leads=more[0][0] if more else None)
 
 
 def _first_choice(
     entries: Sequence[QueueEntry],
+    rows: Iterable[Completion],
+    places: Iterable[tuple],
     project: Project,
     user: User,
     kind: str,
-    left_out: set[int],
-    is_together: bool = False,
+    left_out: Collection[int] = (),
 ) -> Choice | None:
-    prompts = [entry.prompt_id for entry in entries]
-    beside = _asked_together(project, user, kind, prompts[0]) if is_together else []
-    rows, places, *more = _answers_and_places(prompts, kind, beside)
     answers = _by_prompt(rows, left_out)
-    filled = _filled(places, prompts, kind, user)
+    filled = _filled(places, [entry.prompt_id for entry in entries], kind, user)
     for entry in entries:
         prompt_answers = answers.get(entry.prompt_id, {})
         items = items_of(entry.prompt_id, kind, [(pk, answer.text) for pk, answer in prompt_answers.items()])
         if best := _best(entry, items, filled, project, user):
             level = level_of(items, filled.judged + Counter([best.key]))
-            return Choice(best, entry, level, prompt_answers, *more)
+            return Choice(best, entry, level, prompt_answers)
     return None
 
 
-def _asked_together(project: Project, user: User, kind: str, prompt: int) -> list[Asked]:
-    return [next_id(Assignment), *([leads_on(project, user, prompt)] if kind == COMPARE else [])]
-
-
-def _answers_and_places(prompts: list[int], kind: str, beside: Sequence[Asked] = ()) -> list[Any]:
-    """Return the answers in ascending order of ids, none where one is to be written, all assignments of that kind, and
-    the one answer to each question that is to be asked `beside` those of a single prompt."""
+def _answers_and_places(prompts: list[int], kind: str) -> list[Any]:
+    """Return the answers in ascending order of ids, none where one is to be written, and all assignments of that
+    kind."""
     is_written = kind == WRITE
     if len(prompts) == 1:
-        answers = [] if is_written else [_answers_to.asked(prompt=prompts[0])]
-        found = ask(*answers, _of_prompt.asked(prompt=prompts[0], kind=kind), *beside)
-        rows, assignments, *more = [[], *found] if is_written else found
-        return [rows, assignments, *(answer for (answer,) in more)]
-    places = Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by().values_list(*_PLACE)
+        answers = [] if is_written else [answers_to.asked(prompt=prompts[0])]
+        *rows, places = ask(*answers, places_of.asked(prompt=prompts[0], kind=kind))
+        return [rows[0] if rows else [], places]
+    places = Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by().values_list(*PLACE)
     if is_written:
         return [[], list(places)]
     return [list(Completion.objects.filter(prompt__in=prompts).order_by("id")), list(places)]
 
 
-def _by_prompt(answers: Iterable[Completion], left_out: set[int]) -> dict[int, dict[int, Completion]]:
+def _by_prompt(answers: Iterable[Completion], left_out: Collection[int]) -> dict[int, dict[int, Completion]]:
     """Return the answers by prompt and id, in ascending order of ids."""
     completions: dict[int, dict[int, Completion]] = {}
     for answer in answers:
@@ -149,10 +137,6 @@ class _Filled:
     served: set[str]
 
 
-def level_column(user: User) -> str:
-    return Levels.SIMULATED if user.is_simulated else Levels.PEOPLE
-
-
 def _with_room(
     project: Project,
     user: User,
@@ -165,60 +149,13 @@ def _with_room(
     """Return prompts of which this person has not been served everything, least annotated first, from the index
     alone."""
     if not apart and not seen_prompts:
-        (first,) = ask(question_of_first(project, user, kind, languages, is_locking=False))
+        (first,) = ask(question_of_first(project, user, kind, languages))
         if not any(entry.prompt.harm for entry in first):
             return first
-    entries = _queue(level_column(user), project=project, user=user, kind=kind, overlap=project.overlap)
+    entries = waiting(level_column(user), project=project, user=user, kind=kind, overlap=project.overlap)
     entries = harm_budget.within(entries, project, user).exclude(prompt__in=seen_prompts)
-    entries = entries.filter(_NOT_ALL | Q(prompt__in=apart) if apart else _NOT_ALL)
-    return list(_in_languages(entries, languages, size) if languages else entries[:size])
-
-
-_NOT_ALL = Q(served__lt=F("items"))
-
-
-def _queue(level: str, *, project: Any, user: Any, kind: Any, overlap: Any) -> QuerySet[QueueEntry]:
-    own_assignments = Assignment.objects.filter(user=user, kind=kind, prompt=OuterRef("prompt"))
-    served_counts = (
-        own_assignments.exclude(purpose=Assignment.Purpose.REPEAT).order_by().values("prompt").annotate(n=Count("pk"))
-    )
-    served = Subquery(served_counts.values("n"), output_field=IntegerField())
-    entries = QueueEntry.objects.filter(project=project, kind=kind, **{f"{level}__lt": overlap})
-    return entries.select_related("prompt").annotate(served=Coalesce(served, 0)).order_by(level, "lot")
-
-
-def _in_languages(entries: QuerySet[QueueEntry], languages: Sequence[Any], size: int) -> QuerySet[QueueEntry]:
-    """Return the first of the entries in one of these languages or in none.
-
-    The index is read in the order of the queue for each language apart: however many entries of other languages come
-    before, none is looked at. Each part is a query of its own within, as SQLite allows no limit in a union's.
-    """
-    firsts = [entries.filter(language=language).values("pk")[:size] for language in ("", *languages)]
-    parts = [QueueEntry.objects.filter(pk__in=first).order_by().values("pk") for first in firsts]
-    found = QueueEntry.objects.filter(pk__in=parts[0].union(*parts[1:], all=True))
-    return found.select_related("prompt").order_by(*entries.query.order_by)[:size]
-
-
-def _first_in(level: str, n_languages: int, is_locking: bool) -> QuerySet[QueueEntry]:
-    slots = {name: Slot(name) for name in ("project", "user", "kind", "overlap")}
-    entries = _queue(level, **slots).filter(_NOT_ALL)
-    if is_locking:
-        entries = entries.select_for_update(skip_locked=True, of=("self",), no_key=True)
-    if not n_languages:
-        return entries[:1]
-    return _in_languages(entries, [Slot(f"language_{n}") for n in range(n_languages)], 1)
-
-
-# Most of the time the first prompt in the queue has an item for this person: what is asked of it, put together once.
-@cache
-def _least_judged(level: str, n_languages: int, is_locking: bool) -> Prepared:
-    return Prepared(partial(_first_in, level, n_languages, is_locking))
-
-
-_answers_to = Prepared(lambda: Completion.objects.filter(prompt=Slot("prompt")).order_by("id"))
-_of_prompt = Prepared(
-    lambda: Assignment.objects.filter(prompt=Slot("prompt"), kind=Slot("kind")).order_by().values_list(*_PLACE)
-)
+    entries = entries.filter(NOT_ALL | Q(prompt__in=apart) if apart else NOT_ALL)
+    return list(in_languages(entries, languages, size) if languages else entries[:size])
 
 
 def _filled(places: Iterable[tuple], prompts: list[int], kind: str, user: User) -> _Filled:

@@ -30,7 +30,7 @@ VALUES (%(project)s, %(user)s, %(first)s, %(second)s, %(lead)s)
 ON CONFLICT (user_id, project_id, "first", "second") DO UPDATE SET lead = excluded.lead"""
 
 # All is in the index that keeps them unique; 0 stands for a model that is not known.
-_OF_PROMPT = "ARRAY(SELECT COALESCE(model_id, 0) FROM annotate_completion WHERE prompt_id = %(prompt)s) || 0::bigint"
+_OF_PROMPT = "ARRAY(SELECT COALESCE(model_id, 0) FROM annotate_completion WHERE prompt_id = {prompt}) || 0::bigint"
 _LEADS_ON = f"""
 SELECT "first", "second", lead FROM annotate_sidecount
 WHERE user_id = %(user)s AND project_id = %(project)s AND "first" = ANY ({_OF_PROMPT}) AND "second" = ANY ({_OF_PROMPT})
@@ -45,10 +45,10 @@ def chance_on_the_left(lead: int) -> float:
     return {-1: TOWARDS_BALANCE, 0: 0.5, 1: 1 - TOWARDS_BALANCE}[lead]
 
 
-def leads_on(project: Project, user: User, prompt: int) -> Asked:
-    """Return the question for the leads between the models that answered a prompt: on Postgres, where it goes with
-    others."""
-    return Asked(_LEADS_ON, {"project": project.pk, "user": user.pk, "prompt": prompt}).then(
+def leads_on(project: Project, user: User, prompt: str) -> Asked:
+    """Return the question for the leads between the models that answered a prompt, whose id is an expression of SQL: on
+    Postgres, where it goes with others."""
+    return Asked(_LEADS_ON.format(prompt=prompt), {"project": project.pk, "user": user.pk}).then(
         lambda rows: [{(first, second): lead for first, second, lead in rows}]
     )
 

@@ -7,7 +7,7 @@ from django.db import IntegrityError, NotSupportedError, OperationalError, conne
 from django.test.utils import CaptureQueriesContext
 
 from annotate.core.db.prepared import Asked, ask, ask_at_commit
-from annotate.core.db.prepared_writes import insert, insert_at_commit, next_id
+from annotate.core.db.prepared_writes import insert, insert_at_commit
 from annotate.models import FirstAnswer
 
 pytestmark = [
@@ -109,7 +109,7 @@ def test_the_last_statement_goes_with_the_commit():
 
 def test_a_row_whose_id_is_known_goes_with_the_commit():
     with transaction.atomic():
-        (pk,) = ask(next_id(FirstAnswer))[0]
+        ((pk,),) = ask(Asked("SELECT nextval(pg_get_serial_sequence('annotate_firstanswer', 'id'))", []))[0]
         row = FirstAnswer(pk=pk, who="me", key="a", request_hash="h", status=201, body={})
         insert_at_commit(row, Asked("SELECT pg_notify('before', %s)", ["it"]))
         assert keys() == []
