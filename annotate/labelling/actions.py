@@ -21,7 +21,7 @@ from annotate.core.hooks import Hook
 from annotate.core.metrics.counters import ANNOTATION, VOTES, counted_refusals
 from annotate.core.permissions import require
 from annotate.labelling.assignment_lifecycle import refuse_closed, reopen, require_owner, submit_with
-from annotate.labelling.forms.storage import STANDING, TABLES, rows_of, sent_with, standing_rows, write
+from annotate.labelling.forms.storage import STANDING, TABLES, is_one_row, rows_of, sent_with, standing_rows, write
 from annotate.labelling.forms.submission_facts import Facts, facts_of
 from annotate.labelling.forms.validation import Checked, Submission, check, check_key
 from annotate.labelling.gold import scoring as gold
@@ -51,32 +51,42 @@ def submit(*, assignment: Assignment, by: User, idempotency_key: str | None = No
 
 
 def prepare(
-    *, assignment: Assignment, by: User, idempotency_key: str | None = None, facts: Facts | None = None, **fields: Any
+    *,
+    assignment: Assignment,
+    by: User,
+    idempotency_key: str | None = None,
+    facts: Facts | None = None,
+    goes_on: bool = False,
+    **fields: Any,
 ) -> Callable[[], Feedback]:
     """Check a submission, and return what stores it: `submit` in two steps, the first of which needs no transaction.
 
     The second notices by itself that the item was closed, or the key used, between the two. `facts` were read with the
-    assignment, where they were.
+    assignment, where they were. Whoever `goes_on` asks for the next item in the same transaction: only with that a row
+    may be stored, and have its id, or be refused.
     """
     with counted_refusals(ANNOTATION):
         require_owner(assignment, by)
         check_key(idempotency_key)
-        facts = facts or facts_of(assignment, by, idempotency_key)
+        facts = facts or facts_of(assignment, idempotency_key)
         require(by, "judge", assignment.project, role=facts.role)
         if facts.is_key_used and (earlier := _sent_before(assignment, idempotency_key)):
             return lambda: earlier
         if assignment.state != Assignment.State.OPEN or assignment.expires_at <= timezone.now():
             refuse_closed(assignment)
         checked = check(_submission(fields), assignment, has_scales=facts.has_scales)
-        return partial(_store, assignment, checked, idempotency_key, facts)
+        return partial(_store, assignment, checked, idempotency_key, facts, goes_on)
 
 
-def _store(assignment: Assignment, checked: Checked, idempotency_key: str | None, facts: Facts) -> Feedback:
+def _store(
+    assignment: Assignment, checked: Checked, idempotency_key: str | None, facts: Facts, goes_on: bool
+) -> Feedback:
     with counted_refusals(ANNOTATION):
         is_callers = connection.in_atomic_block
         try:
             with within_transaction():
-                close_with = partial(submit_with, assignment)
+                with_next = goes_on and is_one_row(checked) and not facts.has_webhooks
+                close_with = partial(submit_with, assignment, with_next=with_next)
                 version = facts.guideline_version
                 rows = write(assignment, checked, idempotency_key, version, create_first=close_with)
                 gold.check_answer(assignment, checked)
@@ -101,7 +111,7 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
     """
     require_owner(assignment, by)
     check_key(idempotency_key)
-    facts = facts_of(assignment, by, idempotency_key)
+    facts = facts_of(assignment, idempotency_key)
     require(by, "judge", assignment.project, role=facts.role)
     if facts.is_key_used and (earlier := _sent_before(assignment, idempotency_key)):
         return earlier

@@ -10,11 +10,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotate.core.api.api_access import DeclaredViewSet, allows
-from annotate.core.api.idempotency import Work, feedback_key, idempotent
+from annotate.core.api.idempotency import Work, feedback_key, idempotent, key_of
 from annotate.core.api.lookup import find, find_project
-from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, refusals
-from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, LARGEST_ID, refusals
+from annotate.core.db.prepared import Asked, Prepared, Slot
 from annotate.core.errors import Refused
+from annotate.core.metrics.counters import ANNOTATION, VOTES
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
 from annotate.labelling import assignment_lifecycle
@@ -32,6 +33,7 @@ from annotate.labelling.assignment_serializers import (
 from annotate.labelling.forms.submission_facts import Facts, assignments_with_facts, facts_in
 from annotate.models import Assignment, Completion
 from annotate.models.feedback import Feedback
+from common.whole_numbers import row_id
 
 
 @extend_schema(
@@ -68,6 +70,16 @@ class Assignments(DeclaredViewSet):
     queryset = Assignment.objects.none()
     serializer_class = AssignmentOut
 
+    def questions_with_token(self, request: Request) -> list[Asked]:
+        """Ask for the task that is submitted together with its sender."""
+        number = row_id(self.kwargs.get("pk", ""))
+        if self.action != "submit" or not 0 < number <= LARGEST_ID:
+            return []
+        try:
+            return [assignments_with_facts.asked(pk=number, key=key_of(request) or "")]
+        except Refused:  # the key is wrong, which `idempotent` says
+            return []
+
     @extend_schema(responses={200: AssignmentOut} | refusals(403, 404))
     def retrieve(self, request: Request, pk: str) -> Response:
         assignment = _find(request, pk)
@@ -87,11 +99,19 @@ class Assignments(DeclaredViewSet):
     @idempotent(checks_first=True, looks_first=False)
     def submit(self, request: Request, pk: str) -> Work:
         """Send the annotation. Sent again with the same Idempotency-Key, it is stored once."""
-        slots = {"user": request.user.pk, "key": feedback_key(request) or ""}
-        assignment = _of_asker(request, find(assignments_with_facts, pk, "assignment", **slots))
+        # Read again where it is checked again.
+        (rows,) = vars(request).pop("answered_with_token", [[]])
+        assignment = _of_asker(request, rows[0] if rows else _find_with_facts(request, pk))
         facts, submission = facts_in(assignment), _submission_of(request, assignment)
-        store = feedback.prepare(assignment=assignment, by=request.user, facts=facts, **submission)
-        return lambda: Response(_receipt(store()) | _next(request, assignment, facts), status=201)
+        goes_on = request.query_params.get("next") in ("1", "true")
+        store = feedback.prepare(assignment=assignment, by=request.user, facts=facts, goes_on=goes_on, **submission)
+
+        def store_and_go_on() -> Response:
+            row = store()
+            following = _next(request, assignment, facts, row) if goes_on else {}
+            return Response(_receipt(row) | following, status=201)
+
+        return store_and_go_on
 
     @extend_schema(
         request=Submission,
@@ -160,6 +180,10 @@ def _find(request: Request, pk: str) -> Assignment:
     return _of_asker(request, find(_assignments, pk, "assignment"))
 
 
+def _find_with_facts(request: Request, pk: str) -> Any:
+    return find(assignments_with_facts, pk, "assignment", key=key_of(request) or "")
+
+
 def _of_asker(request: Request, assignment: Assignment) -> Assignment:
     if assignment.user_id == request.user.pk:
         assignment.user = request.user  # at hand already
@@ -191,17 +215,18 @@ def _receipt(row: Feedback) -> dict[str, Any]:
     }
 
 
-def _next(request: Request, assignment: Assignment, facts: Facts) -> dict[str, Any]:
+def _next(request: Request, assignment: Assignment, facts: Facts, row: Feedback) -> dict[str, Any]:
     """Return the next task, or None. What was sent is kept also where none is given out: a pause, or new guidelines to
     read."""
-    if request.query_params.get("next") not in ("1", "true"):
-        return {}
     try:
         kind = request.query_params.get("kind")
         following = assignments.next_for(
             project=assignment.project, user=request.user, kind=kind, languages=facts.languages
         )
     except Refused as refused:
+        if row.pk is None:  # what was sent is refused, which goes to the database with the question for the next task
+            VOTES.labels(ANNOTATION, "refused").inc()
+            raise
         return {"next": None, "next_errors": refused.errors}
     context = {"has_scales": facts.has_scales}
     return {"next": AssignmentOut(following, context=context).data if following else None}

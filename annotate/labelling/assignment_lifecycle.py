@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 from django.db import connection, transaction
 from django.db.models import DateTimeField, QuerySet, Value
@@ -154,14 +155,13 @@ UPDATE annotate_assignment SET state = %s, closed_at = %s, is_ahead = %s
 WHERE id = %s AND state = %s AND expires_at > %s RETURNING id"""
 
 
-def submit_with(assignment: Assignment, row: Feedback) -> Feedback:
+def submit_with(assignment: Assignment, row: Feedback, *, with_next: bool = False) -> Feedback:
     """Close an assignment as submitted and store the row that it leaves; refuses, and stores nothing, when it is no
-    longer live."""
+    longer live. `with_next` it does so, and refuses, together with what is asked of the database next."""
     now, state = timezone.now(), Assignment.State.SUBMITTED
     moment = stored(now, connection)
     values = [str(state), moment, False, assignment.pk, str(Assignment.State.OPEN), moment]
-    if update_then_insert(Asked(_SUBMIT, values), row) is None:
-        refuse_closed(assignment)
+    update_then_insert(Asked(_SUBMIT, values), row, partial(refuse_closed, assignment), with_next=with_next)
     assignment.state, assignment.closed_at, assignment.is_ahead = state, now, False
     return row
 

@@ -73,18 +73,32 @@ def ask(*statements: Asked) -> list[list[Any]]:
         return [_read(_executed(database, statement), statement) for statement in statements]
     database.ensure_connection()
     database.validate_no_broken_transaction()
+    held, database.before_next = database.before_next, []
+    sent = [*(statement for statement, _ in held), *statements]
     with database.wrap_database_errors:
-        answers = _answers(database, statements)
-    return [_read(rows, statement) for rows, statement in zip(answers, statements, strict=True)]
+        answers = _answers(database, sent)
+    read = [_read(rows, statement) for rows, statement in zip(answers, sent, strict=True)]
+    for (_, then), rows in zip(held, read, strict=False):
+        then(rows)
+    return read[len(held) :]
+
+
+def ask_with_next(statement: Asked, then: Callable[[list[Any]], object]) -> None:
+    """Run a statement before whatever this transaction runs next, on Postgres in one trip with what is asked next.
+    `then` gets its rows before anybody gets more; what one of the two raises, whoever asks next gets."""
+    database: Any = connections[DEFAULT_DB_ALIAS]
+    if database.vendor != "postgresql" or not _is_outermost(database) or _is_watched(database):
+        then(ask(statement)[0])
+    else:
+        database.before_next.append((statement, then))
+        database.run_before_next = ask
 
 
 def ask_at_commit(statement: Asked) -> None:
     """Run a statement whose rows nobody needs as the last one of the transaction, on Postgres in one trip with the
     COMMIT, which then raises what it raises."""
     database: Any = connections[DEFAULT_DB_ALIAS]
-    # What Django's tests begin is never committed, as Django's own `durable` knows.
-    is_outermost = [block._from_testcase for block in database.atomic_blocks] == [False]
-    if database.vendor != "postgresql" or not is_outermost or _is_watched(database):
+    if database.vendor != "postgresql" or not _is_outermost(database) or _is_watched(database):
         ask(statement)
     else:
         database.at_commit.append(_sent(statement))
@@ -146,6 +160,12 @@ def _answers(database: Any, statements: Sequence[Asked]) -> list[list[tuple[Any,
     is_locking = any(_numbered(statement.sql)[2] for statement in statements)
     with timed_wait("row_lock") if is_locking else nullcontext():
         return one_trip.run(database.connection, sent)
+
+
+def _is_outermost(database: Any) -> bool:
+    """Return whether a transaction is under way that has no parts. What Django's tests begin is never committed, as
+    Django's own `durable` knows."""
+    return [block._from_testcase for block in database.atomic_blocks] == [False]
 
 
 def _is_watched(database: Any) -> bool:

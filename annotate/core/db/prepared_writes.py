@@ -7,13 +7,14 @@ is inserted with it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model
 
-from annotate.core.db.prepared import Asked, ask, ask_at_commit
+from annotate.core.db.prepared import Asked, ask, ask_at_commit, ask_with_next
 
 M = TypeVar("M", bound=Model)
 
@@ -37,16 +38,22 @@ def create(row: M) -> M:
     return ask(insert(row))[0][0]
 
 
-def update_then_insert(update: Asked, row: M) -> M | None:
-    """Insert a row if the update, which returns something of each row that it changes, changed one; else return None
-    and insert nothing. One statement on Postgres."""
-    database = connections[DEFAULT_DB_ALIAS]
-    if database.vendor != "postgresql":
-        return create(row) if ask(update)[0] else None
+def update_then_insert(update: Asked, row: Model, otherwise: Callable[[], object], *, with_next: bool = False) -> None:
+    """Insert a row if the update, which returns something of each row that it changes, changed one; else insert
+    nothing and call `otherwise`. One statement on Postgres; `with_next`, it goes there as `ask_with_next` says, and the
+    row has its id from then on."""
+    if connections[DEFAULT_DB_ALIAS].vendor != "postgresql":
+        create(row) if ask(update)[0] else otherwise()
+        return
     insert_sql = _insert_sql(type(row), "SELECT {values} FROM changed")
     parameters = [*update.parameters, *_values(row)]
-    rows = ask(Asked(f"WITH changed AS ({update.sql}) {insert_sql}", parameters, partial(_with_id, row)))[0]
-    return rows[0] if rows else None
+    both = Asked(f"WITH changed AS ({update.sql}) {insert_sql}", parameters, partial(_with_id, row))
+
+    def check(rows: list[Any]) -> None:
+        if not rows:
+            otherwise()
+
+    ask_with_next(both, check) if with_next else check(ask(both)[0])
 
 
 def _with_id(row: M, ids: list[tuple[Any, ...]]) -> list[M]:

@@ -90,6 +90,13 @@ def write(
     return rows
 
 
+def is_one_row(checked: Checked) -> bool:
+    """Return whether `write` stores no more than one row."""
+    said = checked.submission
+    parts = [said.winner is not None, said.is_rating, said.text is not None, *(True for _ in checked.marks)]
+    return said.rank is None and sum(parts) == 1
+
+
 def _pairs_of(ranking: Ranking, assignment: Assignment, about: dict[str, Any]) -> list[Comparison]:
     """Return the pairs of a ranking: they bear neither time nor comment, which would count several times."""
     return [

@@ -1,4 +1,8 @@
-"""Read in one query what a submission depends on beside what was sent: rights, keys, scales, guidelines, webhooks."""
+"""Read in one query what a submission depends on beside what was sent: rights, keys, scales, guidelines, webhooks.
+
+All of it is of the person who has the item, whom alone it may come from: so it can be asked for before its sender is
+known.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,13 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models import CharField, Exists, Expression, Func, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Cast
 
 from annotate.core.db.prepared import Prepared, Slot
 from annotate.core.errors import Refused
 from annotate.labelling.forms.storage import TABLES
-from annotate.models import Assignment, Guideline, Membership, Scale, User, Webhook
+from annotate.models import Assignment, Guideline, Membership, Scale, Webhook
 from common.languages.language_tags import primaries
 
 
@@ -20,18 +25,18 @@ from common.languages.language_tags import primaries
 class Facts:
     """What was so a moment before a submission."""
 
-    role: str | None  # of its sender in the project
-    languages: tuple[str, ...]  # that its sender gets prompts in; () for all
+    role: str | None  # of its annotator in the project
+    languages: tuple[str, ...]  # that its annotator gets prompts in; () for all
     is_key_used: bool
     has_scales: bool  # of the project's own
     has_webhooks: bool
     guideline_version: int | None  # in force when the item was handed out: what its annotator can have read
 
 
-def _with_facts() -> QuerySet[Assignment]:
+def _with_facts(key: Expression) -> QuerySet[Assignment]:
     in_project = {"project": OuterRef("project")}
-    member = Membership.objects.filter(user=Slot("user"), **in_project).order_by()
-    sent = [Exists(table.objects.filter(idempotency_key=Slot("key")).order_by()) for table in TABLES]
+    member = Membership.objects.filter(user=OuterRef("user"), **in_project).order_by()
+    sent = [Exists(table.objects.filter(idempotency_key=key).order_by()) for table in TABLES]
     by_then = Guideline.objects.filter(created_at__lte=OuterRef("created_at"), **in_project)
     return (
         Assignment.objects.select_related("project")
@@ -47,7 +52,15 @@ def _with_facts() -> QuerySet[Assignment]:
     )
 
 
-assignments_with_facts = Prepared(_with_facts)  # slots: pk, user, key
+def _key_of_a_program() -> Expression:
+    """Return the key as `annotate.core.api.idempotency.feedback_key` makes it of what a program sent."""
+    annotator, sent = Cast(OuterRef("user_id"), CharField()), Cast(Slot("key"), CharField())
+    return Func(annotator, sent, template="(%(expressions)s)", arg_joiner=" || ':' || ", output_field=CharField())
+
+
+# Slots: pk, key
+_assignments = Prepared(lambda: _with_facts(Slot("key")))
+assignments_with_facts = Prepared(lambda: _with_facts(_key_of_a_program()))
 
 
 def facts_in(assignment: Any) -> Facts:
@@ -62,9 +75,9 @@ def facts_in(assignment: Any) -> Facts:
     )
 
 
-def facts_of(assignment: Assignment, user: User, key: str | None) -> Facts:
+def facts_of(assignment: Assignment, key: str | None) -> Facts:
     """Ask for the facts of an assignment that is at hand."""
-    row = assignments_with_facts.first(pk=assignment.pk, user=user.pk, key=key or "")
+    row = _assignments.first(pk=assignment.pk, key=key or "")
     if row is None:
         raise Refused(404, assignment="This item no longer exists; ask for your next one.")
     return facts_in(row)

@@ -37,10 +37,11 @@ def test_twins_with_one_key_add_a_list_once_and_get_one_answer():
     assert Completion.objects.count() == 2 and FirstAnswer.objects.count() == 1
 
 
-def test_a_vote_sent_twice_at_once_with_two_keys_is_stored_once():
+@pytest.mark.parametrize("query", ["", "?next=1"])
+def test_a_vote_sent_twice_at_once_with_two_keys_is_stored_once(query: str):
     project = make_project()
     client = Program(make_user(project))
     task = make_assignment(client.user, *make_pair(project))
-    answers = at_once(client, f"assignments/{task.pk}/submit/", {"winner": "tie"}, keys=["a", "b", "c", "d"])
+    answers = at_once(client, f"assignments/{task.pk}/submit/{query}", {"winner": "tie"}, keys=["a", "b", "c", "d"])
     assert sorted(a.status_code for a in answers) == [201, 409, 409, 409]
     assert Comparison.objects.count() == 1

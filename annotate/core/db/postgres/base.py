@@ -18,8 +18,10 @@ interpreter_turns.shorten()
 class DatabaseWrapper(base.DatabaseWrapper):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.execute_wrappers.append(_timed_locks)
-        self.at_commit: list[tuple[str, Sequence[Any]]] = []  # of the transaction: `prepared.ask_at_commit`
+        self.execute_wrappers.append(_in_turn)
+        self.before_next: list[Any] = []  # of the transaction: `prepared.ask_with_next`, which says what runs them
+        self.run_before_next: Callable[[], object] = list
+        self.at_commit: list[tuple[str, Sequence[Any]]] = []  # … and `prepared.ask_at_commit`
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Return a connection: of the pool where there is one, which has only so many."""
@@ -27,6 +29,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return super().get_new_connection(conn_params)
 
     def _commit(self) -> None:
+        try:
+            _run_what_is_held(self)
+        except BaseException:  # Django rolls back by itself where the database has refused
+            self._rollback()
+            raise
         if not self.at_commit:
             super()._commit()  # type: ignore[misc]
             return
@@ -35,17 +42,23 @@ class DatabaseWrapper(base.DatabaseWrapper):
             one_trip.run(self.connection, statements, commits=True)
 
     def _rollback(self) -> None:
-        self.at_commit = []
+        self.before_next, self.at_commit = [], []
         super()._rollback()  # type: ignore[misc]
 
     def _close(self) -> None:
-        self.at_commit = []
+        self.before_next, self.at_commit = [], []
         super()._close()  # type: ignore[misc]
 
 
-def _timed_locks(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-    """Run a statement; measure it where it locks rows and waits for whoever has them."""
+def _in_turn(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    """Run a statement behind those held for it; measure it where it locks rows and waits for whoever has them."""
+    _run_what_is_held(context["connection"])
     if not isinstance(sql, str) or not waits_for_locks(sql):
         return execute(sql, params, many, context)
     with timed_wait("row_lock"):
         return execute(sql, params, many, context)
+
+
+def _run_what_is_held(database: Any) -> None:
+    if database.before_next:
+        database.run_before_next()

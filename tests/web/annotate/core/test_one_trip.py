@@ -6,8 +6,9 @@ import pytest
 from django.db import IntegrityError, NotSupportedError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from annotate.core.db.prepared import Asked, ask, ask_at_commit
+from annotate.core.db.prepared import Asked, ask, ask_at_commit, ask_with_next
 from annotate.core.db.prepared_writes import insert, insert_at_commit
+from annotate.core.errors import Refused
 from annotate.models import FirstAnswer
 
 pytestmark = [
@@ -142,3 +143,54 @@ def test_within_another_transaction_it_is_run_at_once():
         with transaction.atomic():
             ask_at_commit(first("a"))
         assert keys() == ["a"]
+
+
+def test_what_is_held_runs_before_what_is_asked_next():
+    read: list[object] = []
+    with transaction.atomic():
+        ask_with_next(first("a"), read.append)
+        assert read == []
+        assert keys() == ["a"] and len(read) == 1
+    assert keys() == ["a"] and len(read) == 1
+
+
+def test_what_is_held_runs_before_a_statement_of_djangos_and_before_the_commit():
+    for n, look in enumerate([FirstAnswer.objects.count, lambda: None]):
+        read: list[object] = []
+        with transaction.atomic():
+            ask_with_next(first(str(n)), read.append)
+            look()
+            ask_at_commit(first(f"{n} at last"))
+        assert len(read) == 1
+    assert keys() == ["0", "0 at last", "1", "1 at last"]
+
+
+def test_a_part_of_a_transaction_that_is_undone_leaves_what_was_held_before_it():
+    with transaction.atomic():
+        ask_with_next(first("a"), list)
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            ask_with_next(first("b"), list)
+            _ = 1 / 0
+    assert keys() == ["a"]
+
+
+def refuse(rows: object) -> None:
+    raise Refused(409, key="It is there.")
+
+
+def test_what_is_refused_as_it_ends_leaves_nothing_of_the_transaction():
+    for ending in (list, keys):
+        with pytest.raises(Refused), transaction.atomic():
+            ask(first("a"))
+            ask_with_next(first("b"), refuse)
+            ending()
+        assert keys() == []
+
+
+def test_what_was_held_is_gone_with_the_rollback():
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        ask_with_next(first("a"), list)
+        _ = 1 / 0
+    with transaction.atomic():
+        ask(first("b"))
+    assert keys() == ["b"]

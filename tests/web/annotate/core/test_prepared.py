@@ -99,8 +99,9 @@ def test_a_row_is_inserted_as_django_inserts_it():
 def test_a_row_is_inserted_only_where_the_update_changes_something(changes):
     prompt = make_prompt(make_project())
     update = Asked("UPDATE annotate_prompt SET category = %s WHERE id = %s RETURNING id", ["new", prompt.pk * changes])
-    row = update_then_insert(update, FirstAnswer(who="me", key="k", request_hash="h"))
-    assert (row is not None) == changes == FirstAnswer.objects.filter(who="me").exists()
+    row, refused = FirstAnswer(who="me", key="k", request_hash="h"), []
+    update_then_insert(update, row, lambda: refused.append(1))
+    assert (row.pk is not None) == (not refused) == changes == FirstAnswer.objects.filter(who="me").exists()
     prompt.refresh_from_db()
     assert (prompt.category == "new") == changes
 

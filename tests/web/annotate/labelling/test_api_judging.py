@@ -288,3 +288,11 @@ def test_a_key_that_was_used_is_refused_for_another_body_whatever_that_says(proj
     assert annotator.post(address, {"winner": "tie"}, key="k").status_code == 201
     assert "Idempotency-Key" in errors(annotator.post(address, body, key="k"), 409)
     assert Comparison.objects.count() == 1
+
+
+def test_a_person_who_is_signed_in_submits_without_a_token(client, project, annotator):
+    task = to_compare(project, annotator)
+    client.force_login(annotator.user)
+    address = f"/api/v1/assignments/{task.pk}/submit/"
+    assert client.post(address, {"winner": "tie"}, "application/json").status_code == 201
+    assert Comparison.objects.get().author == annotator.user

@@ -12,12 +12,14 @@ from django.db.backends.utils import CursorWrapper
 
 from annotate.core.db.postgres import one_trip
 from annotate.core.db.prepared import Asked
+from annotate.core.metrics.counters import VOTES
+from annotate.labelling import actions as feedback
 from annotate.labelling import assigning
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.locked_look import lock_together
-from annotate.models import Comparison, Membership, Project, QueueChange, User
+from annotate.models import Comparison, FirstAnswer, Membership, Project, QueueChange, User
 from annotate.models.project_locks import give_back
-from tests.support.api_client import program
+from tests.support.api_client import errors, program
 from tests.support.factories import make_completion, make_project, make_prompt, make_user
 from tests.support.processes import until
 
@@ -159,7 +161,7 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.mark.parametrize("tags", ["", "de", "de, fr"])
-def test_a_comparison_with_the_next_item_takes_five_trips(project: Project, trips: list[Any], tags: str) -> None:
+def test_a_comparison_with_the_next_item_takes_three_trips(project: Project, trips: list[Any], tags: str) -> None:
     annotator = program(project)
     Membership.objects.filter(user=annotator.user).update(language=tags)
     task = annotator.post(f"projects/{project.slug}/assignments/").json()
@@ -167,8 +169,41 @@ def test_a_comparison_with_the_next_item_takes_five_trips(project: Project, trip
         trips.clear()
         address = f"assignments/{task['id']}/submit/?next=1"
         task = annotator.post(address, {"winner": "tie"}, key=f"comparison {n}").json()["next"]
-        assert len(trips) == 5, trips
+        assert len(trips) == 3, trips
     assert project.assignments.get(state="open").pk == task["id"] and Comparison.objects.count() == 2
+
+
+def test_what_is_closed_before_it_is_stored_is_refused_and_brings_no_next_item(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stored with the question for the next item, and may be refused as late as that."""
+    annotator = program(project)
+    task = annotator.post(f"projects/{project.slug}/assignments/").json()
+    prepare = feedback.prepare
+
+    def prepare_and_skip(**fields: Any) -> Any:
+        store = prepare(**fields)
+        project.assignments.update(state="skipped")
+        return store
+
+    monkeypatch.setattr(feedback, "prepare", prepare_and_skip)
+    counted = VOTES.labels("annotation", "refused")._value.get
+    before = counted()
+    refusal = annotator.post(f"assignments/{task['id']}/submit/?next=1", {"winner": "tie"}, key="late")
+    assert "already skipped" in errors(refusal, 409)["assignment"] and counted() == before + 1
+    assert not Comparison.objects.exists() and not FirstAnswer.objects.exists()
+    assert project.assignments.get().state == "skipped"
+
+
+def test_a_key_of_another_task_is_refused_with_the_next_item_asked_for(project: Project) -> None:
+    annotator = program(project)
+    task = annotator.post(f"projects/{project.slug}/assignments/").json()
+    for status in (201, 409):
+        FirstAnswer.objects.all().delete()  # it is kept for some time alone
+        sent = annotator.post(f"assignments/{task['id']}/submit/?next=1", {"winner": "tie"}, key="the same")
+        assert sent.status_code == status
+        task = sent.json().get("next")
+    assert "idempotency_key" in errors(sent, 409) and Comparison.objects.count() == 1
 
 
 def test_an_item_whose_transaction_fails_is_nobodys(project: Project) -> None:
