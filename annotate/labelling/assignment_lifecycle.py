@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import DateTimeField, QuerySet, Value
 from django.db.models.functions import Greatest
 from django.utils import timezone
@@ -159,7 +159,7 @@ def submit_with(assignment: Assignment, row: Feedback, *, with_next: bool = Fals
     """Close an assignment as submitted and store the row that it leaves; refuses, and stores nothing, when it is no
     longer live. `with_next` it does so, and refuses, together with what is asked of the database next."""
     now, state = timezone.now(), Assignment.State.SUBMITTED
-    moment = stored(now, connection)
+    moment = stored(now)
     values = [str(state), moment, False, assignment.pk, str(Assignment.State.OPEN), moment]
     update_then_insert(Asked(_SUBMIT, values), row, partial(refuse_closed, assignment), with_next=with_next)
     assignment.state, assignment.closed_at, assignment.is_ahead = state, now, False

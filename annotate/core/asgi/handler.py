@@ -45,7 +45,8 @@ class Handler(ASGIHandler):
 
     def __init__(self, *crowded: re.Pattern[str]) -> None:
         super().__init__()
-        self._threads = ThreadPoolExecutor(THREADS + waiting.MOST, "request", initializer=keep_connection)
+        threads = ThreadPoolExecutor(THREADS + waiting.MOST, "request", initializer=keep_connection)
+        self._answer_in_thread = sync_to_async(self._answer, thread_sensitive=False, executor=threads)
         self._places = asyncio.Semaphore(THREADS)
         self._few = [(pattern, asyncio.Semaphore(CROWDED)) for pattern in crowded]
 
@@ -63,11 +64,10 @@ class Handler(ASGIHandler):
             await self.send_response(refusal, send)
             return
         began = time.perf_counter()
-        answer = sync_to_async(self._answer, thread_sensitive=False, executor=self._threads)
         place = self._place(scope["path"])
         waiting.place.set(place)
         async with place:
-            response = await answer(scope, body)
+            response = await self._answer_in_thread(scope, body)
         measured_requests.note(scope, response.status_code, time.perf_counter() - began)
         if response.streaming:
             await self._stream(response, receive, send)

@@ -68,7 +68,7 @@ def ask(*statements: Asked) -> list[list[Any]]:
 
     Each sees what the ones before it have done. What one of them raises ends the transaction.
     """
-    database = connections[DEFAULT_DB_ALIAS]  # of this thread; the proxy would look it up at each access
+    database: Any = connections[DEFAULT_DB_ALIAS]  # of this thread; the proxy would look it up at each access
     if database.vendor != "postgresql":
         return [_read(_executed(database, statement), statement) for statement in statements]
     database.ensure_connection()
@@ -112,10 +112,9 @@ class Prepared:
         self._written: _Written | None = None
 
     def asked(self, **values: Any) -> Asked:
-        database = connections[DEFAULT_DB_ALIAS]
         prepared = self._written = self._written or self._write()
-        parameters = [stored(values[p.name], database) if isinstance(p, Slot) else p for p in prepared.parameters]
-        return Asked(prepared.sql, parameters, partial(_as_django_reads, prepared, database))
+        parameters = [stored(values[p.name]) if isinstance(p, Slot) else p for p in prepared.parameters]
+        return Asked(prepared.sql, parameters, partial(_as_django_reads, prepared))
 
     def rows(self, **values: Any) -> list[Any]:
         """Return what the query's own iteration gives: instances, or tuples after `values_list`."""
@@ -134,10 +133,12 @@ class Prepared:
         return _Written(compiler, sql, tuple(parameters), converters, is_composite, queryset._iterable_class)
 
 
-def _as_django_reads(prepared: _Written, database: Any, rows: list[tuple[Any, ...]]) -> list[Any]:
+def _as_django_reads(prepared: _Written, rows: list[tuple[Any, ...]]) -> list[Any]:
+    if not rows:
+        return []
     compiler = object.__new__(type(prepared.compiler))  # as copy.copy would, in a third of the time
     compiler.__dict__ |= prepared.compiler.__dict__ | {
-        "connection": database,
+        "connection": connections[DEFAULT_DB_ALIAS],
         "execute_sql": lambda *_, **__: [rows],
         "get_converters": lambda _: prepared.converters,
         "has_composite_fields": lambda _: prepared.is_composite,
@@ -219,6 +220,8 @@ def _read(rows: list[tuple[Any, ...]], statement: Asked) -> list[Any]:
     return statement.read(rows) if statement.read else []
 
 
-def stored(value: Any, database: Any) -> Any:
+def stored(value: Any) -> Any:
     """Return a value as the database compares it."""
-    return database.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
+    if not isinstance(value, datetime):
+        return value
+    return connections[DEFAULT_DB_ALIAS].ops.adapt_datetimefield_value(value)

@@ -116,10 +116,9 @@ def _answers_and_places(prompts: list[int], kind: str) -> list[Any]:
         answers = [] if is_written else [answers_to.asked(prompt=prompts[0])]
         *rows, places = ask(*answers, places_of.asked(prompt=prompts[0], kind=kind))
         return [rows[0] if rows else [], places]
-    places = Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by().values_list(*PLACE)
-    if is_written:
-        return [[], list(places)]
-    return [list(Completion.objects.filter(prompt__in=prompts).order_by("id")), list(places)]
+    assignments = Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by().values_list(*PLACE)
+    found = [] if is_written else list(Completion.objects.filter(prompt__in=prompts).order_by("id"))
+    return [found, list(assignments)]
 
 
 def _by_prompt(answers: Iterable[Completion], left_out: Collection[int]) -> dict[int, dict[int, Completion]]:

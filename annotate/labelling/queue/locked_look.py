@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
 from django.utils import timezone
 
 from annotate.core.db.prepared import Asked, ask, stored
@@ -90,7 +89,7 @@ def lock_together(project_id: int, user_id: int, *questions: Asked) -> list[list
 
 
 def _look(project: Project, user: User) -> Asked:
-    return Asked(_LOOK, {"project": project.pk, "user": user.pk, "now": stored(timezone.now(), connection)})
+    return Asked(_LOOK, {"project": project.pk, "user": user.pk, "now": stored(timezone.now())})
 
 
 def _seen(rows: list[Any], user: User) -> Look:

@@ -23,6 +23,7 @@ OF_ITEM = {
 }
 
 Asked = dict[str, list[Scale]]
+_KINDS = tuple(map(str, Scale.Kind.values))
 _in_force = Prepared(lambda: Scale.objects.filter(project=Slot("project"), retired_at=None))
 
 
@@ -32,7 +33,7 @@ def scales_in(project: Project, *, has_own: bool = True) -> Asked:
     What rates one answer stands by default only where the project declares none of thumbs, stars and aspects; labels
     for spans have no default.
     """
-    scales: Asked = {str(kind): [] for kind in Scale.Kind.values}
+    scales: Asked = {kind: [] for kind in _KINDS}
     for scale in _in_force.rows(project=project.pk) if has_own else ():
         scales[scale.kind].append(scale)
     declares_rating = any(scales[kind] for kind in RATED)
