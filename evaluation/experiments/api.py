@@ -76,6 +76,9 @@ class ArmOut(serializers.Serializer):
     kl = serializers.FloatField(allow_null=True)
     score = serializers.FloatField(allow_null=True)
     tax = serializers.ListField(child=serializers.FloatField(), help_text="Change of accuracy on the suite, by seed.")
+    tax_lower = serializers.FloatField(allow_null=True, help_text="Of the 95 % interval of its mean, over items.")
+    tax_upper = serializers.FloatField(allow_null=True)
+    tax_items = serializers.IntegerField(allow_null=True, help_text="Items of the suite that both models met.")
     models = ArmModelOut(many=True)
 
 

@@ -20,7 +20,7 @@ from annotate.core.periodic_tasks import each_alone
 from annotate.language_models.actions import enter_arena
 from annotate.models import Contestant, Dataset, LanguageModel
 from evaluation.core.cancelled_runs import cancel_late
-from evaluation.experiments import arm_checkpoints, experiment_results, experiment_start
+from evaluation.experiments import arm_checkpoints, experiment_results, experiment_start, older_skills
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.models import ArmModel, Experiment
 from training.models import Run
@@ -30,7 +30,6 @@ from training.storage import quotas
 State = Experiment.State
 LIVE = (State.TRAINING, State.ANSWERING, State.VOTING, State.DECIDED)  # exploratory arms go on after the verdict
 QUOTAS = ("gpu_hours", "disk_gb")
-TAX = {"measure": "choices", "limit": 40}
 KEY = ":experiment:"  # in the idempotency key of each of its runs, after the account's scope
 log = logging.getLogger("assay.experiments")
 
@@ -240,7 +239,7 @@ def _measure_tax(experiment: Experiment, one: ArmModel) -> None:
     try:
         _queue(
             experiment, f"{one.pk}:tax", kind="evaluate", name=_run_name(one, "older skills"), parent=one.model,
-            config=TAX,
+            config=older_skills.CONFIG,
         )  # fmt: skip
     except Refused as refused:
         if is_quota(refused):

@@ -13,20 +13,19 @@ from django.db.models import Count, Max, Q
 from annotate.models import DatasetFreeze
 from common.charts.scene import Svg
 from evaluation.core.recent_values import Recent
-from evaluation.experiments import arm_checkpoints, experiment_results, score_frontiers
+from evaluation.experiments import arm_checkpoints, experiment_results, older_skills, score_frontiers
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.experiments.experiment_progress import members, waits_for_quota
 from evaluation.experiments.experiment_results import ArmRating, Compared, Reached, Results
 from evaluation.experiments.experiment_start import freezes_of
 from evaluation.experiments.experiment_words import options_in_words, sentence, state_of, verdict_sentence
 from evaluation.experiments.family_tests import AGAINST_BASELINE
+from evaluation.experiments.older_skills import SkillChange
 from evaluation.experiments.score_frontiers import Frontier
 from evaluation.leaderboard.interval_pictures import axis_over, axis_picture, interval_picture
-from evaluation.models import ArmModel, Evaluation, Experiment, ExperimentArm
-from evaluation.recipes import suite
+from evaluation.models import ArmModel, Experiment, ExperimentArm
 from training.models import Attempt, Run
 
-SUITE = f"suite {suite.NAME} {suite.VERSION}"  # as the recipe calls it
 State = Experiment.State
 _recent = Recent(32)
 
@@ -43,7 +42,7 @@ class SeedRow:
 @dataclass(frozen=True)
 class ArmRow:
     """An arm with what is known of it. `seconds` are of the clock, of one model, training and its sampling alone;
-    `annotations` are those it learnt from. `tax` is the change of accuracy on the suite, of each seed."""
+    `annotations` are those it learnt from."""
 
     arm: ExperimentArm
     title: str
@@ -56,19 +55,17 @@ class ArmRow:
     compared: Compared | None
     kl: float | None
     score: float | None
-    tax: list[float] = field(default_factory=list)
+    skills: SkillChange | None = None
 
     @property
-    def mean_tax(self) -> float | None:
-        return mean(self.tax) if self.tax else None
+    def skill_points(self) -> str:
+        return _points(self.skills.value) if self.skills else ""
 
     @property
-    def tax_points(self) -> str:
-        return _points(mean(self.tax)) if self.tax else ""
-
-    @property
-    def tax_range(self) -> str:
-        return f"{_points(min(self.tax))} to {_points(max(self.tax))}" if self.tax else ""
+    def skill_interval(self) -> str:
+        if self.skills is None or self.skills.lower is None or self.skills.upper is None:
+            return ""
+        return f"{_points(self.skills.lower)} to {_points(self.skills.upper)}"
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ def shown(experiment: Experiment) -> Shown:
     axis = axis_over([(one.lower, one.upper) for one in ratings.values()]) if ratings else None
     found = score_frontiers.frontiers(every)
     colour_by_arm = score_frontiers.colours([arm.name for arm in arms])
-    seconds, taxes = _seconds(every), _taxes(experiment, every)
+    seconds, skills = _seconds(every), older_skills.changes(experiment, every)
     rows = []
     for arm in arms:
         of_arm = [one for one in every if one.arm_id == arm.pk]
@@ -131,7 +128,7 @@ def shown(experiment: Experiment) -> Shown:
                 compared=_against_baseline(experiment, arm, verdict),
                 kl=_mean([kl for kl, _ in last]),
                 score=_mean([score for _, score in last]),
-                tax=[taxes[one.pk] for one in of_arm if one.pk in taxes],
+                skills=skills.get(arm.pk),
             )
         )
     rows.sort(key=lambda row: (row.arm.is_exploratory, -(row.rating.rating if row.rating else 0), row.arm.pk))
@@ -209,24 +206,6 @@ def seconds_by_run(ids: Iterable[int | None]) -> dict[int | None, float]:
     return dict(seconds)
 
 
-def _taxes(experiment: Experiment, every: Sequence[ArmModel]) -> dict[int, float]:
-    """Return by row the accuracy on the suite less the parent's, on the same items."""
-    ids = {one.model_id for one in every if one.model_id} | {experiment.parent_id}
-    figures = Evaluation.objects.filter(
-        project=experiment.project, task=SUITE, metric="accuracy", group="", model__in=ids
-    )
-    newest = {row.model_id: row for row in figures.order_by("pk")}
-    base = newest.get(experiment.parent_id)
-    if base is None:
-        return {}
-    return {
-        one.pk: newest[one.model_id].value - base.value
-        for one in every
-        if one.model_id in newest and one.model_id != base.model_id
-        and newest[one.model_id].items_hash == base.items_hash
-    }  # fmt: skip
-
-
 def _points(share: float) -> str:
     """Return a change of a share in points of a percent: 0.025 is +2.5."""
     text = f"{100 * share:+.1f}".replace("-", "−")
@@ -276,7 +255,10 @@ def _arm_json(row: ArmRow) -> dict[str, Any]:
         "annotations": row.annotations,
         "kl": row.kl,
         "score": row.score,
-        "tax": row.tax,
+        "tax": row.skills.by_seed if row.skills else [],
+        "tax_lower": row.skills and row.skills.lower,
+        "tax_upper": row.skills and row.skills.upper,
+        "tax_items": row.skills and row.skills.items,
         "models": [
             {
                 "seed": one.one.seed,
