@@ -1,7 +1,7 @@
 """Train by DPO and KTO: a policy that learns from annotations directly, measured on held-out ones.
 
     0. plan       how many tokens at once, by the memory there is (`batch_planner`)
-    1. reference  the parent's log-probabilities of all answers, once for the whole run (`reference_logprobs`)
+    1. reference  the parent's log-probabilities of the answers that are asked for, once (`reference_logprobs`)
     2. step       batch_size examples: forward and backward in parts, the mean of their losses (`preference_step`)
     3. follow     loss, margins, memory; sample completions of the same few prompts with the same seeds
     4. save       the parent and an adapter, or every weight (`children`)
@@ -71,39 +71,54 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Order:
+    """Say which of `count` examples each step takes: each epoch takes all in an order of its own."""
+
+    count: int
+    seed: int
+    config: PreferenceConfig
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.count / self.config.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        return max(math.ceil(self.steps_per_epoch * self.config.epochs), 1)
+
+    def batch(self, step: int) -> np.ndarray:
+        epoch, place = divmod(step, self.steps_per_epoch)
+        size = self.config.batch_size
+        return self._of_epoch(epoch)[place * size : (place + 1) * size]
+
+    def taken(self) -> np.ndarray:
+        """Return the examples that the run learns from; of less than an epoch not all."""
+        return self._of_epoch(0)[: self.total_steps * self.config.batch_size]
+
+    def _of_epoch(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, epoch]).permutation(self.count)
+
+
+@dataclass(frozen=True)
 class Course:
     """Hold what a run goes through: its steps, and whom it shows."""
 
     work: Work
     learning: Learning
+    order: Order
     prompts: list[Any]  # whose answers are sampled
     phase: str
     recompute: bool
 
     @property
-    def count(self) -> int:
-        return len(self.learning.objective.answers)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return math.ceil(self.count / self.work.config.batch_size)
-
-    @property
     def total_steps(self) -> int:
-        return max(math.ceil(self.steps_per_epoch * self.work.config.epochs), 1)
+        return self.order.total_steps
 
     @property
     def kept(self) -> KeptSteps:
         work = self.work
         count = work.config.kept_checkpoints
         return KeptSteps(work.run, work.together, work.spec.parent, work.tokenizer, count, self.total_steps)
-
-    def batch(self, step: int) -> np.ndarray:
-        """Return the examples of one step: each epoch takes all in an order of its own."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng([self.work.spec.seed, epoch]).permutation(self.count)
-        size = self.work.config.batch_size
-        return order[place * size : (place + 1) * size]
 
     def rate(self, step: int) -> float:
         config, total = self.work.config, self.total_steps
@@ -149,13 +164,16 @@ def prepare(work: Work, objective: Objective, places: AnswerPlaces, phase: str) 
     plan = batch_planner.Plan(**work.chosen("plan", lambda: asdict(plan_of(work, objective, examples))))
     work.run.progress("Running the frozen layers", 0, 1)
     policy.keep_trunk(examples, plan.tokens)
-    reference = reference_logprobs(work.run, policy, examples, plan.tokens, together)
+    order = Order(len(objective.answers), work.spec.seed, config)
+    asked = [of[order.taken()].ravel() for of in (objective.answers, objective.elsewhere) if of is not None]
+    wanted = np.unique(np.concatenate([*asked, places.of(work.data.held_out_completions())]))
+    reference = reference_logprobs(work.run, policy, examples, wanted, plan.tokens, together)
     policy.begin(plan.recompute)
     learning = Learning(config, policy, objective, examples, reference, plan.tokens, together)
     learnt_from = places.places[objective.answers.ravel(), 0]
     prompts = preference_data.first_messages(work.run, work.data, learnt_from, PROMPTS_FOR_SAMPLES)
     distinct = list({str(messages): messages for messages in prompts}.values())
-    return Course(work, learning, distinct[:SAMPLED_PROMPTS], phase, plan.recompute)
+    return Course(work, learning, order, distinct[:SAMPLED_PROMPTS], phase, plan.recompute)
 
 
 def plan_of(work: Work, objective: Objective, examples: AnswerExamples) -> batch_planner.Plan:
@@ -182,7 +200,7 @@ def learn(course: Course, optimiser: torch.optim.Optimizer, standing: Standing) 
     while standing.step < total:
         started = time.monotonic()
         rate = course.rate(standing.step)
-        rows = course.batch(standing.step)
+        rows = course.order.batch(standing.step)
         figures = take_step(course.learning, optimiser, rows, step=standing.step + 1, rate=rate)
         standing.step, standing.last_loss = standing.step + 1, figures["loss"]
         standing.first_loss = figures["loss"] if standing.step == 1 else standing.first_loss

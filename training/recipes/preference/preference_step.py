@@ -24,7 +24,7 @@ from training.recipes.sft.trained_model import Student
 
 @dataclass(frozen=True)
 class Learning:
-    """Hold what a step needs; `reference` (S,) are the parent's log-probabilities of all answers."""
+    """Hold what a step needs; `reference` (S,) has the parent's log-probabilities of the answers that steps ask for."""
 
     config: PreferenceConfig
     policy: Student

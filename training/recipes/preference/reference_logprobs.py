@@ -27,14 +27,19 @@ PORTION = 2**16  # tokens between two writes, about
 
 
 def reference_logprobs(
-    run: RunDirectory, policy: Student, examples: AnswerExamples, tokens: int, together: Processes
+    run: RunDirectory,
+    policy: Student,
+    examples: AnswerExamples,
+    wanted: np.ndarray,
+    tokens: int,
+    together: Processes,
 ) -> np.ndarray:
-    """Return (S,) float64 the summed log-probability of each example's answer under `policy`, which has learnt nothing
-    yet."""
+    """Return (S,) float64 the summed log-probability of each wanted example's answer under `policy`, which has learnt
+    nothing yet; of the others what is known, else nan."""
     path = _path(run, policy, examples)
     known = together.from_first(lambda: _read(path, len(examples)))
-    for part in _portions(np.flatnonzero(np.isnan(known)), examples):
-        run.progress("Computing the reference", len(known) - int(np.isnan(known).sum()), len(known))
+    for part in _portions(wanted[np.isnan(known[wanted])], examples):
+        run.progress("Computing the reference", len(wanted) - int(np.isnan(known[wanted]).sum()), len(wanted))
         known[part] = summed_logprobs(policy, examples, part, tokens, together)
         if together.is_first:
             _write(path, known)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from tests.support.training import preference_runs
 from tests.support.training.preference_runs import DISLIKED, LIKED
 from training.core import batch_planner
 from training.core.run_directory import RunDirectory
-from training.recipes import dpo
+from training.recipes import dpo, kto
 from training.recipes.common import entry, loading, steps
 from training.recipes.common.processes import ONE_PROCESS
 from training.recipes.preference import preference_policy
@@ -52,6 +54,21 @@ def test_a_reference_is_of_these_answers_and_not_of_others_as_long(parent, tmp_p
 
 def dies(*given: Any) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("kind", "recipe"), [("dpo", dpo), ("kto", kto)])
+def test_of_less_than_an_epoch_the_reference_is_of_what_steps_and_measurements_ask_for(
+    parent, tmp_path, monkeypatch, kind, recipe
+):
+    run = preference_runs.make(tmp_path / "run", kind, parent, **CONFIG, epochs=0.3)
+    courses, honest = [], preference_policy.learn
+    monkeypatch.setattr(preference_policy, "learn", lambda *given: (courses.append(given[0]), honest(*given)))
+    assert entry.attempt(recipe.main, run) == 0, run.failure()
+    assert 0.1 < np.isnan(courses[0].learning.reference).mean() < 0.9
+    values = [row["values"] for row in preference_runs.metrics(run)]
+    assert all(math.isfinite(row["loss"]) for row in values)
+    held_out = (run.result() or {})["held_out"]
+    assert held_out and all(math.isfinite(row["value"]) for row in held_out.values() if row and "value" in row)
 
 
 def test_a_checkpoint_of_an_earlier_versions_loop_is_refused_in_words(parent, tmp_path):
