@@ -12,7 +12,7 @@ from evaluation.judge_models import actions
 from evaluation.models import Verdict
 from tests.support.evaluation.judge_server import judge_server
 from tests.support.evaluation.judges import make_judge, make_rubric
-from tests.support.factories import make_completion, make_prompt, make_user
+from tests.support.factories import make_completion, make_prompt
 from training.core.run_directory import RunDirectory
 from training.models import Run
 from training.runs.ordering import actions as runs
@@ -27,11 +27,6 @@ def likes_sft(shown: str) -> str:
     if "first" in shown:
         return "As I like it. [[A]]"
     return f"Clearer. [[{'A' if 'sft' in first and 'sft' not in second else 'B'}]]"
-
-
-@pytest.fixture
-def researcher(project):
-    return make_user(project, role="researcher")
 
 
 @pytest.fixture

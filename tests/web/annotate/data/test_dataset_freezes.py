@@ -15,11 +15,6 @@ from tests.support.api_client import Program, errors
 from tests.support.factories import make_comparison, make_pair, make_user
 
 
-@pytest.fixture
-def researcher(project):
-    return make_user(project, role="researcher")
-
-
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "DATASETS_DIR", tmp_path)

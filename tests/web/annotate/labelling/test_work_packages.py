@@ -37,11 +37,6 @@ def project():
 
 
 @pytest.fixture
-def manager(project):
-    return make_user(project, role="manager")
-
-
-@pytest.fixture
 def ada(project):
     return make_user(project, username="ada")
 

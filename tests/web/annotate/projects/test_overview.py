@@ -22,7 +22,6 @@ from tests.support.factories import (
     make_contestant,
     make_guideline,
     make_pair,
-    make_project,
     make_prompt,
     make_rating,
     make_user,
@@ -32,11 +31,6 @@ from tests.support.html_page import HtmlPage
 from training.models import Run
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def project():
-    return make_project()
 
 
 def context(client, project):

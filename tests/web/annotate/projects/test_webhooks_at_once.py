@@ -16,22 +16,11 @@ from annotate.projects.webhooks import actions as webhooks
 from annotate.projects.webhooks import deliveries
 from annotate.projects.webhooks.sending import Outcome
 from tests.support.api_client import Program, errors
-from tests.support.factories import make_project, make_user
 from tests.support.processes import until
 
 pytestmark = pytest.mark.django_db
 LONG = 120  # seconds, for a busy machine: nothing waits so long
 URL = "https://example.org/assay"
-
-
-@pytest.fixture
-def project():
-    return make_project()
-
-
-@pytest.fixture
-def manager(project):
-    return make_user(project, role="manager")
 
 
 @pytest.fixture

@@ -36,11 +36,6 @@ CHOICE = {"name": "go on", "action": "go_on", "changes": {}, "label": "Go on"}
 
 
 @pytest.fixture
-def manager(project):
-    return make_user(project, role="manager")
-
-
-@pytest.fixture
 def rita(project):
     return make_user(project, role="researcher")
 

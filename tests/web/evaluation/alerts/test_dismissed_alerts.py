@@ -23,11 +23,6 @@ from training.models import Drain
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def manager(project):
-    return make_user(project, role="manager")
-
-
 def dismissed(kind, by) -> None:
     """An alert of this kind is open, and then dismissed."""
     look(kind)

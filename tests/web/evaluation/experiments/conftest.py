@@ -27,11 +27,6 @@ def project():
 
 
 @pytest.fixture
-def researcher(project):
-    return make_user(project, role="researcher")
-
-
-@pytest.fixture
 def order(project, researcher) -> dict[str, Any]:
     """Feedback of the train split, frozen; prompts of the eval split; and a model to start from."""
     annotator = make_user(project)

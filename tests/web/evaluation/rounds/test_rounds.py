@@ -41,11 +41,6 @@ def project():
 
 
 @pytest.fixture
-def researcher(project):
-    return make_user(project, role="researcher")
-
-
-@pytest.fixture
 def order(project, researcher) -> dict[str, Any]:
     """Prompts of both splits, and a model to begin with."""
     for number in range(24):

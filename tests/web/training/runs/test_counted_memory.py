@@ -8,7 +8,7 @@ import pytest
 from django.urls import reverse
 
 from tests.support.api_client import Program
-from tests.support.factories import make_project, make_user
+from tests.support.factories import make_user
 from tests.support.training.runs import make_run, make_weights
 from training import configs
 from training.runs.ordering import machine_speed
@@ -24,11 +24,6 @@ LLAMA_8B = {
 LLAMA_70B = LLAMA_8B | {
     "hidden_size": 8192, "num_hidden_layers": 80, "num_attention_heads": 64, "intermediate_size": 28672,
 }  # fmt: skip
-
-
-@pytest.fixture
-def project():
-    return make_project()
 
 
 @pytest.fixture

@@ -26,11 +26,6 @@ def project():
     return make_project(asks_comparisons=False)
 
 
-@pytest.fixture
-def user(project):
-    return make_user(project)
-
-
 def test_a_few_items_are_handed_out_ahead_and_lent_for_minutes_only(project, user):
     make_answers(project, 9)
     _, ahead = shown_and_ahead(project, user)
