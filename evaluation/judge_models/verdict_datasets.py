@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Max, QuerySet
@@ -16,12 +17,12 @@ from annotate.core.errors import Refused
 from annotate.core.events import announce_dataset
 from annotate.data import frozen_rows
 from annotate.data.datasets import preferences
-from annotate.data.datasets.actions import checked_name
+from annotate.data.datasets.actions import checked_name, name_taken
 from annotate.data.datasets.answer_texts import Tell, silent
 from annotate.data.datasets.freezing import SMALL, queue_freeze
 from annotate.data.datasets.selected_rows import completion_rows
 from annotate.models import Dataset, DatasetFreeze, Split, User
-from evaluation.judge_models.judged_pairs import judged_pairs
+from evaluation.judge_models.judged_pairs import JudgedPair, judged_pairs
 from evaluation.models import Rubric, Verdict, VerdictDataset
 
 MODEL = "model"  # Dataset.judge of a dataset that a judge model labelled
@@ -81,25 +82,9 @@ def freeze_verdicts(
     name = checked_name(project, name, by)
     last = _last(rubric) if last is None else last  # before the pairs: later verdicts are not in it
     verdicts = _verdicts(rubric, last)
-    if (n := _count_pairs(rubric, verdicts)) > MOST:
-        raise Refused(
-            400,
-            verdicts=f"{rubric} has judged {n:,} pairs of the train split, and at most {MOST:,} are frozen at once; "
-            f"add a version of the rubric and ask it about at most {MOST:,} pairs (limit).",
-        )
     tell("reading verdicts", 0.0)
-    pairs = judged_pairs(rubric, verdicts)
-    if not pairs:
-        raise Refused(
-            400, verdicts=f"{rubric} has judged no pair of the train split; ask it for verdicts there (split: train)."
-        )
-    rows = [
-        {
-            **{"prompt_id": pair.prompt, "completion_a": pair.a, "completion_b": pair.b},
-            **{"winner": _WINNERS[pair.points], "strength": None, "author": None},
-        }
-        for pair in pairs
-    ]
+    pairs = _pairs_to_freeze(rubric, verdicts)
+    rows = [_row(pair) for pair in pairs]
     tell("writing files", 0.5)
     completions = completion_rows({pk for pair in pairs for pk in pair.key}, tell=tell)
     files: dict[str, frozen_rows.Rows] = {"completions": completions, "comparisons": rows, "ratings": []}
@@ -107,14 +92,7 @@ def freeze_verdicts(
         files, kind=Dataset.Kind.PREFERENCES, side=Split.TRAIN, before_storing=lambda: tell("storing files", 0.9)
     )
     tell("noting what it was made of", 0.95)
-    told = preferences.informativeness(preferences.comparisons_from(rows), [], prompt_of={})
-    counts = {
-        **{"verdicts": len(rows), "comparisons": len(rows), "ratings": 0},
-        **{"completions": len(completions), "prompts": len({pair.prompt for pair in pairs})},
-        **{"judge_model": str(rubric), "winners": dict(Counter(row["winner"] for row in rows))},
-        **{"telling": told.informative, "enough": told.enough, "sentence": told.sentence, "reason": told.reason},
-        "left_out": {},
-    }
+    counts = {"judge_model": str(rubric), "completions": len(completions), **_counts(rows)}
     try:
         with transaction.atomic():
             dataset = Dataset.objects.create(
@@ -127,9 +105,40 @@ def freeze_verdicts(
             announce_dataset(dataset)
             and_then(dataset)
     except IntegrityError as error:  # a double click: its twin came first
-        text = f"{project.name} already has a dataset {name!r}; choose another name."
-        raise Refused(409, name=text) from error
+        raise name_taken(project, name) from error
     return dataset
+
+
+def _pairs_to_freeze(rubric: Rubric, verdicts: QuerySet[Verdict]) -> list[JudgedPair]:
+    if (n := _count_pairs(rubric, verdicts)) > MOST:
+        raise Refused(
+            400,
+            verdicts=f"{rubric} has judged {n:,} pairs of the train split, and at most {MOST:,} are frozen at once; "
+            f"add a version of the rubric and ask it about at most {MOST:,} pairs (limit).",
+        )
+    if not (pairs := judged_pairs(rubric, verdicts)):
+        raise Refused(
+            400, verdicts=f"{rubric} has judged no pair of the train split; ask it for verdicts there (split: train)."
+        )
+    return pairs
+
+
+def _row(pair: JudgedPair) -> dict[str, Any]:
+    """Return the row of a frozen comparison, by nobody."""
+    return {
+        **{"prompt_id": pair.prompt, "completion_a": pair.a, "completion_b": pair.b},
+        **{"winner": _WINNERS[pair.points], "strength": None, "author": None},
+    }
+
+
+def _counts(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    told = preferences.informativeness(preferences.comparisons_from(rows), [], prompt_of={})
+    return {
+        **{"verdicts": len(rows), "comparisons": len(rows), "ratings": 0, "left_out": {}},
+        **{"prompts": len({row["prompt_id"] for row in rows})},
+        **{"winners": dict(Counter(row["winner"] for row in rows))},
+        **{"telling": told.informative, "enough": told.enough, "sentence": told.sentence, "reason": told.reason},
+    }
 
 
 def _count_pairs(rubric: Rubric, verdicts: QuerySet[Verdict]) -> int:
