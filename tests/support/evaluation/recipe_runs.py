@@ -34,5 +34,11 @@ def ended(run: RunDirectory) -> Row:
     return found
 
 
+def result_of(run: RunDirectory) -> Row:
+    result = run.result()
+    assert result is not None, run.failure()
+    return result
+
+
 def items_of(run: RunDirectory) -> list[Row]:
     return list(read_lines(run.path / "items.jsonl"))

@@ -60,6 +60,13 @@ def make_dataset(
     return dataset
 
 
+def make_task(project: Project, form: str = "choices") -> Dataset:
+    dataset = make_dataset(project, kind="task", side="eval")
+    dataset.counts = {"form": form, "items": 2}
+    dataset.save()
+    return dataset
+
+
 def make_run(project: Project | None = None, **fields: Any) -> Run:
     """A queued run of the fake kind; `config` in `fields` replaces defaults one by one."""
     register_fake()

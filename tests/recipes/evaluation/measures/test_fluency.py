@@ -17,6 +17,7 @@ from evaluation.recipes.common import answer_scores
 from tests.recipes.training.sft.test_recipe_sft import make_run as make_sft_run
 from tests.support import tiny_model
 from tests.support.evaluation.measured import measured
+from tests.support.evaluation.recipe_runs import result_of
 from tests.support.factories import make_completion, make_prompt
 from tests.support.training.runs import make_run
 from tests.web.evaluation.measures.test_measures import queue, refusal  # noqa: F401
@@ -60,12 +61,6 @@ def carry_out(folder: Path, child: Path, parent: Path | str, answers: list[dict]
     run.create(spec, {"answers": iter(answers), "about": iter([about])})
     entry.attempt(evaluate.main, run)
     return run
-
-
-def result_of(run: RunDirectory) -> dict:
-    result = run.result()
-    assert result is not None, run.failure()
-    return result
 
 
 def direct(folder: Path, prompt: list[dict], text: str) -> tuple[float, float, int]:

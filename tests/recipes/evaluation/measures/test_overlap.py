@@ -16,6 +16,7 @@ from evaluation.metrics import figure_intervals as intervals
 from evaluation.recipes import evaluate, meteor, overlap
 from evaluation.recipes.overlap import ReferencePrompt, Scorer
 from evaluation.recipes.word_tokens import words
+from tests.support.evaluation.recipe_runs import result_of
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes.common import loading
 from training.recipes.common.entry import attempt
@@ -133,12 +134,6 @@ def run_on(folder, given, model, *, other=False, **config) -> RunDirectory:
         (run.path / "data" / "other" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
     attempt(evaluate.main, run)
     return run
-
-
-def result_of(run: RunDirectory) -> dict:
-    result = run.result()
-    assert result is not None, run.failure()
-    return result
 
 
 def failure_of(run: RunDirectory) -> dict:

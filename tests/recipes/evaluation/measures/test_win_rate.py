@@ -17,6 +17,7 @@ from evaluation.recipes.win_rate import LENGTH_CONTROLLED
 from tests.support import tiny_model
 from tests.support.evaluation import reward_models
 from tests.support.evaluation.judge_server import judge_server
+from tests.support.evaluation.recipe_runs import result_of
 from tests.support.factories import (
     make_comparison,
     make_completion,
@@ -80,12 +81,6 @@ def carry_out(
     run.create(spec, {name: iter(rows) for name, rows in data.items()})
     entry.attempt(evaluate.main, run)
     return run
-
-
-def result_of(run: RunDirectory) -> dict:
-    result = run.result()
-    assert result is not None, run.failure()
-    return result
 
 
 # By votes

@@ -8,8 +8,6 @@ from html import unescape
 
 import pytest
 from asgiref.sync import sync_to_async
-from asgiref.testing import ApplicationCommunicator
-from channels.routing import URLRouter
 from django.contrib.auth.models import AnonymousUser
 from django.core.cache import cache
 from django.db import connection
@@ -31,6 +29,7 @@ from tests.support.factories import (
     make_project,
     make_prompt,
 )
+from tests.support.page_socket import PageSocket
 
 
 def page_of(client, project, **query) -> str:
@@ -209,26 +208,12 @@ def test_a_poll_brings_all_parts_that_moved(client, project, base, child, vote):
     assert 'win-matrix"' not in html.replace('#win-matrix"', "")
 
 
-class Socket(ApplicationCommunicator):
-    """A page's websocket, without a server; channels.testing would need daphne."""
-
+class Socket(PageSocket):
     def __init__(self, project, query: str = "judge=person") -> None:
-        scope = {
-            "type": "websocket", "path": f"/ws/p/{project.slug}/leaderboard/", "query_string": query.encode(),
-            "headers": [], "subprotocols": [], "user": AnonymousUser(),
-        }  # fmt: skip
-        super().__init__(URLRouter(websocket_urlpatterns), scope)
-
-    async def connect(self) -> None:
-        await self.send_input({"type": "websocket.connect"})
-        assert (await self.receive_output(5))["type"] == "websocket.accept"
+        super().__init__(websocket_urlpatterns, f"/ws/p/{project.slug}/leaderboard/", query)
 
     async def receive(self) -> str:
-        return " ".join((await self.receive_output(5))["text"].split())
-
-    async def disconnect(self) -> None:
-        await self.send_input({"type": "websocket.disconnect", "code": 1000})
-        await self.wait()
+        return " ".join((await super().receive()).split())
 
 
 @pytest.mark.django_db(transaction=True)

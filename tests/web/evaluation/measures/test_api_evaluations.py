@@ -8,7 +8,7 @@ from annotate.models import Project
 from tests.support.api_client import errors, program
 from tests.support.evaluation.evaluated import figure, item, make_evaluated
 from tests.support.factories import make_contestant, make_model, make_project
-from tests.support.training.runs import make_dataset, make_weights
+from tests.support.training.runs import make_task, make_weights
 from training.models import Run
 
 pytestmark = pytest.mark.django_db
@@ -35,15 +35,8 @@ def researcher(project):
     return program(project, role="researcher")
 
 
-def task(project, form="choices"):
-    dataset = make_dataset(project, kind="task", side="eval")
-    dataset.counts = {"form": form, "items": 2}
-    dataset.save()
-    return dataset
-
-
 def test_a_measure_is_queued_on_a_dataset(researcher, project, base):
-    dataset = task(project)
+    dataset = make_task(project)
     body = {
         "project": project.slug, "model": base.pk, "name": "endings", "other_dataset": dataset.pk,
         "config": {"measure": "choices", "limit": 50},
@@ -142,7 +135,7 @@ def test_a_run_without_items_says_so(researcher, project, base):
 
 
 def test_texts_of_items_are_for_those_who_may_review(researcher, project, base):
-    run = make_evaluated(project, base, items=ROWS, other_dataset=task(project))
+    run = make_evaluated(project, base, items=ROWS, other_dataset=make_task(project))
     assert researcher.get(f"runs/{run.pk}/items/").json()["items"][0]["shown"]["context"] == "Question 0?"
     reader = program(project)
     assert reader.get(f"runs/{run.pk}/items/").json()["items"][0]["shown"] is None

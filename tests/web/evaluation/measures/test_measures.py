@@ -7,7 +7,7 @@ import pytest
 from annotate.core.errors import Refused
 from evaluation.measures.catalogue import ALL
 from tests.support.factories import make_contestant, make_model, make_project, make_user
-from tests.support.training.runs import make_dataset, make_weights
+from tests.support.training.runs import make_dataset, make_task, make_weights
 from training.configs.evaluate import MEASURES
 from training.runs.ordering.actions import queue_run
 from training.runs.queue import asked_models
@@ -34,13 +34,6 @@ def refusal(queue, *args, **fields) -> dict[str, str]:
     return refused.value.errors
 
 
-def task(project, form):
-    dataset = make_dataset(project, kind="task", side="eval")
-    dataset.counts = {"form": form, "items": 2}
-    dataset.save()
-    return dataset
-
-
 def test_every_measure_of_the_config_is_explained():
     assert ALL.keys() == MEASURES.keys()
 
@@ -65,8 +58,8 @@ def test_a_model_behind_an_endpoint_tells_no_log_probabilities(queue, project):
 
 
 def test_a_task_suits_the_measure_of_its_form(queue, project, base):
-    assert queue(base, "choices", other_dataset=task(project, "choices")).pk
-    other_dataset = refusal(queue, base, "overlap", other_dataset=task(project, "choices"))["other_dataset"]
+    assert queue(base, "choices", other_dataset=make_task(project, "choices")).pk
+    other_dataset = refusal(queue, base, "overlap", other_dataset=make_task(project, "choices"))["other_dataset"]
     assert "a task of choices" in other_dataset and "overlap needs one of references" in other_dataset
 
 
@@ -86,7 +79,7 @@ def test_a_classifier_needs_labelled_texts(queue, project):
 
 
 def test_a_win_rate_takes_no_dataset(queue, project, base, child):
-    told = refusal(queue, child, "win_rate", opponent=base.name, other_dataset=task(project, "texts"))
+    told = refusal(queue, child, "win_rate", opponent=base.name, other_dataset=make_task(project, "texts"))
     assert "leave the dataset out" in told["other_dataset"]
 
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 from evaluation.measures import evaluations
 from evaluation.measures.catalogue import ALL
 from tests.support.factories import make_user
-from tests.support.training.runs import make_dataset, make_weights
+from tests.support.training.runs import make_task, make_weights
 from training.configs import EvaluateConfig
 from training.models import Run
 from training.runs.ordering.actions import queue_run
@@ -30,13 +30,6 @@ def address(project):
 def html(response, status=200) -> str:
     assert response.status_code == status
     return response.content.decode()
-
-
-def task(project, form):
-    dataset = make_dataset(project, kind="task", side="eval")
-    dataset.counts = {"form": form, "items": 2}
-    dataset.save()
-    return dataset
 
 
 def posted(measure, parent, **fields):
@@ -67,7 +60,7 @@ def test_an_unknown_measure_is_asked_again(researcher, address):
 
 
 def test_a_task_leads_to_its_measure(researcher, address, project, base):
-    dataset = task(project, "references")
+    dataset = make_task(project, "references")
     text = html(researcher.get(f"{address}?other_dataset={dataset.pk}"))
     assert "Overlap with references" in text and f'<option value="{dataset.pk}" selected>' in text
 
@@ -78,7 +71,7 @@ def test_a_model_that_one_measure_alone_suits_leads_to_it(researcher, address):
 
 
 def test_only_datasets_and_models_that_suit_are_offered(researcher, address, project, base):
-    right, wrong = task(project, "choices"), task(project, "texts")
+    right, wrong = make_task(project, "choices"), make_task(project, "texts")
     reward = make_weights(kind="reward", name="the annotator")
     text = html(researcher.get(f"{address}?measure=choices"))
     assert right.name in text and wrong.name not in text and reward.name not in text and base.name in text
@@ -119,7 +112,7 @@ def test_all_that_is_wrong_stands_there_at_once(researcher, address, base):
 
 
 def test_several_models_are_measured_alike_in_one_go(researcher, address, project, base, child):
-    dataset = task(project, "choices")
+    dataset = make_task(project, "choices")
     sent = posted("choices", base, other_dataset=dataset.pk, also=[child.pk, base.pk], key="k")
     for _ in range(2):  # pressed twice
         response = researcher.post(address, sent)

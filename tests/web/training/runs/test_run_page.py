@@ -8,8 +8,6 @@ from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
-from asgiref.testing import ApplicationCommunicator
-from channels.routing import URLRouter
 from django.contrib.auth.models import AnonymousUser
 from django.db import connection
 from django.test import Client
@@ -20,6 +18,7 @@ from django.utils import timezone
 from annotate.models import LanguageModel
 from tests.support.api_client import Program
 from tests.support.factories import make_contestant, make_project, make_user, sign_in
+from tests.support.page_socket import PageSocket
 from tests.support.training.runs import make_dataset, make_run, make_weights
 from training import consumers
 from training.core import stages
@@ -447,27 +446,9 @@ def test_metrics_come_as_json_after_a_sequence_number(client, project, researche
     assert client.get(url, {"after": "soon"}).status_code == 400
 
 
-class Socket(ApplicationCommunicator):
-    """A page's websocket, without a server; channels.testing would need daphne."""
-
+class Socket(PageSocket):
     def __init__(self, run: Run | None, query: str = "", path: str = "") -> None:
-        path = path or f"/ws/runs/{run.pk if run else 0}/"
-        scope = {
-            "type": "websocket", "path": path, "query_string": query.encode(), "headers": [],
-            "subprotocols": [], "user": AnonymousUser(),
-        }  # fmt: skip
-        super().__init__(URLRouter(websocket_urlpatterns), scope)
-
-    async def connect(self) -> None:
-        await self.send_input({"type": "websocket.connect"})
-        assert (await self.receive_output(5))["type"] == "websocket.accept"
-
-    async def receive(self) -> str:
-        return (await self.receive_output(5))["text"]
-
-    async def disconnect(self) -> None:
-        await self.send_input({"type": "websocket.disconnect", "code": 1000})
-        await self.wait()
+        super().__init__(websocket_urlpatterns, path or f"/ws/runs/{run.pk if run else 0}/", query)
 
 
 def points_in(html: str) -> list[int]:
