@@ -120,9 +120,7 @@ class PairsFile(Input):
 @idempotent(atomic=False, whole_body=False)  # the same file twice adds nothing twice
 def import_comparisons(request: Request) -> Response:
     """Send a file of hh-rlhf pairs: what `POST imports/` does with `format=hh-rlhf`, by its older name."""
-    pairs_file = PairsFile(data=request.data)
-    pairs_file.is_valid(raise_exception=True)
-    fields = pairs_file.validated_data
+    fields = PairsFile.read(request)
     return _started(request, fields, Order(source=fields.get("source", ""), format=fields["format"]))
 
 
@@ -165,9 +163,7 @@ class Imports(DeclaredViewSet):
 
         The same file from the same source adds nothing twice, so that it can be sent again after any accident.
         """
-        import_file = ImportFile(data=request.data)
-        import_file.is_valid(raise_exception=True)
-        fields = import_file.validated_data
+        fields = ImportFile.read(request)
         order = Order(
             source=fields.get("source", ""),
             format=fields["format"],
