@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from annotate.core import audit
 from annotate.core.artefacts import local_copies
 from annotate.core.errors import Refused
 from annotate.core.events import announce_dataset
@@ -122,6 +123,7 @@ def _record(project: Project, name: str, by: User, content_hash: str, counts: di
                 counts=counts,
                 created_by=by,
             )
+            audit.record(action="dataset.frozen", about=f"{name} (sft, train)", by=by, project=project)
             announce_dataset(dataset)
             return dataset
     except IntegrityError as error:  # a double click: its twin came first

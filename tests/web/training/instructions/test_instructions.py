@@ -267,6 +267,7 @@ def test_the_page_shows_what_would_come_and_freezes_it(client, project, films):
     assert client.post(address, fields | {"cap": "many", "do": "look"}).status_code == 400
     frozen = client.post(address, fields | {"do": "freeze", "name": "flan"}, follow=True).content.decode()
     assert "is frozen" in frozen and "Made from" in frozen and "sentiment/" in frozen
+    assert [entry.about for entry in project.audit.filter(action="dataset.frozen")] == ["flan (sft, train)"]
 
 
 def test_an_empty_project_is_told_what_to_do(client, project):
