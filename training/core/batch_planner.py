@@ -24,6 +24,8 @@ from training.core.run_directory import RecipeFailure
 SHARE = 0.8  # of what is free: others work on the machine too, and estimates are no measurements
 CPU_TOKENS = 1024  # fill a processor's matrix products; more at once brings no speed and takes memory
 GPU_TOKENS = 16_384
+KEPT_TRUNK_BYTES = 2**29  # of the frozen lower layers' outputs, for all examples together
+LOGIT_COPIES = 4, 4  # of a token's logits at once, in the model's dtype and in float32, where its own forward is run
 LOSS_BYTES = 2**23 * 10  # the loss's chunk of logits, in bfloat16, in float32 and as gradient
 # Of all memory, what PPO's activations between forward and backward may take, and its caches of sampling; of a
 # processor's not more than so much, since larger batches are hardly faster there.
@@ -70,6 +72,12 @@ class Plan:
     tokens: int
     recompute: bool
     bytes: int
+
+
+def logit_bytes(vocabulary: int, dtype_bytes: int) -> int:
+    """Return the bytes of a token's logits and of what learning makes of them, where a pass has those of all tokens."""
+    rounded, wide = LOGIT_COPIES
+    return vocabulary * (rounded * dtype_bytes + 4 * wide)
 
 
 def shape_of(config: Any, *, layers: int, dtype_bytes: int, packed: bool) -> Shape:

@@ -19,6 +19,7 @@ from training.core.batch_planner import Shape
 _WITH_TWO_MATRICES = ("gpt2", "gpt_neox", "opt", "phi", "bloom", "falcon", "gptj", "gpt_neo", "starcoder2")
 _WITH_QKV_BIAS = ("qwen2",)
 _WITH_HEAD_NORMS = ("qwen3",)
+_WITH_OUTPUT_BIAS = ("phi", "gptj")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Decoder:
     linear: int
     linear_ends: int  # inputs and outputs of a block's linear layers, summed: adapters of rank 1
     is_exact: bool = True  # False: a common model of about that size
+    reads_states: bool = True  # False: its logits have a bias or a cap, and are more than products of its last states
 
     def adapter_parameters(self, rank: int, layers: int) -> int:
         """Return the parameters of LoRA on every linear layer of so many blocks."""
@@ -75,7 +77,11 @@ def decoder_of(config: Mapping[str, Any], parameters: int | None = None) -> Deco
     ends = 2 * (width + queries) + 2 * (width + keys) + (gates + 1) * (width + inner)
     embeddings = vocabulary * width * (1 if config.get("tie_word_embeddings") else 2)
     total = parameters or embeddings + layers * block + width
-    return Decoder(width, layers, heads, key_heads, head_dim, inner, vocabulary, total, block, linear, ends)
+    reads_states = kind not in _WITH_OUTPUT_BIAS and not config.get("final_logit_softcapping")
+    return Decoder(
+        width, layers, heads, key_heads, head_dim, inner, vocabulary, total, block, linear, ends,
+        reads_states=reads_states,
+    )  # fmt: skip
 
 
 def decoder_of_folder(folder: Path | None, parameters: int | None = None) -> Decoder | None:

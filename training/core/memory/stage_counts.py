@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from training.core import batch_planner, resource_estimate
 from training.core.memory.decoder_sizes import Decoder
+from training.core.memory.learning_shapes import kept_trunk, learning_shape
 from training.core.memory.stage_memory import Bytes, Hardware, StageMemory
 
 ADAM = 8  # two moments, float32
@@ -102,6 +104,7 @@ def _sft(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> Sta
     training: Bytes = {
         "activations": tokens * _per_token(decoder, layers, longest, hardware, recompute=recompute),
         "logits": batch_planner.LOSS_BYTES + output,
+        "states below what learns": kept_trunk(decoder, layers, hardware),
     }
     phases = {"training": training}
     if is_full:
@@ -207,21 +210,26 @@ def _preference(answers: int) -> Callable[[Decoder, Mapping[str, Any], Hardware]
     for each answer: the reference is no second model."""
 
     def count(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
-        packed, layers = hardware.device == "cpu", _adapted_layers(decoder, config)
+        layers = _adapted_layers(decoder, config)
         longest = config["max_prompt_tokens"] + config["max_completion_tokens"]
-        shape = decoder.shape(layers if packed else decoder.layers, hardware.dtype_bytes, packed=packed)
+        shape = learning_shape(decoder, layers, hardware)
         is_full = config["adapters"] == "full"
         learning = _trained(decoder, config, hardware, layers)
         together = config["micro_batch_size"] or config["batch_size"]
         asked = answers * longest * math.ceil(together / config.get("processes", 1))
-        wanted = max(min(batch_planner.CPU_TOKENS if packed else batch_planner.GPU_TOKENS, asked), answers * longest)
+        most = batch_planner.CPU_TOKENS if hardware.device == "cpu" else batch_planner.GPU_TOKENS
+        wanted = max(min(most, asked), answers * longest)
         room = batch_planner.SHARE * hardware.available - hardware.process - sum(learning.values())
         checkpointing = config["activation_checkpointing"]
         recompute, tokens = _planned(shape, answers * longest, wanted, room, checkpointing, row=longest)
         output = 8 * decoder.vocabulary * decoder.width if is_full else 0
+        per_token: float = _per_token(decoder, layers, longest, hardware, recompute=recompute)
+        if hardware.device == "cpu" and not decoder.reads_states:
+            per_token = replace(shape, logits=0).bytes_per_token(longest, recompute=recompute)
         training: Bytes = {
-            "activations": tokens * _per_token(decoder, layers, longest, hardware, recompute=recompute),
-            "logits": 128 * 12 * decoder.vocabulary + output,
+            "activations": tokens * per_token,
+            "logits": (tokens * shape.logits or 128 * 12 * decoder.vocabulary) + output,
+            "states below what learns": kept_trunk(decoder, layers, hardware),
         }
         phases = {"training": training}
         if is_full:

@@ -32,9 +32,6 @@ from training.rl.logprobs import logits_are_products, scaled_states, token_logpr
 from training.rl.lora import add_adapters
 from training.rl.packed import packed_agrees, rows_of, run_packed
 
-KEPT_TRUNK_BYTES = 2**29  # of the frozen lower layers' outputs, for all examples together
-LOGIT_COPIES = 4, 4  # of a token's logits at once, in the model's dtype and in float32, where its own forward is run
-
 
 def load(parent: str, adapters: str, dtype: torch.dtype, *, to_split: bool = False) -> tuple[Any, Any]:
     """Return (model, tokenizer); every weight in float32 where every weight learns, in 4 bits for qlora."""
@@ -106,8 +103,7 @@ class Student:
         )  # fmt: skip
         if self.reads_states:
             return shape
-        rounded, wide = LOGIT_COPIES
-        return replace(shape, logits=self.model.config.vocab_size * (rounded * dtype_bytes + 4 * wide))
+        return replace(shape, logits=batch_planner.logit_bytes(self.model.config.vocab_size, dtype_bytes))
 
     def learnt(self) -> int:
         return sum(p.numel() for p in self.masters.masters.values())
@@ -171,7 +167,7 @@ class Student:
         """
         lengths = lengths_of(examples)
         total = sum(lengths) * self.model.config.hidden_size * 4
-        if not (self.is_packed and self.cut) or total > KEPT_TRUNK_BYTES:
+        if not (self.is_packed and self.cut) or total > batch_planner.KEPT_TRUNK_BYTES:
             return False
         for indices in batch_planner.micro_batches(lengths, tokens, padded=False):
             group = [examples[i] for i in indices]

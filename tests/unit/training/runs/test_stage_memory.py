@@ -66,6 +66,29 @@ def test_dpo_of_every_weight_holds_what_sft_holds_and_no_second_model(llama):
     assert memory_of("dpo", llama, adapters="full").standing == memory_of("sft", llama, adapters="full").standing
 
 
+def test_dpo_of_a_model_with_capped_or_biased_logits_holds_those_of_all_its_tokens(llama):
+    """As its recipe plans: the model's own forward, on a processor without the layers that keep less."""
+    options = {"max_prompt_tokens": 256, "max_completion_tokens": 256, "micro_batch_size": 1}
+    options |= {"activation_checkpointing": "off"}
+    for told in ({"final_logit_softcapping": 30.0}, {"model_type": "phi"}):
+        capped = decoder_of(LLAMA_8B | told)
+        assert capped is not None and not capped.reads_states and llama.reads_states
+        for hardware in (H100, Hardware("cpu", 2)):
+            plain, own = (memory_of("dpo", one, hardware, **options).phases["training"] for one in (llama, capped))
+            assert own["logits"] == 1024 * llama.vocabulary * (4 * 2 + 4 * 4) > 10 * plain["logits"]
+        assert own["activations"] == 1024 * capped.shape(32, 2, packed=False).bytes_per_token(512, recompute=False)
+
+
+def test_adapters_in_the_top_keep_the_states_below_them_on_a_processor(llama):
+    for kind in ("sft", "dpo", "kto"):
+        kept = {
+            (adapters, device): memory_of(kind, llama, Hardware(device, 2), adapters=adapters)
+            .phases["training"]["states below what learns"]
+            for adapters, device in (("top", "cpu"), ("lora", "cpu"), ("top", "cuda"))
+        }  # fmt: skip
+        assert kept == {("top", "cpu"): 2**29, ("lora", "cpu"): 0, ("top", "cuda"): 0}
+
+
 def test_dpo_that_computes_activations_again_keeps_a_fraction_of_them(llama):
     one_pair = {"max_prompt_tokens": 2048, "max_completion_tokens": 2048, "micro_batch_size": 1}
     kept, again = (
