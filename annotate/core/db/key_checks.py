@@ -52,10 +52,11 @@ class KeyChecks:
     def _check(self, model: _Model, target: _Model, keys: set[int]) -> None:
         if unknown := keys - self._sound[target]:
             with connection.cursor() as cursor:
-                locked = f'SELECT id FROM "{target._meta.db_table}" WHERE id = ANY(%s) FOR KEY SHARE'
-                cursor.execute(f"SELECT array_agg(id) FROM ({locked}) AS locked", [sorted(unknown)])
-                present = cursor.fetchone()[0] or []
-            if missing := unknown.difference(present):
+                locked = f'SELECT id FROM "{target._meta.db_table}" WHERE id = ANY(%s::bigint[]) FOR KEY SHARE'
+                as_text = ",".join(map(str, sorted(unknown)))  # in one text, as in imports.look_ups
+                cursor.execute(f"SELECT string_agg(id::text, ',') FROM ({locked}) AS locked", [f"{{{as_text}}}"])
+                present = cursor.fetchone()[0] or ""
+            if missing := unknown.difference(map(int, present.split(",") if present else ())):
                 raise IntegrityError(
                     f"{len(missing)} keys of {model.__name__} point at no {target.__name__}: {sorted(missing)[:5]}."
                 )

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from annotate.data.formats import fields
-from annotate.data.formats.items import KIND_OF, KINDS, Item, NewComparison, NewFlag, NewRanking, Row
+from annotate.data.formats.items import KIND_OF, KINDS, Item, NewComparison, NewFlag, NewRanking, Row, changed
 
 # Theirs in a file, where it is not the item's own name.
 _COLUMN = {
@@ -58,7 +58,7 @@ def _item(kind: type[Item], values: Row) -> Item:
         raise ValueError(f"has no {' and no '.join(_COLUMN.get(name, name) for name in missing)}.")
     item = kind(**values)
     if isinstance(item, NewComparison):
-        item = dataclasses.replace(item, winner=fields.winner(item.winner, "winner", item.model_a, item.model_b))
+        item = changed(item, winner=fields.winner(item.winner, "winner", item.model_a, item.model_b))
     if isinstance(item, NewRanking) and sorted(p for group in item.order for p in group) != [*range(len(item.texts))]:
         raise ValueError("has an order that does not contain each completion once.")
     return item

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from annotate.data.formats import fields, guessing
@@ -144,4 +145,10 @@ def _common(row: Row) -> Row:
 
 def _value(row: Row, wanted: str) -> str:
     """Return the text of a column, however its name is capitalised."""
-    return next((fields.optional(row, name) for name in row if name.lower() == wanted.lower()), "")
+    name = _first_by_lower_name(tuple(row)).get(wanted.lower())
+    return "" if name is None else fields.optional(row, name)
+
+
+@lru_cache(maxsize=16)  # the rows of a file have few sets of columns
+def _first_by_lower_name(names: tuple[str, ...]) -> dict[str, str]:
+    return {name.lower(): name for name in reversed(names)}

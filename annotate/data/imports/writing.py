@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from django.db import connection
-from django.db.models import QuerySet
-
 from annotate.data.formats.items import NewAnswers, NewAttack, NewDemonstration, NewPrompt
-from annotate.data.imports import feedback_rows
+from annotate.data.imports import feedback_rows, look_ups
 from annotate.data.imports.bulk_insert import as_json
 from annotate.data.imports.feedback_rows import ExistingPrompt, Into, Table
 from annotate.data.imports.preparing import Answer, Ready
@@ -23,8 +20,6 @@ from annotate.models import Comparison, Completion, Prompt, Ranking, Split
 from common import harm_kinds as harms
 from common.languages.language_names import tag_of
 
-_AT_ONCE = 900  # values in one query: SQLite bounds its variables
-_PROMPT = ("id", "messages", "category", "language")  # as ExistingPrompt has them
 _Prompts = dict[str, ExistingPrompt]  # by the hash of its text
 _Completions = dict[tuple[int, str, str], int]  # by prompt, model's name and hash of the text
 
@@ -66,9 +61,8 @@ def _prompts(items: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str
     prompts = {
         name: _existing_prompt(pk, item_by_hash[name]) for name, pk in sink.known(Prompt, list(item_by_hash)).items()
     }
-    for hashes in _portions(item_by_hash):
-        standing = _prompts_of(into.project, hashes).order_by().values_list("text_hash", *_PROMPT)
-        prompts |= {name: ExistingPrompt(*fields) for name, *fields in standing}
+    for name, *fields in look_ups.prompts(into.project, list(item_by_hash)):
+        prompts[name] = ExistingPrompt(*fields)
     new = [item for text_hash, item in item_by_hash.items() if text_hash not in prompts]
     fresh = [
         (
@@ -95,22 +89,6 @@ def _prompts(items: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str
     return prompts | {item.text_hash: _existing_prompt(pk, item) for item, pk in zip(new, ids, strict=True)}, frozenset(
         ids
     )
-
-
-def _prompts_of(project: int, hashes: list[str]) -> QuerySet[Prompt]:
-    """Return the prompts with these hashes, each looked up by itself.
-
-    Postgres has no statistics of rows that came a moment ago, takes a project for small and would scan all of it.
-    """
-    if connection.vendor != "postgresql":
-        return Prompt.objects.filter(project=project, text_hash__in=hashes)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT found.id FROM unnest(%s::text[]) AS wanted(hash), LATERAL (SELECT id FROM annotate_prompt "
-            "WHERE project_id = %s AND text_hash = wanted.hash OFFSET 0) AS found",
-            [hashes, project],
-        )
-        return Prompt.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()])
 
 
 def _existing_prompt(pk: int, item: Ready) -> ExistingPrompt:
@@ -165,31 +143,12 @@ def _answered_already(items: Sequence[Ready], prompts: _Prompts, new: set[tuple[
 
 def _standing(keys: Sequence[tuple[int, str, str]], into: Into) -> _Completions:
     """Return those that an earlier import from the same source brought."""
-    pairs = list(dict.fromkeys((prompt, hash) for prompt, _, hash in keys))
     completions: _Completions = {}
-    with connection.cursor() as cursor:
-        for portion in _portions(pairs, _AT_ONCE // 2):
-            cursor.execute(*_by_text(portion, into.source))
-            for pk, prompt, model, model_id, hash in cursor.fetchall():
-                if model_id == into.linked.get(model):
-                    completions.setdefault((prompt, model, hash), pk)
+    pairs = list(dict.fromkeys((prompt, hash) for prompt, _, hash in keys))
+    for pk, prompt, model, model_id, hash in look_ups.completions(pairs, into.source):
+        if model_id == into.linked.get(model):
+            completions.setdefault((prompt, model, hash), pk)
     return completions
-
-
-def _by_text(pairs: Sequence[tuple[int, str]], source: str) -> tuple[str, list[Any]]:
-    """Return the statement that finds completions of these prompts with texts of these hashes; see `_prompts_of`."""
-    columns = "id, prompt_id, named_model, model_id, text_hash"
-    if connection.vendor == "postgresql":
-        return (
-            "SELECT found.* FROM unnest(%s::bigint[], %s::text[]) AS wanted(prompt, hash), "
-            f"LATERAL (SELECT {columns} FROM annotate_completion "
-            "WHERE prompt_id = prompt AND text_hash = hash AND source = %s OFFSET 0) AS found ORDER BY id",
-            [*map(list, zip(*pairs, strict=True)), source],
-        )
-    values = ", ".join(["(%s, %s)"] * len(pairs))
-    condition = f"(prompt_id, text_hash) IN (VALUES {values}) AND source = %s"
-    parameters = [*(value for pair in pairs for value in pair), source]
-    return f"SELECT {columns} FROM annotate_completion WHERE {condition} ORDER BY id", parameters
 
 
 def _add(kind: str, table: Table, fresh: frozenset[int], into: Into, sink: Sink, counts: Counter[str]) -> None:
@@ -198,9 +157,9 @@ def _add(kind: str, table: Table, fresh: frozenset[int], into: Into, sink: Sink,
         return
     existing = set(sink.known(table.model, list(table.rows)))
     index = table.columns.index("prompt_id")
-    for names in _portions(name for name, row in table.rows.items() if row[index] not in fresh):
-        rows = table.model._default_manager.filter(idempotency_key__in=names).order_by()
-        existing.update(rows.values_list("idempotency_key", flat=True))
+    existing |= look_ups.annotations_named(
+        table.model, [name for name, row in table.rows.items() if row[index] not in fresh]
+    )
     new = {name: row for name, row in table.rows.items() if name not in existing}
     constants = _constants(into)
     if table.model is Comparison:
@@ -236,8 +195,3 @@ def _constants(into: Into) -> dict[str, Any]:
         "source": into.source,
         "guideline_version": into.guideline,
     }
-
-
-def _portions(values: Iterable[Any], size: int = _AT_ONCE) -> Iterable[list[Any]]:
-    listed = list(values)
-    return (listed[start : start + size] for start in range(0, len(listed), size))
