@@ -1,4 +1,4 @@
-"""A database and files for real background workers, which tests kill: on SQLite, without pages."""
+"""A database and files for real background workers, which tests kill: on SQLite or a Postgres, without pages."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psycopg
+
 from tests.support import programs
-from tests.support.migrated import copy_migrated
+from tests.support.migrated import copy_migrated, migrate_postgres
 from tests.support.processes import ROOT
 
 
 class BackgroundSite:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, postgres_url: str = "") -> None:
+        self.folder, self._postgres_url = folder, postgres_url
         self.environment = {**os.environ, "ASSAY_DATA": str(folder), "DJANGO_SETTINGS_MODULE": "config.settings"}
         for ours in ("DATABASE_URL", "DJANGO_ALLOW_ASYNC_UNSAFE"):
             self.environment.pop(ours, None)
+        if postgres_url:
+            self.environment["DATABASE_URL"] = postgres_url
         self._started: list[subprocess.Popen] = []
 
     def manage(self, *words: str) -> str:
@@ -38,6 +42,10 @@ class BackgroundSite:
         return process
 
     def query(self, statement: str) -> list[tuple]:
+        if self._postgres_url:
+            with psycopg.connect(self._postgres_url) as server:
+                cursor = server.execute(statement)  # type: ignore[call-overload]
+                return cursor.fetchall() if cursor.description else []
         with closing(sqlite3.connect(self.folder / "assay.sqlite3", timeout=20)) as database, database:
             return database.execute(statement).fetchall()
 
@@ -49,11 +57,14 @@ class BackgroundSite:
 
 
 @contextmanager
-def background_site(folder: Path) -> Iterator[BackgroundSite]:
+def background_site(folder: Path, postgres_url: str = "") -> Iterator[BackgroundSite]:
     """Yield a migrated, empty one, whose programs are forked; what it started ends with the block."""
-    copy_migrated(folder / "assay.sqlite3")
+    site = BackgroundSite(folder, postgres_url)
+    if postgres_url:
+        migrate_postgres(site.environment)
+    else:
+        copy_migrated(folder / "assay.sqlite3")
     with programs.forked():
-        site = BackgroundSite(folder)
         try:
             yield site
         finally:

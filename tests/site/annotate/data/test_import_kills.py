@@ -7,24 +7,28 @@ import random
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support.processes import until
+from tests.support.servers import postgres
 from tests.support.sites.background_site import BackgroundSite, background_site, kill
 
 pytestmark = pytest.mark.slow
 ROWS = 12_000
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[BackgroundSite]:
+@pytest.fixture(params=["SQLite", "Postgres"])
+def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[BackgroundSite]:
     code = (
         "from annotate.models import *; by = User.objects.create(username='boss', is_superuser=True); "
         "Project.objects.create(slug='here', name='Here')"
     )
-    with background_site(tmp_path) as site:
+    with ExitStack() as servers:
+        url = servers.enter_context(postgres(tmp_path / "postgres")) if request.param == "Postgres" else ""
+        site = servers.enter_context(background_site(tmp_path, url))
         site.manage("shell", "-v0", "-c", code)
         yield site
 
@@ -53,7 +57,7 @@ def check(site: BackgroundSite, rows: int) -> None:
     until(lambda: site.query("SELECT state FROM annotate_import")[0][0] == "done", 120, "the import is done")
     tables = ("prompt", "completion", "comparison")
     assert [site.query(f"SELECT count(*) FROM annotate_{table}")[0][0] for table in tables] == [rows, 2 * rows, rows]
-    counts = json.loads(site.query("SELECT counts FROM annotate_import")[0][0])
+    counts = json.loads(site.query("SELECT CAST(counts AS TEXT) FROM annotate_import")[0][0])
     assert counts["comparisons"] == rows and not counts.get("already") and not counts.get("bad")
 
 
