@@ -91,7 +91,7 @@ def _by_label(row: VoteCounts) -> Counter[str]:
 def _add_sums(totals: dict[Key, Counter[str]], sums_by_key: dict[Key, Sums]) -> None:
     for key, sums in sums_by_key.items():
         into = totals.setdefault(key, Counter())
-        into.update({f"{a} against {b} {winner}": n for (a, b, winner), n in sums.cells.items()})
+        into.update({f"{a} against {b} {winner}": n for (a, b, winner), n in sums.cells().items()})
         into.update({f"status {status}": n for status, n in sums.left_out.items()})
 
 

@@ -46,7 +46,6 @@ def _folded(cursor: VoteCursor, prompt: Prompt) -> dict[tuple[int, str], Sums]:
 
 
 def _negative(sums: Sums) -> Sums:
-    negative = Sums()
-    negative.cells.subtract(sums.cells)
+    negative = Sums([votes._replace(times=-votes.times) for votes in sums.votes])
     negative.left_out.subtract(sums.left_out)
     return negative

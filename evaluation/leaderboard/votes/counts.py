@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from django.db import OperationalError, connection, transaction
@@ -29,7 +29,8 @@ from evaluation.models import VoteCounts, VoteCursor
 from evaluation.ratings import LABELS, Tally
 
 log = logging.getLogger(__name__)
-_CELL = attrgetter("a", "b", "winner")
+_ID, _CELL = attrgetter("id"), attrgetter("a", "b", "winner")
+_LIKE = attrgetter("project", "judge", "category", "language", "status")
 _CODE = {label: code for code, label in enumerate(LABELS)}
 _FOLDED = (
     *("model_ids", "cells", "votes", "left_out"),
@@ -63,14 +64,33 @@ class Like(NamedTuple):
     status: str
 
 
+class Votes(NamedTuple):
+    """Hold votes on models as arrays (n,): `a` and `b` are places in `models`, which are ascending ids, `label` one in
+    LABELS. Each counts `times`, which is negative where they are taken back."""
+
+    models: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    label: np.ndarray
+    times: int = 1
+
+
 @dataclass
 class Sums:
     """Hold what some rows of the ledger add to one row of counts; negative where votes were taken back."""
 
-    cells: Counter[tuple[int, int, str]] = field(default_factory=Counter)
+    votes: list[Votes] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     last_vote: int = 0
     last_change: int = 0
+
+    def cells(self) -> Counter[tuple[int, int, str]]:
+        """Return how many votes there are by model A, model B and label."""
+        cells: Counter[tuple[int, int, str]] = Counter()
+        for models, a, b, label, times in self.votes:
+            for cell in zip(models[a].tolist(), models[b].tolist(), label.tolist(), strict=True):
+                cells[cell[0], cell[1], LABELS[cell[2]]] += times
+        return cells
 
 
 def catch_up() -> None:
@@ -148,7 +168,6 @@ def _is_time_to_look_again() -> bool:
 def _fold_some() -> bool:
     """Fold one block; return whether there is more. It is read and added up first, so that the lock is held briefly."""
     cursor = VoteCursor.objects.filter(pk=_CURSOR).first() or VoteCursor()
-    languages.find(ledger.prompts_without_language(cursor.last_comparison_id))
     # Changes first: whatever changed is then among the votes that are read after them.
     changes = ledger.new_changes(cursor.last_status_change_id, missing(cursor, "changes"))
     votes = ledger.new_votes(cursor.last_comparison_id, missing(cursor, "votes"))
@@ -219,10 +238,10 @@ def _could_rank(vote: NewVote) -> bool:
 
 def _alike(votes: list[NewVote]) -> dict[Like, list[NewVote]]:
     """Return the votes by what decides where they count: what follows is asked for each of these, not for each vote."""
-    alike: dict[Like, list[NewVote]] = defaultdict(list)
-    for vote in votes:
-        alike[_like(vote, vote.status)].append(vote)
-    return alike
+    alike: dict[tuple[Any, ...], list[NewVote]] = defaultdict(list)
+    for like, vote in zip(map(_LIKE, votes), votes, strict=True):
+        alike[like].append(vote)
+    return {Like(*like): some for like, some in alike.items()}
 
 
 def _like(vote: NewVote, status: str) -> Like:
@@ -235,16 +254,24 @@ def _keys(like: Like) -> list[Key]:
     return keys + ([Key(project, judge, VoteCounts.Part.CATEGORY, like.category)] if like.category else [])
 
 
-def _count(sums: dict[Key, Sums], like: Like, votes: list[NewVote], sign: int = 1, change: int = 0) -> None:
-    """Add votes that are alike to the rows where they count, or with the sign -1 take them away."""
+def _count(sums: dict[Key, Sums], like: Like, votes: list[NewVote], times: int = 1, change: int = 0) -> None:
+    """Add votes that are alike to the rows where they count, or with -1 times take them away."""
+    counted = [_on_models(votes, times)] if like.status == Status.COUNTED else []
+    last = max(map(_ID, votes))
     for row_sums in (sums[key] for key in _keys(like)):
-        if like.status == Status.COUNTED:
-            add = row_sums.cells.update if sign > 0 else row_sums.cells.subtract
-            add(map(_CELL, votes))
-            row_sums.last_vote = max(row_sums.last_vote, *(vote.id for vote in votes))
+        if counted:
+            row_sums.votes += counted
+            row_sums.last_vote = max(row_sums.last_vote, last)
         else:
-            row_sums.left_out[like.status] += sign * len(votes)
+            row_sums.left_out[like.status] += times * len(votes)
         row_sums.last_change = max(row_sums.last_change, change)
+
+
+def _on_models(votes: list[NewVote], times: int) -> Votes:
+    a, b, winners = zip(*map(_CELL, votes), strict=True)
+    models = np.array(sorted({*a, *b}), np.int64)
+    label = np.fromiter(map(_CODE.__getitem__, winners), np.int64, len(votes))
+    return Votes(models, np.searchsorted(models, a), np.searchsorted(models, b), label, times)
 
 
 def add(key: Key, sums: Sums) -> None:
@@ -257,14 +284,15 @@ def add(key: Key, sums: Sums) -> None:
 
 def apply(counts: VoteCounts, sums: Sums) -> None:
     """Add the sums to the counts. Raises CountsDiffer when fewer than no votes would be left."""
-    a, b, n = (np.fromiter(column, np.int64, len(sums.cells)) for column in _columns(sums.cells))
-    label = np.fromiter((_CODE[winner] for _, _, winner in sums.cells), np.int64, len(sums.cells))
-    models = np.union1d(np.array(counts.model_ids, np.int64), np.concatenate([a, b]))
+    models = np.unique(np.concatenate([np.array(counts.model_ids, np.int64), *(some.models for some in sums.votes)]))
     cells = np.zeros((len(models), len(models), len(LABELS)), dtype=np.int64)
     if counts.model_ids:
         old = np.searchsorted(models, counts.model_ids)
         cells[np.ix_(old, old)] = _decoded(counts)
-    cells[np.searchsorted(models, a), np.searchsorted(models, b), label] += n
+    for some in sums.votes:
+        place = np.searchsorted(models, some.models)
+        at = (place[some.a] * len(models) + place[some.b]) * len(LABELS) + some.label
+        np.add.at(cells.reshape(-1), at, some.times)
     if (cells < 0).any():
         raise CountsDiffer(f"Counts of project {counts.project_id} ({counts.judge}) would fall below none.")
     left_out = Counter(counts.left_out)
@@ -274,10 +302,6 @@ def apply(counts: VoteCounts, sums: Sums) -> None:
     counts.last_comparison_id = max(counts.last_comparison_id, sums.last_vote)
     counts.last_status_change_id = max(counts.last_status_change_id, sums.last_change)
     counts.state, counts.changed_at = uuid.uuid4().hex, timezone.now()
-
-
-def _columns(cells: Counter[tuple[int, int, str]]) -> tuple[Iterable[int], Iterable[int], Iterable[int]]:
-    return (a for a, _, _ in cells), (b for _, b, _ in cells), cells.values()
 
 
 def _encoded(cells: np.ndarray) -> bytes:

@@ -17,7 +17,7 @@ from django.db import connection
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from annotate.models import Comparison, Split, StatusChange
+from annotate.models import Comparison, StatusChange
 
 BLOCK = 50_000  # rows of one look
 PATIENCE = 60.0  # seconds that a missing number is waited for at least
@@ -86,19 +86,12 @@ class News(Generic[Row]):
 
 
 def new_votes(last: int, missing: Sequence[Missing]) -> News[NewVote]:
-    return _news(_votes(), NewVote, last, missing)
-
-
-def prompts_without_language(last: int) -> list[int]:
-    """Return the prompts of the next block's votes on the eval split. Only votes between two models would do, at the
-    price of two joins."""
-    block = Comparison.objects.filter(id__gt=last, id__lte=last + BLOCK, prompt__side=Split.EVAL)
-    return list(block.filter(prompt__found_language=None).order_by().values_list("prompt_id", flat=True).distinct())
+    return _news(_votes(), NewVote._make, last, missing)
 
 
 def new_changes(last: int, missing: Sequence[Missing]) -> News[Change]:
     return _news(
-        StatusChange.objects.values_list("id", "kind", "feedback_id", "before", "after"), Change, last, missing
+        StatusChange.objects.values_list("id", "kind", "feedback_id", "before", "after"), Change._make, last, missing
     )
 
 
@@ -112,7 +105,7 @@ def everything(last: int, missing: Sequence[Missing], prompt: int | None = None)
     """Yield all comparisons up to `last` but for those that are missing still; those on one prompt if asked."""
     on_it = {} if prompt is None else {"prompt": prompt}
     rows = _votes().filter(_without_ranges(missing), id__lte=last, **on_it)
-    yield from (NewVote(*row) for row in rows.iterator(BLOCK))
+    yield from map(NewVote._make, rows.iterator(BLOCK))
 
 
 def all_changes(last: int, missing: Sequence[Missing], prompt: int | None = None) -> Iterator[Change]:
@@ -141,17 +134,17 @@ def _votes() -> QuerySet:
     )
 
 
-def _news(rows: QuerySet, kind: Callable[..., Any], last: int, missing: Sequence[Missing]) -> News:
+def _news(rows: QuerySet, kind: Callable[[Iterable[Any]], Any], last: int, missing: Sequence[Missing]) -> News:
     moment = _moment()  # before the rows are read: what has ended by now is among them
-    late_rows = [kind(*row) for row in _in_ranges(rows, missing)]
+    late_rows = list(map(kind, _in_ranges(rows, missing)))
     gaps = list(_without(missing, sorted(row.id for row in late_rows)))
     rows = rows.filter(id__gt=last).order_by("id")
     if connection.vendor == "postgresql":
         rows_read = list(rows.annotate(written=F("created_at"))[:BLOCK])
         gaps += _gaps(last, [(row[0], row[-1].timestamp()) for row in rows_read], moment)
-        new = [kind(*row[:-1]) for row in rows_read]
+        new = [kind(row[:-1]) for row in rows_read]
     else:  # SQLite's writers come one after the other, and number without gaps
-        new = [kind(*row) for row in rows[:BLOCK]]
+        new = list(map(kind, rows[:BLOCK]))
     gaps = [remaining for gap in gaps if (remaining := waited_for(gap, moment))]
     return News(late_rows + new, new[-1].id if new else last, gaps, len(new) == BLOCK)
 
