@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from training.rl.kept_states import KeptStates
 from training.rl.linear import Linear
 from training.rl.module_decoder import ModuleDecoder
-from training.rl.packed import attends_to_all
+from training.rl.packed.packed_layers import attends_to_all
 
 ROUNDING = 0.1  # of the logits' size, in less than float32
 AT_ONCE = 4096  # tokens of prompts, padding counted: what stands between the products takes 30 kB a token and more

@@ -146,7 +146,9 @@ def factors_beside(module: nn.Module) -> Factors | None:
         parts.append(module.factors().to(module.multiplies_in))
     if wrapped is not None:
         parts += [factors.to(wrapped.weight.dtype) for factors in _factors_of_peft(module)]
-    return Factors(torch.cat([p.a for p in parts]), torch.cat([p.b for p in parts], 1)) if parts else None
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return Factors(torch.cat([p.a for p in parts]), torch.cat([p.b for p in parts], 1))
 
 
 def _factors_of_peft(module: Any) -> list[Factors]:

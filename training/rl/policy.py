@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from training.rl.logprobs import scaled_states, token_logprobs
 from training.rl.lora import add_adapters
-from training.rl.packed import packed_agrees
+from training.rl.packed.packed_layers import packed_agrees
 from training.rl.rollout import Rollout
 from training.rl.trunk import cut_agrees, run_layers
 

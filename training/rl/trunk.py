@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from training.rl.advantages import completion_mask
-from training.rl.packed import attends_to_all, rows_of, run_packed
+from training.rl.packed.packed_attention import rows_of
+from training.rl.packed.packed_layers import attends_to_all, run_packed
 
 # Thirty layers in bfloat16 by two orders of summation: 0.016 to 0.026 of the states' size was measured on finetuned
 # models whose float32 states agree to 1e-6. A layout that is not Llama's changes them by their own size.

@@ -27,7 +27,7 @@ from torch import Tensor
 from evaluation.recipes.common.token_trees import Pair, Tree, batches, grown, tree_of
 from training.core.run_directory import RecipeFailure, RunDirectory, read_lines
 from training.recipes.common import loading, steps
-from training.rl.packed import attends_to_all
+from training.rl.packed.packed_layers import attends_to_all
 
 ROWS = (128, 2048)  # of logits at once, on a processor (25 MB: within its last cache) and on a GPU
 PROCESSOR_TOKENS = 2048  # at once on a processor: more is no faster, and takes memory

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from training.recipes.common import sharding
-from training.rl import packed
+from training.rl.packed.packed_attention import rows_of as rows_of_tokens
+from training.rl.packed.packed_layers import packed_agrees, run_packed
 
 LONGEST = 2048  # tokens of a row: attention looks at all pairs of them
 
@@ -100,7 +101,7 @@ def packs(model: Any) -> bool:
     if model.device.type != "cpu" or sharding.is_sharded(model):
         return False
     if model not in _PACKS:
-        _PACKS[model] = packed.packed_agrees(model)
+        _PACKS[model] = packed_agrees(model)
     return _PACKS[model]
 
 
@@ -109,15 +110,10 @@ def packed_states(model: Any, rows: list[Row], layers: Sequence[int]) -> dict[in
     base, dtype = model.get_decoder(), model.dtype
     ids = [t for row in rows for t in (*row.prompt, *(t for c in row.completions for t in c))]
     positions = [p for row in rows for p in _positions(row)]
-    cos, sin = base.rotary_emb(torch.empty(0, dtype=dtype), position_ids=torch.tensor(positions)[None])
-    half = cos.shape[-1] // 2
-    sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)
-    ends = torch.tensor([len(row) for row in rows]).cumsum(0).tolist()
-    bounds = tuple(zip([0, *ends[:-1]], ends, strict=True))
-    laid = packed.Rows(bounds, cos[0, :, None], sin[0, :, None], tuple(_unseen(row, dtype) for row in rows))
+    laid = rows_of_tokens(base, [len(row) for row in rows], dtype, positions, [_unseen(row, dtype) for row in rows])
     hidden, reached, states = base.embed_tokens(torch.tensor(ids)), 0, {}
     for layer in sorted(set(layers)):
-        hidden = packed.run_packed(base, hidden, laid, reached, layer)
+        hidden = run_packed(base, hidden, laid, reached, layer)
         states[layer] = base.norm(hidden) if layer == len(base.layers) else hidden
         reached = layer
     return states

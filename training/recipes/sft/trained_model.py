@@ -30,7 +30,8 @@ from training.recipes.common.token_loss import token_loss
 from training.recipes.sft.examples import Example, lengths_of
 from training.rl.logprobs import logits_are_products, scaled_states, token_logprobs
 from training.rl.lora import add_adapters
-from training.rl.packed import packed_agrees, rows_of, run_packed
+from training.rl.packed.packed_attention import rows_of
+from training.rl.packed.packed_layers import packed_agrees, run_packed
 
 
 def load(parent: str, adapters: str, dtype: torch.dtype, *, to_split: bool = False) -> tuple[Any, Any]:

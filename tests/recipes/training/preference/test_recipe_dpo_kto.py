@@ -20,7 +20,7 @@ from training.recipes.common.processes import ONE_PROCESS
 from training.recipes.preference import preference_data, preference_policy, preference_step, reference_logprobs
 from training.recipes.preference.answer_examples import AnswerExamples, places_of
 from training.recipes.sft.trained_model import Student
-from training.rl import packed
+from training.rl.packed import packed_layers as packed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -98,8 +98,10 @@ def test_every_weight_can_be_trained_against_a_frozen_copy(parent, tmp_path, kin
 
 
 def test_activations_that_are_computed_again_change_nothing(parent, tmp_path, monkeypatch):
-    passes, original = [], packed._run
-    monkeypatch.setattr(packed, "_run", lambda *given: passes.append(torch.is_grad_enabled()) or original(*given))
+    passes, original = [], packed._until_gates
+    monkeypatch.setattr(
+        packed, "_until_gates", lambda *given: passes.append(torch.is_grad_enabled()) or original(*given)
+    )
     losses, counts = [], []
     for checkpointing in ("off", "on"):
         config = CONFIG | {"epochs": 1.0, "activation_checkpointing": checkpointing}

@@ -7,9 +7,11 @@ import torch
 
 from tests.support import tiny_model
 from training.recipes.common import loading
-from training.rl import decode, packed, trunk
+from training.rl import decode, trunk
 from training.rl.factors import Factors
 from training.rl.lora import add_adapters, freeze
+from training.rl.packed import packed_attention
+from training.rl.packed import packed_layers as packed
 
 LENGTHS = [4, 9, 1]
 
@@ -70,11 +72,11 @@ def _alone(base, part):
 @pytest.mark.parametrize("learns", ["lora", "top", "full", "lora over a frozen parent"])
 @pytest.mark.parametrize(("recompute", "queries"), [(False, 256), (True, 256), (False, 3)])
 def test_outputs_and_gradients_are_the_models_own(folder, monkeypatch, learns, recompute, queries):
-    monkeypatch.setattr(packed, "QUERIES", queries)
+    monkeypatch.setattr(packed_attention, "QUERIES", queries)
     model = model_with(folder, learns)
 
     def together(base, start):
-        rows = packed.rows_of(base, LENGTHS, start.dtype)
+        rows = packed_attention.rows_of(base, LENGTHS, start.dtype)
         return packed.run_packed(base, start, rows, 0, len(base.layers), recompute)
 
     wanted, found = gradients(model, one_by_one), gradients(model, together)
@@ -89,7 +91,7 @@ def test_outputs_and_gradients_are_the_models_own(folder, monkeypatch, learns, r
 def test_what_is_wanted_alone_is_what_it_is_among_all(folder, learns, recompute):
     model = model_with(folder, learns)
     base, wanted, found = model.get_decoder(), torch.tensor([2, 5, 7, 8, 12, 13]), []
-    ids, rows = torch.arange(sum(LENGTHS)).mul(37).remainder(90), packed.rows_of(base, LENGTHS, torch.float32)
+    ids, rows = torch.arange(sum(LENGTHS)).mul(37).remainder(90), packed_attention.rows_of(base, LENGTHS, torch.float32)
     for asked in (None, wanted):
         start = base.embed_tokens(ids).detach().requires_grad_()
         hidden = packed.run_packed(base, start, rows, 0, 3, recompute, wanted=asked)
@@ -109,16 +111,21 @@ def test_what_is_wanted_alone_is_what_it_is_among_all(folder, learns, recompute)
 def test_below_the_lowest_layer_that_learns_nothing_is_kept_and_nothing_flows(folder, learns, layers):
     model = model_with(folder, learns)
     base, ids = model.get_decoder(), torch.arange(sum(LENGTHS)).mul(37).remainder(90)
-    rows, kept, counts, found = packed.rows_of(base, LENGTHS, torch.float32), [], [], []
-    for start in (base.embed_tokens(ids), base.embed_tokens(ids).requires_grad_()):
+    rows, kept, counts, found = packed_attention.rows_of(base, LENGTHS, torch.float32), [], [], []
+    lowest = 3 - layers
+    for start, first in (
+        (base.embed_tokens(ids), 0),
+        (base.embed_tokens(ids).requires_grad_(), 0),
+        (base.embed_tokens(ids).requires_grad_(), lowest),
+    ):
         with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(1) or t, lambda t: t):
-            hidden = packed.run_packed(base, start, rows, 0, 3)
+            hidden = packed.run_packed(base, start, rows, first, 3)
         hidden.square().sum().backward()
         found.append({name: p.grad.clone() for name, p in base.named_parameters() if p.grad is not None})
         counts.append(len(kept) - sum(counts))
         model.zero_grad()
-    frozen, whole = found
-    assert counts[0] * 3 == counts[1] * layers
+    frozen, whole, _ = found
+    assert counts[0] == counts[2] and (counts[0] < counts[1]) == (layers < 3)
     assert frozen.keys() == whole.keys() and len(frozen) == layers * 14  # two factors of seven products
     for name in frozen:
         torch.testing.assert_close(frozen[name], whole[name], rtol=1e-3, atol=1e-4)
@@ -128,12 +135,29 @@ def test_a_sequence_does_not_see_its_neighbours(folder):
     model = model_with(folder, "lora")
     base = model.get_decoder()
     ids = torch.arange(8).mul(37).remainder(90)
-    rows = packed.rows_of(base, [4, 4], torch.float32)
+    rows = packed_attention.rows_of(base, [4, 4], torch.float32)
     before = packed.run_packed(base, base.embed_tokens(ids), rows, 0, 3)
     ids[0] = 5
     after = packed.run_packed(base, base.embed_tokens(ids), rows, 0, 3)
     assert not torch.equal(before[1:4], after[1:4])
     assert torch.equal(before[4:], after[4:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_gives_a_sequence_the_same_bits_whatever_lies_beside_it(folder, dtype):
+    base = loading.load_policy(folder, dtype)[0].get_decoder()
+    heads, width = base.config.num_key_value_heads, base.layers[0].self_attn.head_dim
+    generator, lengths, found = torch.Generator().manual_seed(1), [11, 13, 5, 300], {}
+    N, wide = sum(lengths), base.config.num_attention_heads * width
+    query, key, value, slope = (
+        torch.randn(N, n, generator=generator).to(dtype) for n in (wide, heads * width, heads * width, wide)
+    )
+    for name, part in (("alone", slice(11, 24)), ("among", slice(0, N))):
+        inside = lengths[1:2] if name == "alone" else lengths
+        rows = packed_attention.rows_of(base, inside, dtype)
+        mixed, saved = packed_attention.attend(query[part], key[part], value[part], rows, 0.2)
+        found[name] = mixed, *packed_attention.attend_backward(slope[part], saved, rows, 0.2)
+    assert all(torch.equal(alone, among[11:24]) for alone, among in zip(found["alone"], found["among"], strict=True))
 
 
 def test_a_layout_that_is_not_llamas_is_refused(folder):

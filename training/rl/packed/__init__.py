@@ -1,0 +1,1 @@
+"""Run decoder layers by hand over sequences laid end to end, for processors."""
