@@ -86,7 +86,7 @@ class Policy:
         if states is not None:
             return states[self.cut], {layer: states[layer] for layer in self.below(keep) if layer in keep}
         hidden = self.base.embed_tokens(rollout.ids)
-        return run_layers(self.base, hidden, 0, self.cut, keep, self._lengths(rollout))
+        return run_layers(self.base, hidden, 0, self.cut, keep, self._texts(rollout))
 
     def logprobs(self, lower: Tensor, rollout: Rollout, *, entropies: bool = False) -> tuple[Tensor, Tensor]:
         """Return logprobs and entropies of the drawn tokens under the policy, both (B, N), 0 on padding.
@@ -109,8 +109,10 @@ class Policy:
             states, kept_states = self._upper(self.model, lower, rollout, keep)
         return self._logprobs(self.model, states, rollout)[0], kept_states
 
-    def _lengths(self, rollout: Rollout) -> Tensor | None:
-        return rollout.prompt_lengths + rollout.lengths if self.packed else None
+    def _texts(self, rollout: Rollout) -> list[list[int]] | None:
+        """Return the token ids of each episode, prompt and answer, where layers run without padding."""
+        ends = (rollout.prompt_lengths + rollout.lengths).tolist()
+        return [ids[:end] for ids, end in zip(rollout.ids.tolist(), ends, strict=True)] if self.packed else None
 
     def _upper(
         self, model: Any, lower: Tensor, rollout: Rollout, keep: frozenset[int]
@@ -122,10 +124,10 @@ class Policy:
             kept_states = {i: output.hidden_states[i] for i in keep} if keep else {}
             return output.last_hidden_state[rollout.states()], kept_states
         hidden = base.embed_tokens(lower) if cut is None else lower
-        lengths = self._lengths(rollout)
-        if lengths is not None and not keep:
-            lengths = lengths - 1  # nothing was drawn in the state of the last token
-        states, kept_states = run_layers(base, hidden, cut or 0, self.depth, keep, lengths, rollout.states())
+        texts = self._texts(rollout)
+        if texts is not None and not keep:
+            texts = [text[:-1] for text in texts]  # nothing was drawn in the state of the last token
+        states, kept_states = run_layers(base, hidden, cut or 0, self.depth, keep, texts, rollout.states())
         return base.norm(states), kept_states
 
     def _logprobs(self, model: Any, states: Tensor, rollout: Rollout, entropies: bool = False) -> tuple[Tensor, Tensor]:

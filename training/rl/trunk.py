@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from training.rl.advantages import completion_mask
-from training.rl.packed.packed_attention import rows_of
 from training.rl.packed.packed_layers import attends_to_all, run_packed
+from training.rl.packed.packed_rows import lay
 
 # Thirty layers in bfloat16 by two orders of summation: 0.016 to 0.026 of the states' size was measured on finetuned
 # models whose float32 states agree to 1e-6. A layout that is not Llama's changes them by their own size.
@@ -64,7 +64,7 @@ def fast_attention(model: nn.Module, hidden: Tensor) -> Iterator[None]:
 
 def run_layers(
     base: nn.Module, hidden: Tensor, first: int, last: int, keep: frozenset[int] = frozenset(),
-    lengths: Tensor | None = None, states: tuple[Tensor, Tensor] | None = None,
+    texts: list[list[int]] | None = None, states: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, dict[int, Tensor]]:  # fmt: skip
     """Run layers `first` to `last` (exclusive) of a decoder on hidden (B, T, H), without the final norm.
 
@@ -74,11 +74,12 @@ def run_layers(
     `keep` names hidden-state indices in transformers' counting (0 embeddings, i after layer i) to return; the very last
     one is returned normed, as transformers' `hidden_states[-1]` is.
 
-    With `lengths` (B,), padding is left out of the work and comes back as zeros; for models that `packed_agrees` with.
+    With `texts`, the token ids of each sequence, padding is left out of the work and comes back as zeros, and what
+    several sequences begin with is computed once; for models that `packed_agrees` with.
     With `states`, rows (M,) and columns (M,), those alone are returned in place of all, (M, H).
     """
-    if lengths is not None:
-        return _run_unpadded(base, hidden, first, last, keep, lengths, states)
+    if texts is not None:
+        return _run_unpadded(base, hidden, first, last, keep, texts, states)
     position_ids = torch.arange(hidden.shape[1], device=hidden.device)[None]
     position_embeddings = base.rotary_emb(hidden, position_ids=position_ids)
     kept_states = {first: hidden} if first in keep else {}
@@ -93,24 +94,25 @@ def run_layers(
 
 
 def _run_unpadded(
-    base: nn.Module, hidden: Tensor, first: int, last: int, keep: frozenset[int], lengths: Tensor,
+    base: nn.Module, hidden: Tensor, first: int, last: int, keep: frozenset[int], texts: list[list[int]],
     states: tuple[Tensor, Tensor] | None,
 ) -> tuple[Tensor, dict[int, Tensor]]:  # fmt: skip
     B, T, H = hidden.shape
+    lengths = torch.tensor([len(text) for text in texts], device=hidden.device)
     positions = completion_mask(lengths, T).flatten().nonzero()[:, 0]  # of the tokens, in (B * T)
-    rows = rows_of(base, lengths.tolist(), hidden.dtype)
+    laid = lay(base, texts, hidden.dtype)
 
     def padded(packed: Tensor) -> Tensor:
-        return packed.new_zeros(B * T, H).index_copy(0, positions, packed).view(B, T, H)
+        return packed.new_zeros(B * T, H).index_copy(0, positions, packed[laid.index]).view(B, T, H)
 
     kept_states = {first: hidden} if first in keep else {}
-    packed = hidden.reshape(B * T, H)[positions]
-    wanted = None if states is None else (lengths.cumsum(0) - lengths)[states[0]] + states[1]
+    packed = hidden.reshape(B * T, H)[positions[laid.firsts]]
+    wanted = None if states is None else laid.index[(lengths.cumsum(0) - lengths)[states[0]] + states[1]]
     # Where the last layer's states are kept, too, all of them are computed.
     early = wanted if last not in keep else None
     stops = sorted({i for i in keep if first < i < last} | {last})
     for start, stop in zip([first, *stops], stops, strict=False):
-        packed = run_packed(base, packed, rows, start, stop, wanted=early if stop == last else None)
+        packed = run_packed(base, packed, laid.rows, start, stop, wanted=early if stop == last else None)
         if stop in keep:
             kept_states[stop] = padded(base.norm(packed) if stop == len(base.layers) else packed)
     if wanted is None:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from training.recipes.common import sharding
-from training.rl.packed.packed_attention import rows_of as rows_of_tokens
 from training.rl.packed.packed_layers import packed_agrees, run_packed
+from training.rl.packed.packed_rows import lay
 
 LONGEST = 2048  # tokens of a row: attention looks at all pairs of them
 
@@ -106,29 +106,34 @@ def packs(model: Any) -> bool:
 
 
 def packed_states(model: Any, rows: list[Row], layers: Sequence[int]) -> dict[int, Tensor]:
-    """Return {layer: (N, H)} of all tokens of the rows laid end to end, without padding. Differentiable."""
-    base, dtype = model.get_decoder(), model.dtype
-    ids = [t for row in rows for t in (*row.prompt, *(t for c in row.completions for t in c))]
-    positions = [p for row in rows for p in _positions(row)]
-    laid = rows_of_tokens(base, [len(row) for row in rows], dtype, positions, [_unseen(row, dtype) for row in rows])
-    hidden, reached, states = base.embed_tokens(torch.tensor(ids)), 0, {}
+    """Return {layer: (N, H)} of all tokens of the rows laid end to end, without padding. Differentiable. What several
+    rows begin with is computed once, too."""
+    base = model.get_decoder()
+    texts = [[*row.prompt, *completion] for row in rows for completion in row.completions]
+    laid, own = lay(base, texts, model.dtype), _own_tokens(rows)
+    ids = torch.tensor([token for text in texts for token in text])
+    hidden, reached, states = base.embed_tokens(ids[laid.firsts]), 0, {}
     for layer in sorted(set(layers)):
-        hidden = run_packed(base, hidden, laid, reached, layer)
-        states[layer] = base.norm(hidden) if layer == len(base.layers) else hidden
+        hidden = run_packed(base, hidden, laid.rows, reached, layer)
+        states[layer] = (base.norm(hidden) if layer == len(base.layers) else hidden)[laid.index[own]]
         reached = layer
     return states
+
+
+def _own_tokens(rows: list[Row]) -> Tensor:
+    """Return where the rows' tokens (N,) stand among those of prompt and completion for each completion."""
+    places, start = list[int](), 0
+    for row in rows:
+        for number, completion in enumerate(row.completions):
+            end = start + len(row.prompt) + len(completion)
+            places += range(start if number == 0 else end - len(completion), end)
+            start = end
+    return torch.tensor(places)
 
 
 def _positions(row: Row) -> list[int]:
     start = len(row.prompt)
     return [*range(start), *(p for c in row.completions for p in range(start, start + len(c)))]
-
-
-def _unseen(row: Row, dtype: torch.dtype) -> Tensor:
-    """Return (T, T): minus infinity where a token may not look."""
-    branch_ids = torch.tensor([0] * len(row.prompt) + [k for k, c in enumerate(row.completions, 1) for _ in c])
-    visible = ((branch_ids[None, :] == 0) | (branch_ids[None, :] == branch_ids[:, None])).tril()
-    return torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, float("-inf"))
 
 
 def flat_places(rows: list[Row]) -> tuple[Tensor, Tensor]:

@@ -5,10 +5,11 @@ top     in the top third; what lies below is frozen and, where there is more tha
 full    every weight: float32 masters move, the model holds them rounded (`recipes.masters`)
 qlora   as lora, over a model in 4 bits
 
-On a processor, layers laid out like Llama's run packed (`rl.packed`); elsewhere, and on a GPU, sequences are padded on
-the right and run by the model itself. The output layer sees the positions that are learnt and no others, a few hundred
-at a time (`recipes.token_loss`; `rl.logprobs` where each example has a factor of its own). A model whose logits are
-more than products of its last states has log-probabilities by its own forward, and no loss.
+On a processor, layers laid out like Llama's run packed (`rl.packed`), and what several examples begin with once;
+elsewhere, and on a GPU, sequences are padded on the right and run by the model itself. The output layer sees the
+positions that are learnt and no others, a few hundred at a time (`recipes.token_loss`; `rl.logprobs` where each example
+has a factor of its own). A model whose logits are more than products of its last states has log-probabilities by its
+own forward, and no loss.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from training.recipes.common.token_loss import token_loss
 from training.recipes.sft.examples import Example, lengths_of
 from training.rl.logprobs import logits_are_products, scaled_states, token_logprobs
 from training.rl.lora import add_adapters
-from training.rl.packed.packed_attention import rows_of
 from training.rl.packed.packed_layers import packed_agrees, run_packed
+from training.rl.packed.packed_rows import Laid, lay
 
 
 def load(parent: str, adapters: str, dtype: torch.dtype, *, to_split: bool = False) -> tuple[Any, Any]:
@@ -172,7 +173,8 @@ class Student:
             return False
         for indices in batch_planner.micro_batches(lengths, tokens, padded=False):
             group = [examples[i] for i in indices]
-            states = self._lower(group)[0].split([len(e.tokens) for e in group])
+            laid = self._lay(group)
+            states = self._lower(group, laid)[laid.index].split([len(e.tokens) for e in group])
             self._trunk |= {example.number: part.clone() for example, part in zip(group, states, strict=True)}
         return True
 
@@ -180,22 +182,25 @@ class Student:
         """Return (M, H) after the final norm, of these positions (M,) of all examples' tokens laid end to end."""
         if not self.is_packed:
             return self._padded(examples, self.base).last_hidden_state[self._mask(examples)][positions]
+        laid = self._lay(examples)
         if self.cut and all(e.number in self._trunk for e in examples):
-            hidden = torch.cat([self._trunk[e.number] for e in examples])
-            rows = rows_of(self.base, [len(e.tokens) for e in examples], hidden.dtype)
+            hidden = torch.cat([self._trunk[e.number] for e in examples])[laid.firsts]
         else:
-            hidden, rows = self._lower(examples)
-        return self.base.norm(run_packed(self.base, hidden, rows, self.cut, self.depth, self.recompute, positions))
+            hidden = self._lower(examples, laid)
+        wanted = laid.index[positions]
+        return self.base.norm(run_packed(self.base, hidden, laid.rows, self.cut, self.depth, self.recompute, wanted))
 
-    def _lower(self, examples: list[Example]) -> tuple[Tensor, Any]:
+    def _lay(self, examples: list[Example]) -> Laid:
+        return lay(self.base, [e.tokens for e in examples], self.model.get_input_embeddings().weight.dtype)
+
+    def _lower(self, examples: list[Example], laid: Laid) -> Tensor:
         """Return what enters the first layer that learns. Embeddings learn only where everything does."""
         ids = torch.tensor([token for e in examples for token in e.tokens], device=self.device)
-        hidden = self.base.embed_tokens(ids)
-        rows = rows_of(self.base, [len(e.tokens) for e in examples], hidden.dtype)
+        hidden: Tensor = self.base.embed_tokens(ids[laid.firsts])
         if self.cut:
             with torch.no_grad():
-                hidden = run_packed(self.base, hidden, rows, 0, self.cut)
-        return hidden, rows
+                hidden = run_packed(self.base, hidden, laid.rows, 0, self.cut)
+        return hidden
 
     def _padded(self, examples: list[Example], module: Any) -> Any:
         ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(e.tokens) for e in examples], batch_first=True)

@@ -21,8 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.rl.packed.packed_attention import Rows, attend, attend_backward, rows_of
+from training.rl.packed.packed_attention import attend, attend_backward
 from training.rl.packed.packed_linear import LinearGroup
+from training.rl.packed.packed_rows import Rows, rows_of
 
 
 def run_packed(
@@ -30,8 +31,8 @@ def run_packed(
 ) -> Tensor:
     """Run layers `first` to `last` (exclusive) of a decoder on hidden (N, H), without the final norm.
 
-    `wanted` (M,): of which tokens the result is asked for, (M, H); the last layer computes its keys and values of all,
-    and the rest of these alone.
+    `wanted` (M,): of which tokens the result is asked for, once or several times, (M, H); the last layer computes its
+    keys and values of all, and the rest of these alone.
     """
     for index in range(first, last):
         layer = base.layers[index]
@@ -123,7 +124,7 @@ class _Layer(torch.autograd.Function):
 
         towards, learnt_o = to_o.backward(mixed, of_o, [slope])
         if wanted is not None:
-            towards = towards.new_zeros(len(x), towards.shape[1]).index_copy_(0, wanted, towards)
+            towards = towards.new_zeros(len(x), towards.shape[1]).index_add_(0, wanted, towards)
         towards_q, towards_k, towards_v = attend_backward(towards, of_attention, rows, layer.self_attn.scaling)
         towards_q, towards_k = (_rotate(part, rows.cos, -rows.sin) for part in (towards_q, towards_k))
         normed, scale = _norm(x, layer.input_layernorm)

@@ -19,6 +19,8 @@ from training.recipes.common import entry, loading
 from training.recipes.common.processes import ONE_PROCESS
 from training.recipes.preference import preference_data, preference_policy, preference_step, reference_logprobs
 from training.recipes.preference.answer_examples import AnswerExamples, places_of
+from training.recipes.sft import trained_model
+from training.recipes.sft.examples import Example
 from training.recipes.sft.trained_model import Student
 from training.rl.packed import packed_layers as packed
 
@@ -172,6 +174,32 @@ def test_a_summed_logprob_is_that_of_a_plain_softmax(parent, done, is_packed):
     rows = places.of(np.array([5, 0, 1]))
     got = reference_logprobs.summed_logprobs(policy, examples, rows, 30, ONE_PROCESS)
     assert got == pytest.approx(plain_logprobs(parent, data)[[5, 0, 1]], rel=1e-4)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("adapters", ["lora", "top", "full"])
+def test_a_pair_forwards_its_prompt_once_and_learns_as_two_answers_apart(parent, monkeypatch, adapters, recompute):
+    policy = Student(loading.load_policy(parent, torch.float32)[0], adapters, rank=2, seed=0, dtype=torch.float32)
+    policy.begin(recompute)
+    for name, parameter in policy.masters.masters.items():
+        if name.endswith("lora_b"):
+            torch.nn.init.normal_(parameter, std=0.1)
+    policy.masters.publish()
+    prompt, tokens, found = list(range(20, 60)), [], []
+    pair = [Example("", [*prompt, *rest], [False] * 40 + [True] * len(rest)) for rest in ([3, 5, 9], [3, 8, 1, 1])]
+    monkeypatch.setattr(
+        trained_model, "run_packed",
+        lambda base, hidden, *given: tokens.append(len(hidden)) or packed.run_packed(base, hidden, *given),
+    )  # fmt: skip
+    for groups in ([[pair[0]], [pair[1]]], [pair]):
+        policy.model.zero_grad()
+        logprobs = torch.cat([policy.logprobs(group)[0] for group in groups])
+        (logprobs * torch.tensor([0.7, -0.7])).sum().backward()
+        found.append([logprobs.detach(), *(p.grad.clone() for p in policy.model.parameters() if p.grad is not None)])
+    assert sorted(set(tokens)) == [43, 44, 40 + 1 + 2 + 3]
+    assert len(found[0]) == len(found[1]) > 1
+    for apart, together in zip(*found, strict=True):
+        torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5 * float(apart.abs().max()))
 
 
 def test_a_cut_answer_gets_no_end_token_and_a_whole_one_does(parent, tmp_path):

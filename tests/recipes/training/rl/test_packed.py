@@ -10,7 +10,7 @@ from training.recipes.common import loading
 from training.rl import decode, trunk
 from training.rl.factors import Factors
 from training.rl.lora import add_adapters, freeze
-from training.rl.packed import packed_attention
+from training.rl.packed import packed_attention, packed_rows
 from training.rl.packed import packed_layers as packed
 
 LENGTHS = [4, 9, 1]
@@ -72,11 +72,11 @@ def _alone(base, part):
 @pytest.mark.parametrize("learns", ["lora", "top", "full", "lora over a frozen parent"])
 @pytest.mark.parametrize(("recompute", "queries"), [(False, 256), (True, 256), (False, 3)])
 def test_outputs_and_gradients_are_the_models_own(folder, monkeypatch, learns, recompute, queries):
-    monkeypatch.setattr(packed_attention, "QUERIES", queries)
+    monkeypatch.setattr(packed_rows, "QUERIES", queries)
     model = model_with(folder, learns)
 
     def together(base, start):
-        rows = packed_attention.rows_of(base, LENGTHS, start.dtype)
+        rows = packed_rows.rows_of(base, LENGTHS, start.dtype)
         return packed.run_packed(base, start, rows, 0, len(base.layers), recompute)
 
     wanted, found = gradients(model, one_by_one), gradients(model, together)
@@ -91,7 +91,7 @@ def test_outputs_and_gradients_are_the_models_own(folder, monkeypatch, learns, r
 def test_what_is_wanted_alone_is_what_it_is_among_all(folder, learns, recompute):
     model = model_with(folder, learns)
     base, wanted, found = model.get_decoder(), torch.tensor([2, 5, 7, 8, 12, 13]), []
-    ids, rows = torch.arange(sum(LENGTHS)).mul(37).remainder(90), packed_attention.rows_of(base, LENGTHS, torch.float32)
+    ids, rows = torch.arange(sum(LENGTHS)).mul(37).remainder(90), packed_rows.rows_of(base, LENGTHS, torch.float32)
     for asked in (None, wanted):
         start = base.embed_tokens(ids).detach().requires_grad_()
         hidden = packed.run_packed(base, start, rows, 0, 3, recompute, wanted=asked)
@@ -111,7 +111,7 @@ def test_what_is_wanted_alone_is_what_it_is_among_all(folder, learns, recompute)
 def test_below_the_lowest_layer_that_learns_nothing_is_kept_and_nothing_flows(folder, learns, layers):
     model = model_with(folder, learns)
     base, ids = model.get_decoder(), torch.arange(sum(LENGTHS)).mul(37).remainder(90)
-    rows, kept, counts, found = packed_attention.rows_of(base, LENGTHS, torch.float32), [], [], []
+    rows, kept, counts, found = packed_rows.rows_of(base, LENGTHS, torch.float32), [], [], []
     lowest = 3 - layers
     for start, first in (
         (base.embed_tokens(ids), 0),
@@ -131,11 +131,44 @@ def test_below_the_lowest_layer_that_learns_nothing_is_kept_and_nothing_flows(fo
         torch.testing.assert_close(frozen[name], whole[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("learns", ["lora", "full"])
+@pytest.mark.parametrize(("recompute", "queries"), [(False, 256), (True, 256), (False, 3)])
+def test_what_sequences_begin_with_is_computed_once_and_learns_from_all(
+    folder, monkeypatch, learns, recompute, queries
+):
+    monkeypatch.setattr(packed_rows, "QUERIES", queries)
+    model = model_with(folder, learns)
+    base, prompt = model.get_decoder(), [7, 31, 5, 5, 60, 2, 9, 13, 4]
+    texts = [
+        [*prompt, 3, 8, 1],
+        [*prompt, 3, 9],
+        [44, 2, 6, 1, 1],
+        [*prompt, 3, 8, 1],
+        prompt[:4],
+        [*prompt, *range(20)],
+    ]
+    ids = torch.tensor([token for text in texts for token in text])
+    once = packed_rows.lay(base, texts, torch.float32)
+    assert len(once.firsts) == 9 + 3 + 1 + 5 + 20 < len(ids)
+    rows, found = packed_rows.rows_of(base, [len(text) for text in texts], torch.float32), []
+    for laid, chosen, index in ((rows, slice(None), slice(None)), (once.rows, once.firsts, once.index)):
+        start = base.embed_tokens(ids).detach().requires_grad_()
+        hidden = packed.run_packed(base, start[chosen], laid, 0, 3, recompute)[index]
+        model.zero_grad()
+        (hidden * torch.linspace(-1, 1, hidden.numel()).view_as(hidden)).sum().backward()
+        found.append({name: p.grad.clone() for name, p in base.named_parameters() if p.grad is not None})
+        found[-1] |= {"hidden": hidden.detach(), "start": start.grad.sum(0)}
+    assert found[0].keys() == found[1].keys()
+    for name, whole in found[0].items():
+        near = 1e-5 * float(whole.abs().max())
+        torch.testing.assert_close(found[1][name], whole, rtol=1e-5, atol=near, msg=lambda m, n=name: f"{n}: {m}")
+
+
 def test_a_sequence_does_not_see_its_neighbours(folder):
     model = model_with(folder, "lora")
     base = model.get_decoder()
     ids = torch.arange(8).mul(37).remainder(90)
-    rows = packed_attention.rows_of(base, [4, 4], torch.float32)
+    rows = packed_rows.rows_of(base, [4, 4], torch.float32)
     before = packed.run_packed(base, base.embed_tokens(ids), rows, 0, 3)
     ids[0] = 5
     after = packed.run_packed(base, base.embed_tokens(ids), rows, 0, 3)
@@ -154,7 +187,7 @@ def test_attention_gives_a_sequence_the_same_bits_whatever_lies_beside_it(folder
     )
     for name, part in (("alone", slice(11, 24)), ("among", slice(0, N))):
         inside = lengths[1:2] if name == "alone" else lengths
-        rows = packed_attention.rows_of(base, inside, dtype)
+        rows = packed_rows.rows_of(base, inside, dtype)
         mixed, saved = packed_attention.attend(query[part], key[part], value[part], rows, 0.2)
         found[name] = mixed, *packed_attention.attend_backward(slope[part], saved, rows, 0.2)
     assert all(torch.equal(alone, among[11:24]) for alone, among in zip(found["alone"], found["among"], strict=True))
