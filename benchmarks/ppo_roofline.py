@@ -59,10 +59,13 @@ def matrix_rate(dtype_name: str, seconds: float = 3.0) -> float:
 
 
 def prompt_tokens(work: Work) -> int:
+    """Of all batches of prompts together; what several of a batch begin with counts once."""
     from training.recipes.common import loading
 
     tokenizer = loading.load_tokenizer(work.model)
-    return sum(len(loading.encode_prompt(tokenizer, [{"role": "user", "content": p}], 256)) for p in work.prompts)
+    prompts = [loading.encode_prompt(tokenizer, [{"role": "user", "content": p}], 256) for p in work.prompts]
+    batches = (prompts[at : at + work.batch] for at in range(0, len(prompts), work.batch))
+    return sum(len({tuple(p[:end]) for p in batch for end in range(1, len(p) + 1)}) for batch in batches)
 
 
 def profile(work: Work, adapters: str) -> dict[str, dict[str, float]]:
