@@ -110,9 +110,16 @@ class Policy:
         return self._logprobs(self.model, states, rollout)[0], kept_states
 
     def _texts(self, rollout: Rollout) -> list[list[int]] | None:
-        """Return the token ids of each episode, prompt and answer, where layers run without padding."""
+        """Return the token ids of each episode, prompt and answer, where layers run without padding. An end token has a
+        number of its own: its state may be missing (`kept_states`), and a prompt that goes on from it needs that state.
+        """
+        if not self.packed:
+            return None
         ends = (rollout.prompt_lengths + rollout.lengths).tolist()
-        return [ids[:end] for ids, end in zip(rollout.ids.tolist(), ends, strict=True)] if self.packed else None
+        texts = [ids[:end] for ids, end in zip(rollout.ids.tolist(), ends, strict=True)]
+        for row in rollout.finished.nonzero()[:, 0].tolist():
+            texts[row][-1] = -1 - row
+        return texts
 
     def _upper(
         self, model: Any, lower: Tensor, rollout: Rollout, keep: frozenset[int]

@@ -75,7 +75,8 @@ def run_layers(
     one is returned normed, as transformers' `hidden_states[-1]` is.
 
     With `texts`, the token ids of each sequence, padding is left out of the work and comes back as zeros, and what
-    several sequences begin with is computed once; for models that `packed_agrees` with.
+    several sequences begin with is computed once: they tell which tokens are one, hidden what they are. For models that
+    `packed_agrees` with.
     With `states`, rows (M,) and columns (M,), those alone are returned in place of all, (M, H).
     """
     if texts is not None:

@@ -11,7 +11,7 @@ from training.rl import kept_states
 from training.rl.decode import decoder_for
 from training.rl.kept_states import KeptStates
 from training.rl.policy import Policy
-from training.rl.rollout import rollout_of
+from training.rl.rollout import Rollout, rollout_of
 from training.rl.sampler import Sampling, sample
 
 BEGINNING = [3, 4, 5, 6, 7]
@@ -43,6 +43,26 @@ def test_kept_states_are_those_of_a_forward_over_the_whole_answers(beginning, mo
         assert_close(states[layer][read], wanted[layer][read], atol=1e-4, rtol=1e-4)
     with torch.no_grad():
         assert_close(policy.logprobs(lower, rollout)[0], policy.logprobs(wanted_lower, rollout)[0], atol=1e-4, rtol=0)
+
+
+def test_a_prompt_that_goes_on_from_another_answers_end_has_a_state_of_its_own_there():
+    """As the second turn of a conversation, whose first reply was drawn again."""
+    policy = Policy(llama(seed=1, layers=3), "top", rank=4, alpha=8)
+    decoder, options = decoder_for(policy.model, exact=True), {"end_ids": [1, 7, 19], "pad_id": 0}
+
+    def drawn(prompts: list[list[int]], seeds: list[int], kept: KeptStates | None = None) -> Rollout:
+        return rollout_of(prompts, sample(decoder, prompts, seeds, Sampling(6), kept=kept, **options), 0)
+
+    alone = {seed: drawn([BEGINNING], [seed]) for seed in range(100)}
+    first = next(seed for seed, one in alone.items() if bool(one.finished) and one.lengths.item() < 3)
+    prompts = [BEGINNING, [*alone[first].ids[0].tolist(), 8]]
+    then = next(seed for seed in range(100) if drawn(prompts[1:], [seed]).lengths.item() > 3)
+    kept = KeptStates(policy.below(LAYERS), 2, len(prompts[1]) + 6, 32, torch.float32, "cpu")
+    rollout = drawn(prompts, [first, then], kept)
+    assert rollout.ids[0].tolist()[: len(prompts[1]) - 1] == prompts[1][:-1]
+    lowers = (policy.lower(rollout, LAYERS, states)[0] for states in (None, kept.states(rollout.ids.shape[1])))
+    wanted, found = (policy.reference_logprobs(lower, rollout, LAYERS)[0] for lower in lowers)
+    assert_close(found, wanted, atol=1e-4, rtol=0)
 
 
 def test_more_than_the_bound_is_not_kept(monkeypatch: pytest.MonkeyPatch):
