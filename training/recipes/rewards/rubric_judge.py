@@ -81,9 +81,9 @@ class RubricJudge:
         keys = [key_of(self.settings["model"], self.system, prompt, text) for prompt, text in pairs]
         waiting = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in self.row_by_key}
         failure = self._ask(waiting, len(set(keys)))
-        self._note_reached(keys)
         if failure is not None and self.part.lost == "fail":
             raise failure
+        self._note_reached(keys)
         values = torch.tensor([self._value(key) for key in keys], dtype=torch.float32, device=loading.device())
         if failure is not None:
             print(f"The part {self.name} counts as its mean so far: {failure.message}", flush=True)

@@ -125,6 +125,17 @@ def test_a_mean_is_the_same_where_a_run_goes_on_with_answers_that_were_graded_lo
         assert cut_off(of("one", "third " * 1000)).value.tolist() == pytest.approx([0, 4 / 5])
 
 
+def test_a_mean_counts_the_batch_in_which_the_judge_was_lost_when_a_later_attempt_ends_it(tmp_path):
+    answered = Answered(ASKED, ["one", "two words", "now three words", "word " * 1000], [""] * 4, {}, None)
+    with keyed_api(key="another", answer=by_words, context=3000) as api:
+        with pytest.raises(RecipeFailure):
+            judge_of(tmp_path / "run", api)(answered)
+        api.key = KEY
+        values = judge_of(tmp_path / "run", api)(answered).value.tolist()
+        assert values == pytest.approx([0, 1, 1, 2 / 3])
+        assert judge_of(tmp_path / "run", api)(answered).value.tolist() == pytest.approx(values)
+
+
 def test_it_stops_at_max_cost(tmp_path):
     with keyed_api(key=KEY, answer=by_words) as api:
         judge = judge_of(tmp_path / "run", api, "max_cost=0.0005")
