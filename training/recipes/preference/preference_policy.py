@@ -162,11 +162,11 @@ def prepare(work: Work, objective: Objective, places: AnswerPlaces, phase: str) 
     config, policy, together = work.config, work.policy, work.together
     examples = AnswerExamples(work.data, places.places)
     plan = batch_planner.Plan(**work.chosen("plan", lambda: asdict(plan_of(work, objective, examples))))
-    work.run.progress("Running the frozen layers", 0, 1)
-    policy.keep_trunk(examples, plan.tokens)
     order = Order(len(objective.answers), work.spec.seed, config)
     asked = [of[order.taken()].ravel() for of in (objective.answers, objective.elsewhere) if of is not None]
     wanted = np.unique(np.concatenate([*asked, places.of(work.data.held_out_completions())]))
+    work.run.progress("Running the frozen layers", 0, 1)
+    policy.keep_trunk(examples, plan.tokens, wanted.tolist())
     reference = reference_logprobs(work.run, policy, examples, wanted, plan.tokens, together)
     policy.begin(plan.recompute)
     learning = Learning(config, policy, objective, examples, reference, plan.tokens, together)

@@ -162,17 +162,20 @@ class Student:
         return scaled_states(self.model, self._states(examples, positions).to(weight.dtype)), weight
 
     @torch.no_grad()
-    def keep_trunk(self, examples: Sequence[Example], tokens: int) -> bool:
-        """Run the frozen lower layers once for all, in batches of their own: they do not depend on where a run resumes.
+    def keep_trunk(self, examples: Sequence[Example], tokens: int, wanted: Sequence[int] | None = None) -> bool:
+        """Run the frozen lower layers once for all examples, or those `wanted`, in batches of their own: they do not
+        depend on where a run resumes.
 
         False where there is nothing to keep or no room to keep it.
         """
-        lengths = lengths_of(examples)
+        all_lengths = lengths_of(examples)
+        chosen: Sequence[int] = range(len(all_lengths)) if wanted is None else wanted
+        lengths = [all_lengths[i] for i in chosen]
         total = sum(lengths) * self.model.config.hidden_size * 4
         if not (self.is_packed and self.cut) or total > batch_planner.KEPT_TRUNK_BYTES:
             return False
         for indices in batch_planner.micro_batches(lengths, tokens, padded=False):
-            group = [examples[i] for i in indices]
+            group = [examples[chosen[i]] for i in indices]
             laid = self._lay(group)
             states = self._lower(group, laid)[laid.index].split([len(e.tokens) for e in group])
             self._trunk |= {example.number: part.clone() for example, part in zip(group, states, strict=True)}

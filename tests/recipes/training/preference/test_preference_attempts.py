@@ -71,6 +71,18 @@ def test_of_less_than_an_epoch_the_reference_is_of_what_steps_and_measurements_a
     assert held_out and all(math.isfinite(row["value"]) for row in held_out.values() if row and "value" in row)
 
 
+def test_of_less_than_an_epoch_the_frozen_layers_run_for_what_is_asked_for(parent, tmp_path, monkeypatch):
+    run = preference_runs.make(tmp_path / "run", "dpo", parent, **CONFIG, epochs=0.3, adapters="top")
+    kept, honest = [], preference_policy.learn
+    monkeypatch.setattr(
+        preference_policy, "learn",
+        lambda course, *given: (kept.append((course.learning, {*course.work.policy._trunk})), honest(course, *given)),
+    )  # fmt: skip
+    assert entry.attempt(dpo.main, run) == 0, run.failure()
+    [(learning, trunk)] = kept
+    assert trunk == {*np.flatnonzero(~np.isnan(learning.reference)).tolist()}
+
+
 def test_a_checkpoint_of_an_earlier_versions_loop_is_refused_in_words(parent, tmp_path):
     """One of every weight in several processes: the names of its weights are the same."""
     run = preference_runs.make(tmp_path / "run", "dpo", parent, **CONFIG, adapters="full")
