@@ -154,7 +154,8 @@ class Student:
             positions += [start + i - 1 for i, is_learnt in enumerate(example.learnt) if is_learnt]
             targets += [t for t, is_learnt in zip(example.tokens, example.learnt, strict=True) if is_learnt]
             start += len(example.tokens)
-        return torch.tensor(positions, device=self.device), torch.tensor(targets, device=self.device)
+        integers: dict[str, Any] = {"dtype": torch.long, "device": self.device}  # of no tokens, too
+        return torch.tensor(positions, **integers), torch.tensor(targets, **integers)
 
     def _products(self, examples: list[Example], positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return the states at these positions (M, H) and the output layer's weight, whose product is the logits."""

@@ -176,6 +176,16 @@ def test_a_summed_logprob_is_that_of_a_plain_softmax(parent, done, is_packed):
     assert got == pytest.approx(plain_logprobs(parent, data)[[5, 0, 1]], rel=1e-4)
 
 
+@pytest.mark.parametrize("packs", [True, False])
+def test_an_answer_of_no_token_has_the_logprob_0(parent, monkeypatch, packs):
+    if not packs:
+        monkeypatch.setattr(trained_model, "packed_agrees", lambda model: False)
+    policy = Student(loading.load_policy(parent, torch.float32)[0], "lora", rank=2, seed=0, dtype=torch.float32)
+    logprobs, entropies = policy.logprobs([Example("", [20, 21, 22], [False] * 3)], entropies=True)
+    logprobs.sum().backward()
+    assert logprobs.tolist() == entropies.tolist() == [0.0]
+
+
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("adapters", ["lora", "top", "full"])
 def test_a_pair_forwards_its_prompt_once_and_learns_as_two_answers_apart(parent, monkeypatch, adapters, recompute):
