@@ -110,12 +110,15 @@ def packed_states(model: Any, rows: list[Row], layers: Sequence[int]) -> dict[in
     rows begin with is computed once, too."""
     base = model.get_decoder()
     texts = [[*row.prompt, *completion] for row in rows for completion in row.completions]
-    laid, own = lay(base, texts, model.dtype), _own_tokens(rows)
+    laid = lay(base, texts, model.dtype)
+    own = laid.index[_own_tokens(rows)]
     ids = torch.tensor([token for text in texts for token in text])
     hidden, reached, states = base.embed_tokens(ids[laid.firsts]), 0, {}
     for layer in sorted(set(layers)):
         hidden = run_packed(base, hidden, laid.rows, reached, layer)
-        states[layer] = (base.norm(hidden) if layer == len(base.layers) else hidden)[laid.index[own]]
+        found = base.norm(hidden) if layer == len(base.layers) else hidden
+        # Indexed by brackets, several threads would add the gradients of a token of several answers in any order.
+        states[layer] = found.index_select(0, own)
         reached = layer
     return states
 

@@ -81,3 +81,23 @@ def test_a_model_that_does_not_branch_gets_plain_rows(model, monkeypatch):
     branched = pooled(model, PROMPTS, GROUPS)
     monkeypatch.setattr(branches, "can_branch", lambda config: False)
     torch.testing.assert_close(pooled(model, PROMPTS, GROUPS), branched, atol=1e-5, rtol=1e-4)
+
+
+def test_threads_do_not_change_the_gradient_of_what_several_answers_begin_with(model, monkeypatch):
+    begins = [10 + number % 60 for number in range(150)]
+    row = branches.Row([5, 6, 7, 8], [[*begins, number] for number in range(5, 11)])
+    slopes, leaves = torch.randn(len(row), 64, generator=torch.Generator().manual_seed(1)), []
+
+    def stands_still(base, hidden, *given):
+        leaves.append(hidden.detach().requires_grad_())
+        return leaves[-1]
+
+    monkeypatch.setattr(branches, "run_packed", stands_still)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for _ in range(20):
+            (branches.packed_states(model[0], [row], [1])[1] * slopes).sum().backward()
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(leaf.grad, leaves[0].grad) for leaf in leaves)
