@@ -233,13 +233,14 @@ def _queue_answers(experiment: Experiment, one: ArmModel) -> Run:
 
 def _measure_tax(experiment: Experiment, one: ArmModel) -> None:
     """Measure older skills, where the plan asks for it and the model has weights to be measured. The comparison goes
-    on without them."""
+    on without them. All answer the items that the first was asked, by an earlier version perhaps."""
     if not experiment.plan["measures_tax"] or one.model is None or not one.model.folder:
         return
+    first = ordered_runs(experiment).filter(kind="evaluate").order_by("pk").first()
     try:
         _queue(
             experiment, f"{one.pk}:tax", kind="evaluate", name=_run_name(one, "older skills"), parent=one.model,
-            config=older_skills.CONFIG,
+            config=older_skills.CONFIG | ({"limit": first.config["limit"]} if first else {}),
         )  # fmt: skip
     except Refused as refused:
         if is_quota(refused):

@@ -42,11 +42,14 @@ def changes(experiment: Experiment, every: Sequence[ArmModel]) -> dict[int, Skil
     figures = Evaluation.objects.filter(
         project=experiment.project, task=TASK, metric=METRIC, group="", model__in=ids, run__isnull=False
     )
-    runs = {row.model_id: row.run for row in figures.select_related("run").order_by("pk")}  # the newest
-    parent = runs.pop(experiment.parent_id, None)
+    rows = list(figures.exclude(items_hash="").select_related("run").order_by("pk"))
+    # Of each model the newest on items that its parent met, too: another experiment may have asked other ones.
+    parents = {row.items_hash: row.run for row in rows if row.run and row.model_id == experiment.parent_id}
+    newest = {row.model_id: (parents[row.items_hash], row.run) for row in rows if row.items_hash in parents}
+    newest.pop(experiment.parent_id, None)
     by_arm: dict[int, list[Difference]] = {}
     for one in every:
-        run = runs.get(one.model_id) if one.model_id else None
+        parent, run = newest.get(one.model_id, (None, None)) if one.model_id else (None, None)
         if parent and run and (found := paired_differences.pair(parent, run).all.get(METRIC)):
             by_arm.setdefault(one.arm_id, []).append(found)
     return {arm: _change(differences) for arm, differences in by_arm.items()}

@@ -20,7 +20,6 @@ from evaluation.experiments import (
     experiment_progress,
     experiment_results,
     experiment_start,
-    older_skills,
     present,
     score_frontiers,
 )
@@ -30,7 +29,6 @@ from evaluation.promotion import actions as promotion
 from evaluation.promotion import enrolment
 from tests.support.api_client import Program, errors
 from tests.support.evaluation.experiments import end, end_all, models_of, vote
-from tests.support.evaluation.measured import items, measured, right
 from tests.support.factories import (
     make_contestant,
     make_model,
@@ -221,21 +219,6 @@ def test_all_models_answer_with_the_settings_of_the_parent_and_long_names_keep_t
     assert {(run.config["temperature"], run.config["system_prompt"]) for run in answers} == {(0.25, "Be brief.")}
     assert answers.count() == len(set(answers.values_list("name", flat=True))) == 3
     assert project.runs.filter(idempotency_key__endswith=":tax").count() == 3
-
-
-def test_older_skills_are_set_against_the_parents_on_the_same_items(client, project, order, researcher):
-    experiment = actions.order(**order | {"arms": [{"method": "sft"}], "measures_tax": True})
-    end_all(project)
-    sft = ArmModel.objects.filter(arm__name="SFT").order_by("seed")
-    for model, marks in ((order["parent"], [1, 0]), (sft[0].model, [1, 1]), (sft[1].model, [1, 0])):
-        measured(project, model, older_skills.TASK, items(right(marks * 50)))
-    client.force_login(researcher)
-    answer = client.get(f"/api/v1/projects/{project.slug}/experiments/{experiment.pk}/").json()
-    (arm,) = [arm for arm in answer["arms"] if arm["method"] == "sft"]
-    assert arm["tax"] == [0.5, 0.0] and arm["tax_items"] == 100
-    assert 0.15 < arm["tax_lower"] < 0.25 < arm["tax_upper"] < 0.35
-    page = client.get(f"/p/{project.slug}/experiments/{experiment.pk}/").content.decode()
-    assert f"+25.0<br><small>+{100 * arm['tax_lower']:.1f} to +{100 * arm['tax_upper']:.1f}</small>" in page
 
 
 def test_a_quota_that_is_used_up_loses_no_model_and_older_skills_are_cancelled_too(
