@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -96,6 +96,7 @@ def add_arm(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     def add(row: Experiment) -> None:
         method = request.POST.get("method", "")
         arm = _arm(request.POST, method, "options") | {"name": request.POST.get("name", "")}
+        _require_checkpoints(request.POST, [arm])
         added = actions.add_arm(experiment=row, by=request.user, arm=arm)
         messages.success(request, f"{added[0].name} was added as an exploratory arm.")
 
@@ -129,8 +130,7 @@ def _ordered(request: HttpRequest, project: Project) -> dict[str, Any]:
     unit, reward_model = posted.get("unit", ""), posted.get("reward_model", "")
     stops_at_votes = posted.get("stop", "votes") == "votes"
     arms = [_arm(posted, method, f"options.{method}") for method in posted.getlist("method")]
-    if _takes_checkpoints(posted) and not any(arm["takes_checkpoints"] for arm in arms):
-        raise Refused(400, takes_checkpoints="No arm keeps checkpoints: write kept_checkpoints=2 among its options.")
+    _require_checkpoints(posted, arms)
     return {
         "name": posted.get("name", ""),
         "parent": chosen_row(
@@ -164,6 +164,11 @@ def _arm(posted: Mapping[str, str], method: str, field: str) -> dict[str, Any]:
         raise Refused(400, **{field: str(error)}) from error
     takes = _takes_checkpoints(posted) and "kept_checkpoints" in config | sweep
     return {"method": method, "config": config, "sweep": sweep, "takes_checkpoints": takes}
+
+
+def _require_checkpoints(posted: Mapping[str, str], arms: Sequence[Mapping[str, Any]]) -> None:
+    if _takes_checkpoints(posted) and not any(arm["takes_checkpoints"] for arm in arms):
+        raise Refused(400, takes_checkpoints="No arm keeps checkpoints: write kept_checkpoints=2 among its options.")
 
 
 def _takes_checkpoints(posted: Mapping[str, str]) -> bool:

@@ -124,6 +124,10 @@ def test_the_page_takes_checkpoints_of_arms_that_keep_some(project, order, clien
     experiment = project.experiments.get()
     assert [arm.name for arm in experiment.arms.filter(is_exploratory=True)] == ["DPO, step 4", "DPO, step 8"]
     added = {"method": "kto", "name": "", "options": "beta=0.3; kept_checkpoints=1", "takes_checkpoints": "on"}
-    client.post(reverse("experiment-arm", args=[project.slug, experiment.pk]), added)
+    address = reverse("experiment-arm", args=[project.slug, experiment.pk])
+    refused = client.post(address, added | {"options": "beta=0.3"})
+    assert refused.status_code == 400 and "No arm keeps checkpoints" in refused.content.decode()
+    assert not experiment.arms.filter(method="kto").exists()
+    client.post(address, added)
     arm = experiment.arms.get(method="kto")
     assert arm.config["config"]["beta"] == 0.3 and arm.config["takes_checkpoints"] is True
