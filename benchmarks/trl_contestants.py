@@ -138,10 +138,10 @@ def trl_dpo(work: dict[str, Any], folder: Path) -> dict[str, float]:
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(work["model"])
     options = {"learning_rate": DPO_RATE, "beta": BETA} | TRL_DPO[work["contestant"]]
+    model = AutoModelForCausalLM.from_pretrained(work["model"], dtype=peer_dtype())
     begun = time.perf_counter()
     trainer = DPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(work["model"], dtype=peer_dtype()),
-        args=DPOConfig(**trl_arguments(folder, options)),
+        model=model, args=DPOConfig(**trl_arguments(folder, options)),
         train_dataset=Dataset.from_list(conversations(work["rows"])), processing_class=tokenizer,
         peft_config=lora("CAUSAL_LM"),
     )  # fmt: skip
