@@ -87,21 +87,21 @@ def ask_with_next(statement: Asked, then: Callable[[list[Any]], object]) -> None
     """Run a statement before whatever this transaction runs next, on Postgres in one trip with what is asked next.
     `then` gets its rows before anybody gets more; what one of the two raises, whoever asks next gets."""
     database: Any = connections[DEFAULT_DB_ALIAS]
-    if database.vendor != "postgresql" or not _is_outermost(database) or _is_watched(database):
-        then(ask(statement)[0])
-    else:
+    if _can_wait(database):
         database.before_next.append((statement, then))
         database.run_before_next = ask
+    else:
+        then(ask(statement)[0])
 
 
 def ask_at_commit(statement: Asked) -> None:
     """Run a statement whose rows nobody needs as the last one of the transaction, on Postgres in one trip with the
     COMMIT, which then raises what it raises."""
     database: Any = connections[DEFAULT_DB_ALIAS]
-    if database.vendor != "postgresql" or not _is_outermost(database) or _is_watched(database):
-        ask(statement)
-    else:
+    if _can_wait(database):
         database.at_commit.append(_sent(statement))
+    else:
+        ask(statement)
 
 
 class Prepared:
@@ -161,6 +161,15 @@ def _answers(database: Any, statements: Sequence[Asked]) -> list[list[tuple[Any,
     is_locking = any(_numbered(statement.sql)[2] for statement in statements)
     with timed_wait("row_lock") if is_locking else nullcontext():
         return one_trip.run(database.connection, sent)
+
+
+def _can_wait(database: Any) -> bool:
+    """Return whether a statement can wait for a later one of its transaction. Raises TransactionManagementError where
+    that is broken: after a lost connection it ends without a rollback, and what waits would go with the next one."""
+    if database.vendor != "postgresql" or not _is_outermost(database) or _is_watched(database):
+        return False
+    database.validate_no_broken_transaction()
+    return True
 
 
 def _is_outermost(database: Any) -> bool:

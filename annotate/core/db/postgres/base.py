@@ -28,11 +28,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
         with timed_wait("connection"):
             return super().get_new_connection(conn_params)
 
+    def _cursor(self, name: str | None = None) -> Any:
+        _run_what_is_held(self)  # a COPY does not go by `_in_turn`
+        return super()._cursor(name)  # type: ignore[misc]
+
     def _commit(self) -> None:
         try:
             _run_what_is_held(self)
         except BaseException:  # Django rolls back by itself where the database has refused
-            self._rollback()
+            self.rollback()  # what was to follow the commit is dropped, too
             raise
         if not self.at_commit:
             super()._commit()  # type: ignore[misc]

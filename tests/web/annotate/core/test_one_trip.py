@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from django.db import IntegrityError, NotSupportedError, OperationalError, connection, transaction
+from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 
 from annotate.core.db.prepared import Asked, ask, ask_at_commit, ask_with_next
 from annotate.core.db.prepared_writes import insert, insert_at_commit
 from annotate.core.errors import Refused
+from annotate.data.imports import bulk_insert
 from annotate.models import FirstAnswer
 
 pytestmark = [
@@ -191,6 +193,34 @@ def test_what_was_held_is_gone_with_the_rollback():
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         ask_with_next(first("a"), list)
         _ = 1 / 0
+    with transaction.atomic():
+        ask(first("b"))
+    assert keys() == ["b"]
+
+
+def test_what_is_held_runs_before_rows_that_are_copied():
+    columns = ["who", "key", "request_hash", "status", "body"]
+    with transaction.atomic():
+        ask_with_next(first("a"), list)
+        bulk_insert.insert(FirstAnswer, columns, [("me", "b", "h", 201, "{}")])
+    assert list(FirstAnswer.objects.order_by("pk").values_list("key", flat=True)) == ["a", "b"]
+
+
+def test_what_was_to_follow_a_commit_that_is_refused_follows_no_other():
+    followed: list[int] = []
+    with pytest.raises(Refused), transaction.atomic():
+        transaction.on_commit(lambda: followed.append(1))
+        ask_with_next(first("a"), refuse)
+    with transaction.atomic():
+        ask(first("b"))
+    assert keys() == ["b"] and followed == []
+
+
+@pytest.mark.parametrize("hold", [ask_at_commit, lambda statement: ask_with_next(statement, list)])
+def test_nothing_is_held_for_the_next_transaction_where_the_connection_is_gone(hold):
+    with pytest.raises(TransactionManagementError), transaction.atomic():
+        connection.close()
+        hold(first("a"))
     with transaction.atomic():
         ask(first("b"))
     assert keys() == ["b"]
