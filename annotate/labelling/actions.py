@@ -27,7 +27,7 @@ from annotate.labelling.forms.validation import Checked, Submission, check, chec
 from annotate.labelling.gold import scoring as gold
 from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.queue import entries as queue
-from annotate.models import Assignment, Comparison, Project, Ranking, Status, StatusChange, User
+from annotate.models import Assignment, Comparison, Demonstration, Project, Ranking, Status, StatusChange, User
 from annotate.models.feedback import Feedback
 
 UNDO_REASON, REVISED_REASON = "undo", "revised"
@@ -287,6 +287,8 @@ def change_status(rows: list[Any], status: str, reason: str, by: User | None) ->
             kind=table._meta.model_name, feedback_id=row.pk, before=old_status, after=status, reason=reason, by=by
         )
         row.status, row.status_reason = status, reason
+        if table is Demonstration:  # one that came without an item fills a place of its prompt while it counts
+            queue.changed(row.project_id, [row.prompt_id])
         changed[row.project].append(
             {"kind": table._meta.model_name, "id": row.pk, "before": old_status, "after": status}
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from annotate.core.events import announce
 from annotate.labelling.forms.storage import STANDING, TABLES
-from annotate.models import Assignment, Attack, Flag, Project, QueueChange, Status, StatusChange, User
+from annotate.models import Assignment, Attack, Demonstration, Flag, Project, QueueChange, Status, StatusChange, User
 from annotate.models.feedback import FeedbackQuerySet
 from annotate.models.prompts import JUDGED_HERE
 
@@ -85,6 +85,10 @@ def change_all(
             changes, assignments = _change(kind, ordered[start : start + AT_ONCE], status, reason, by)
             changes_made += changes
             touched |= assignments
+            if KINDS[kind] is Demonstration:
+                # One that came without an item fills a place of its prompt while it counts.
+                written = Demonstration.objects.filter(pk__in=[change.feedback_id for change in changes])
+                QueueChange.note(project.pk, written.order_by().values_list("prompt_id", flat=True))
     _settle(project, touched)
     _announce(project, changes_made, reason)
     return changes_made

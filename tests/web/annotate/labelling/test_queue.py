@@ -26,6 +26,7 @@ from annotate.labelling.queue import swapped_repeats as repeats
 from annotate.labelling.queue.assigned_items import items_of
 from annotate.labelling.queue.locked_look import Look, lock_and_look
 from annotate.models import Assignment, Comparison, Completion, Flag, ItemPriority, QueueChange, QueueEntry
+from tests.support.api_client import program
 from tests.support.factories import make_completion, make_model, make_pair, make_project, make_prompt, make_user
 from tests.web.annotate.red_team.test_red_team import ready
 
@@ -95,6 +96,16 @@ def test_an_answer_written_elsewhere_counts_for_its_prompt():
     user = make_user(project)
     project.demonstrations.create(prompt=prompt, text="Imported.", judge="person", author=user, source="book")
     assert assignments.next_for(project=project, user=user) is None
+
+
+def test_an_answer_written_elsewhere_that_counts_no_more_leaves_its_prompt_to_others():
+    project = make_project(asks_ratings=False, asks_comparisons=False, asks_answers=True)
+    prompt, manager = make_prompt(project), program(project, "manager")
+    row = project.demonstrations.create(prompt=prompt, text="Imported.", judge="person", author=manager.user)
+    user = make_user(project)
+    assert assignments.next_for(project=project, user=user) is None
+    assert manager.post(f"demonstrations/{row.pk}/status/", {"status": "excluded", "reason": "Copied."}).data
+    assert assignments.next_for(project=project, user=user).prompt == prompt
 
 
 def test_four_kinds_come_in_runs():

@@ -5,6 +5,7 @@ from django.urls import reverse
 
 from annotate.core.errors import Refused
 from annotate.labelling.actions import set_status
+from annotate.labelling.assigning import next_for
 from annotate.labelling.bulk_status import ImportedAnnotator
 from annotate.models import (
     Assignment,
@@ -23,7 +24,14 @@ from evaluation.annotator_quality import exclusion, exclusion_effects
 from evaluation.models import Exclusion, Promotion
 from tests.support.api_client import Program, errors
 from tests.support.evaluation.annotating import compare, make_items, rate
-from tests.support.factories import make_assignment, make_comparison, make_rating, make_user
+from tests.support.factories import (
+    make_assignment,
+    make_comparison,
+    make_project,
+    make_prompt,
+    make_rating,
+    make_user,
+)
 from training.models import Run
 
 
@@ -214,6 +222,17 @@ def test_a_judge_whom_only_an_import_names_is_excluded_alone_and_brought_back(pr
         exclusion.exclude(project=project, person=imported, reason="again", by=manager)
     exclusion.undo(act=act, reason="no bot", by=manager)
     assert counted_by(imported) == 3
+
+
+def test_a_prompt_is_written_to_again_once_the_answer_of_an_imported_annotator_is_excluded(manager):
+    project = make_project(asks_ratings=False, asks_comparisons=False, asks_answers=True)
+    Membership.objects.create(project=project, user=manager, role="manager")
+    prompt, file = make_prompt(project), {"source": "book", "source_judge": "eva"}
+    project.demonstrations.create(prompt=prompt, text="1.", judge="person", author=manager, **file)
+    user = make_user(project)
+    assert next_for(project=project, user=user) is None
+    exclusion.exclude(project=project, person=ImportedAnnotator("book", "eva"), reason="a bot", by=manager)
+    assert next_for(project=project, user=user).prompt == prompt
 
 
 def test_only_managers_exclude_an_imported_judge(project, imported):
