@@ -59,12 +59,14 @@ Tables = dict[str, Table]
 
 
 class ExistingPrompt(NamedTuple):
-    """A prompt that the project has: its key, messages, category and language."""
+    """A prompt that the project has. `side` is the split that it was given: another share may go to the eval split by
+    now."""
 
     key: int
     messages: Messages
     category: str
     language: str
+    side: str
 
 
 _SHARED = ("prompt_id", "source_judge", "comment", "seconds", "extra")

@@ -16,12 +16,12 @@ from django.db import connection, models
 from annotate.models import Prompt
 
 _AT_ONCE = 900  # values in one query: SQLite bounds its variables
-_PROMPT = ("text_hash", "id", "messages", "category", "language")
+_PROMPT = ("text_hash", "id", "messages", "category", "language", "side")
 _COMPLETION = "id, prompt_id, named_model, model_id, text_hash"
 
 
 def prompts(project: int, hashes: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Return (hash, key, messages, category, language) of each prompt that stands."""
+    """Return (hash, key, messages, category, language, side) of each prompt that stands."""
     if connection.vendor != "postgresql":
         rows = Prompt.objects.filter(project=project).order_by().values_list(*_PROMPT)
         return [row for some in _portions(hashes) for row in rows.filter(text_hash__in=some)]

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from annotate.data.formats.items import NewAnswers, NewAttack, NewDemonstration, NewPrompt
+from annotate.data.formats.items import NewAnswers, NewAttack, NewPrompt
 from annotate.data.imports import feedback_rows, look_ups
 from annotate.data.imports.bulk_insert import as_json
 from annotate.data.imports.feedback_rows import ExistingPrompt, Into, Table
@@ -34,11 +34,6 @@ def write(items: Sequence[Ready], into: Into, sink: Sink, names: list[str] | Non
     sink.begin()
     prompts, fresh = _prompts(items, into, sink, counts)
     completions = _completions(items, prompts, fresh, into, sink, counts)
-    if counts["prompts"] or counts["completions"]:
-        # An answer that somebody has written fills a place of its prompt: nobody is to be asked for it any more.
-        only_adds = not any(isinstance(item.item, NewDemonstration) for item in items)
-        changed = [prompts[item.text_hash].key for item in items if item.side == Split.TRAIN]
-        sink.tell_queue(into.project, changed, only_adds=only_adds)
     tables = feedback_rows.new_tables()
     for item in items:
         prompt = prompts[item.text_hash]
@@ -49,6 +44,10 @@ def write(items: Sequence[Ready], into: Into, sink: Sink, names: list[str] | Non
         _add(kind, table, fresh, into, sink, counts)
         if names is not None:
             names += table.names
+    if counts["prompts"] or counts["completions"] or counts["demonstrations"]:
+        # An answer that somebody has written fills a place of its prompt: nobody is to be asked for it any more.
+        changed = [prompt.key for prompt in prompts.values() if prompt.side == Split.TRAIN]
+        sink.tell_queue(into.project, changed, only_adds=not counts["demonstrations"])
     return counts
 
 
@@ -92,7 +91,7 @@ def _prompts(items: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str
 
 
 def _existing_prompt(pk: int, item: Ready) -> ExistingPrompt:
-    return ExistingPrompt(pk, item.messages, item.item.category[:60], tag_of(item.item.language))
+    return ExistingPrompt(pk, item.messages, item.item.category[:60], tag_of(item.item.language), item.side)
 
 
 def _harm(ready: Ready) -> str:

@@ -27,6 +27,8 @@ from annotate.data.imports.preparing import prepare
 from annotate.data.imports.sinks import Database, Nowhere
 from annotate.data.imports.writing import write
 from annotate.data.rows import row_source
+from annotate.labelling import assigning as assignments
+from annotate.labelling import queue_upkeep
 from annotate.models import (
     Attack,
     Comparison,
@@ -35,8 +37,10 @@ from annotate.models import (
     Demonstration,
     Flag,
     Import,
+    Project,
     Prompt,
     QueueChange,
+    QueueEntry,
     Ranking,
     Rating,
     Span,
@@ -408,6 +412,26 @@ def test_annotators_wait_only_for_what_leaves_less_to_do(project, researcher, ro
     project.save()
     carry_out(start(project, researcher, lines(rows)))
     assert [change.can_wait_until is not None for change in QueueChange.objects.all()] == [can_wait]
+
+
+def test_a_written_answer_to_a_prompt_that_stands_leaves_nothing_to_write(project, researcher):
+    """What waits for annotators is counted by the queue."""
+    Project.objects.update(eval_percent=0, asks_ratings=False, asks_comparisons=False, asks_answers=True)
+    project.refresh_from_db()
+    for one, left in (({"prompt": "One?"}, 1), ({"prompt": "One?", "completion": "1."}, 0)):
+        carry_out(start(project, researcher, lines([one])))
+        queue_upkeep.take_in_changes()
+        assert QueueEntry.with_room(project).count() == left
+
+
+def test_answers_to_a_prompt_that_stands_are_asked_about_whatever_goes_to_the_eval_split_by_now(project, researcher):
+    for percent, one in ((0, {"prompt": "One?"}), (100, {"prompt": "One?", "chosen": "1.", "rejected": "2."})):
+        Project.objects.update(eval_percent=percent, asks_ratings=False)
+        project.refresh_from_db()
+        carry_out(start(project, researcher, lines([one])))
+        queue_upkeep.take_in_changes()
+    assert Prompt.objects.get().side == "train"
+    assert assignments.next_for(project=project, user=make_user(project)).kind == "compare"
 
 
 def test_what_has_no_place_of_its_own_is_kept_beside_the_annotation(project, researcher):
