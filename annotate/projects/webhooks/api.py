@@ -125,10 +125,10 @@ class Webhooks(DeclaredViewSet):
         webhooks.remove_webhook(self._one(pk), by=request.user)
         return Response(status=204)
 
-    @extend_schema(request=None, responses={200: WebhookOut} | refusals(403, 404))
+    @extend_schema(request=None, responses={200: WebhookOut} | refusals(403, 404, 409))
     @action(detail=True, methods=["post"], url_path="rotate-secret")
     def rotate_secret(self, request: Request, pk: str) -> Response:
-        """Make a new secret; for a day the old one signs too."""
+        """Make a new secret; for a day the old one signs too, and no newer one is made."""
         return Response(WebhookOut(webhooks.rotate_secret(self._one(pk), by=request.user)).data)
 
     @extend_schema(request=None, responses={201: DeliveryOut} | refusals(403, 404, 409))

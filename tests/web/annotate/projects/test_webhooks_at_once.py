@@ -9,6 +9,7 @@ import pytest
 from django.db import connection, connections, transaction
 from django.urls import reverse
 from django.utils import timezone
+from drf_spectacular.generators import SchemaGenerator
 
 from annotate.core.errors import Refused
 from annotate.models import Delivery, Webhook
@@ -106,3 +107,8 @@ def test_a_webhook_is_removed_while_what_came_of_its_event_is_noted(hook, manage
             webhooks.remove_webhook(hook, by=manager)
         noting.result(LONG)
     assert not Delivery.objects.exists()
+
+
+def test_the_schema_says_that_a_new_secret_may_have_to_wait():
+    paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
+    assert "409" in paths["/api/v1/webhooks/{id}/rotate-secret/"]["post"]["responses"]
