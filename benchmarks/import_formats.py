@@ -164,8 +164,10 @@ def measure(folder: Path, name: str, rows: int) -> None:
     claimed = claim(only=number)
     assert claimed is not None
     begun, work = _both(folder), Work(claimed)
-    stands = []
+    stands = [(_own(), _backend())]
     while work.step():
+        stands.append((_own(), _backend()))
+    if len(stands) == 1:  # all in one portion
         stands.append((_own(), _backend()))
     work.close()
     done = imports.state(number)
@@ -196,7 +198,7 @@ def _backend() -> float:
 
 def _tell(name: str, rows: int, begun: tuple[float, float], stands: list, ended: tuple[float, float]) -> None:
     each = [round(1e6 * (end - start) / rows) for start, end in zip(begun, ended, strict=True)]
-    portions = max(1, len(stands) - 1)
+    portions = len(stands) - 1
     least = [sorted(later[i] - sooner[i] for sooner, later in pairwise(stands))[portions // 10] for i in range(2)]
     tenth = [round(1e6 * seconds * portions / rows) for seconds in least]
     print(

@@ -94,6 +94,7 @@ SMALL = {
     ),
     "holds": ("--seconds 1 --warm-up 0.5 --busy 0 --votes 20 --most-ms 60000", '"tracebacks": 0'),
     "hot_children": ("{model} --children 3 --limit 2", "after the first was retired: unloaded"),
+    "import_formats": ("--rows 400 --only pairs,csv", "csv      worker"),
     "imports": ("--rows 2000 --again", "nothing added"),
     "load": ("--databases sqlite --seconds 1 --people 2 --prompts 20 --workers 1", '"missing": 0'),
     "load_waiting": (
@@ -152,6 +153,7 @@ OWN_PROCESS = {
     "contract",
     "holds",
     "hot_children",
+    "import_formats",
     "imports",
     "load",
     "load_waiting",
