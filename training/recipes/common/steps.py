@@ -12,6 +12,7 @@ import random
 import resource
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +29,35 @@ from training.recipes.common.processes import Processes
 
 _WEIGHTS = "weights.safetensors"
 SCHEDULES = ("constant", "linear", "cosine", "wsd")
+
+
+@dataclass(frozen=True)
+class Order:
+    """Say which of `count` examples each step takes: each epoch takes all in an order of its own, by the seed."""
+
+    count: int
+    seed: int
+    batch_size: int
+    epochs: float
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.count / self.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        return max(math.ceil(self.steps_per_epoch * self.epochs), 1)
+
+    def batch(self, step: int) -> np.ndarray:
+        epoch, place = divmod(step, self.steps_per_epoch)
+        return self._of_epoch(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def taken(self) -> np.ndarray:
+        """Return the examples that the run learns from; of less than an epoch not all."""
+        return self._of_epoch(0)[: self.total_steps * self.batch_size]
+
+    def _of_epoch(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, epoch]).permutation(self.count)
 
 
 def schedule_factor(step: int, total: int, *, kind: str, warmup: int, decay: int = 0, floor: float = 0.0) -> float:

@@ -71,41 +71,12 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Order:
-    """Say which of `count` examples each step takes: each epoch takes all in an order of its own."""
-
-    count: int
-    seed: int
-    config: PreferenceConfig
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return math.ceil(self.count / self.config.batch_size)
-
-    @property
-    def total_steps(self) -> int:
-        return max(math.ceil(self.steps_per_epoch * self.config.epochs), 1)
-
-    def batch(self, step: int) -> np.ndarray:
-        epoch, place = divmod(step, self.steps_per_epoch)
-        size = self.config.batch_size
-        return self._of_epoch(epoch)[place * size : (place + 1) * size]
-
-    def taken(self) -> np.ndarray:
-        """Return the examples that the run learns from; of less than an epoch not all."""
-        return self._of_epoch(0)[: self.total_steps * self.config.batch_size]
-
-    def _of_epoch(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self.seed, epoch]).permutation(self.count)
-
-
-@dataclass(frozen=True)
 class Course:
     """Hold what a run goes through: its steps, and whom it shows."""
 
     work: Work
     learning: Learning
-    order: Order
+    order: steps.Order
     prompts: list[Any]  # whose answers are sampled
     phase: str
     recompute: bool
@@ -162,7 +133,7 @@ def prepare(work: Work, objective: Objective, places: AnswerPlaces, phase: str) 
     config, policy, together = work.config, work.policy, work.together
     examples = AnswerExamples(work.data, places.places)
     plan = batch_planner.Plan(**work.chosen("plan", lambda: asdict(plan_of(work, objective, examples))))
-    order = Order(len(objective.answers), work.spec.seed, config)
+    order = steps.Order(len(objective.answers), work.spec.seed, config.batch_size, config.epochs)
     asked = [of[order.taken()].ravel() for of in (objective.answers, objective.elsewhere) if of is not None]
     wanted = np.unique(np.concatenate([*asked, places.of(work.data.held_out_completions())]))
     work.run.progress("Running the frozen layers", 0, 1)

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from training.configs import SFTConfig
@@ -94,15 +93,11 @@ class Work:
     @property
     def kept(self) -> KeptSteps:
         count = self.config.kept_checkpoints
-        return KeptSteps(self.run, self.together, self.parent, self.tokenizer, count, self.total_steps)
+        return KeptSteps(self.run, self.together, self.parent, self.tokenizer, count, self.order.total_steps)
 
     @property
-    def steps_per_epoch(self) -> int:
-        return math.ceil(len(self.learn) / self.config.batch_size)
-
-    @property
-    def total_steps(self) -> int:
-        return max(math.ceil(self.steps_per_epoch * self.config.epochs), 1)
+    def order(self) -> steps.Order:
+        return steps.Order(len(self.learn), self.seed, self.config.batch_size, self.config.epochs)
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
@@ -113,7 +108,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         rate=work.config.rate, weight_decay=work.config.weight_decay, beta2=0.999
     )
     standing = resume(work, optimiser)
-    if work.total_steps > work.steps_per_epoch:
+    if work.order.total_steps > work.order.steps_per_epoch:
         work.run.progress("Running the frozen layers", 0, 1)
         work.student.keep_trunk(work.learn + work.held_out, work.plan.tokens)
     if standing.step == 0:
@@ -170,7 +165,7 @@ def begin(work: Work, standing: Standing) -> None:
 
 
 def learn(work: Work, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
-    config, total, pace = work.config, work.total_steps, steps.Pace()
+    config, total, pace = work.config, work.order.total_steps, steps.Pace()
     started = time.monotonic() - standing.seconds
     work.run.progress("Finetuning", standing.step, total)
     while standing.step < total:
@@ -191,11 +186,8 @@ def learn(work: Work, optimiser: torch.optim.Optimizer, standing: Standing) -> N
 
 
 def batch(work: Work, step: int) -> list[Example]:
-    """Return the examples of one optimiser step: each epoch takes all in an order of its own."""
-    epoch, step_in_epoch = divmod(step, work.steps_per_epoch)
-    order = np.random.default_rng([work.seed, epoch]).permutation(len(work.learn))
-    size = work.config.batch_size
-    return [work.learn[i] for i in order[step_in_epoch * size : (step_in_epoch + 1) * size]]
+    """Return the examples of one optimiser step."""
+    return [work.learn[i] for i in work.order.batch(step)]
 
 
 def rate_factor(config: SFTConfig, step: int, total: int) -> float:
