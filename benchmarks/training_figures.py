@@ -37,46 +37,37 @@ def pair_figures(scores: dict[str, list[float]]) -> dict[str, float]:
 
 
 def held_out_loss(work: dict[str, Any], folder: Path) -> dict[str, float]:
-    """Nats an answer token of the saved model, by transformers' own forward in float32: the same for everyone."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from training.recipes.sft.examples import encode
-
-    tokenizer = AutoTokenizer.from_pretrained(work["model"])
-    model = AutoModelForCausalLM.from_pretrained(work["trained"], dtype=torch.float32)
-    nats, tokens = 0.0, 0
-    for row in work["held_out"]:
-        example = encode(tokenizer, row, MAX_LENGTH)
-        with torch.no_grad():
-            logprobs = model(input_ids=torch.tensor([example.tokens])).logits[0].log_softmax(-1)
-        for place, is_learnt in enumerate(example.learnt):
-            if is_learnt:
-                nats, tokens = nats - float(logprobs[place - 1, example.tokens[place]]), tokens + 1
-    return {"held_out_loss": nats / tokens}
+    """Nats an answer token of the saved model."""
+    answers = _answer_logprobs(work, work["trained"], work["held_out"])
+    return {"held_out_loss": -sum(map(sum, answers)) / sum(map(len, answers))}
 
 
 def held_out_margins(work: dict[str, Any], folder: Path) -> dict[str, float]:
-    """DPO's loss and accuracy on held-out pairs, of the saved model against its parent, as `held_out_loss` computes."""
+    """DPO's loss and accuracy on held-out pairs, of the saved model against its parent."""
+    pairs = work["held_out"]
+    rows = [{"prompt": pair["prompt"], "completion": pair[side]} for side in SIDES for pair in pairs]
+    trained, parent = (map(sum, _answer_logprobs(work, work[role], rows)) for role in ("trained", "model"))
+    gains = [BETA * (a - b) for a, b in zip(trained, parent, strict=True)]
+    return pair_figures(dict(zip(SIDES, (gains[: len(pairs)], gains[len(pairs) :]), strict=True)))
+
+
+def _answer_logprobs(work: dict[str, Any], folder: str, rows: list[dict[str, Any]]) -> list[list[float]]:
+    """Return those of each row's answer tokens by transformers' own forward in float32: the same for everyone."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from training.recipes.sft.examples import encode
 
     tokenizer = AutoTokenizer.from_pretrained(work["model"])
-    sums = {}
-    for role in ("trained", "model"):
-        model = AutoModelForCausalLM.from_pretrained(work[role], dtype=torch.float32)
-        for side in SIDES:
-            sums[role, side] = []
-            for pair in work["held_out"]:
-                example = encode(tokenizer, {"prompt": pair["prompt"], "completion": pair[side]}, MAX_LENGTH)
-                places = [place for place, is_learnt in enumerate(example.learnt) if is_learnt]
-                with torch.no_grad():
-                    logprobs = model(input_ids=torch.tensor([example.tokens])).logits[0].log_softmax(-1)
-                sums[role, side].append(sum(float(logprobs[at - 1, example.tokens[at]]) for at in places))
-    gains = {s: [BETA * (a - b) for a, b in zip(sums["trained", s], sums["model", s], strict=True)] for s in SIDES}
-    return pair_figures(gains)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    found = []
+    for row in rows:
+        example = encode(tokenizer, row, MAX_LENGTH)
+        with torch.no_grad():
+            logprobs = model(input_ids=torch.tensor([example.tokens])).logits[0].log_softmax(-1)
+        places = [place for place, is_learnt in enumerate(example.learnt) if is_learnt]
+        found.append([float(logprobs[place - 1, example.tokens[place]]) for place in places])
+    return found
 
 
 def matrix_rate(work: dict[str, Any], folder: Path) -> dict[str, float]:
