@@ -19,9 +19,11 @@ from annotate.arena.usual_wait import usual_seconds
 from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core import visitors
 from annotate.core.errors import Refused
+from annotate.core.form_idempotency import feedback_key
 from annotate.core.page_access import in_project, refused_page
 from annotate.core.permissions import is_vouched_for
 from annotate.models import Battle, Comparison, Project, User
+from common.texts import with_line_feeds
 from common.whole_numbers import whole_number
 
 _CAST = ("comparison__prompt", "comparison__completion_a", "comparison__completion_b")
@@ -80,16 +82,17 @@ def battle(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResp
 def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
     """Take the vote, also in mid-stream: both answers end where they are, and are kept."""
     battle = _own_battle(request, project, token)
+    visitor, user = visitors.visitor_of(request), _user(request)
     try:
         live_battles.vote(
             battle=battle,
             ballot=battle_votes.Ballot(
                 winner=request.POST.get("winner", ""),
                 token=request.POST.get("token", ""),
-                visitor=visitors.visitor_of(request),
-                user=_user(request),
-                comment=request.POST.get("comment", ""),
-                idempotency_key=request.POST.get("key") or None,
+                visitor=visitor,
+                user=user,
+                comment=with_line_feeds(request.POST.get("comment", "")),
+                idempotency_key=feedback_key(request, str(user.pk) if user else visitor[:16], "key"),
             ),
             origin=vote_guard.Origin(visitors.networks_of(request), request.POST.get("proof", "")),
         )
@@ -119,7 +122,7 @@ def turn(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
         _throttle(request, project)
         follow_up.ask_on(
             battle=battle,
-            text=request.POST.get("text", ""),
+            text=with_line_feeds(request.POST.get("text", "")),
             user=_user(request),
             number=whole_number(request.POST.get("number", ""), None, digits=3),
         )
@@ -170,7 +173,7 @@ def _start(request: HttpRequest, project: Project) -> Battle:
     _throttle(request, project)
     is_new = not request.session.session_key
     is_drawn = "draw" in request.POST
-    text = None if is_drawn else request.POST.get("text", "")
+    text = None if is_drawn else with_line_feeds(request.POST.get("text", ""))
     visitor = visitors.remember(request)
     if is_new and not request.user.is_authenticated:
         visitors.count_visitor(visitor)

@@ -1,10 +1,14 @@
-"""Do an act of a page once, however often its form arrives: a browser without a connection sends it again."""
+"""Do an act of a page once, however often its form arrives: a browser without a connection sends it again.
+
+What leaves a row of feedback has its key with the row, as the API's has (`annotate.core.api.idempotency.feedback_key`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from django.db import IntegrityError, transaction
+from django.http import HttpRequest
 
 from annotate.core.errors import Refused
 from annotate.models import FirstAnswer, User
@@ -20,8 +24,7 @@ def once(*, by: User, key: str, act_name: str, act: Callable[[], object]) -> boo
     if not key:
         act()
         return True
-    if len(key) > LONGEST_KEY or not key.isprintable():
-        raise Refused(idempotency_key=f"Use a text of at most {LONGEST_KEY} characters, such as a UUID.")
+    _check(key)
     if _done(by, key, act_name):
         return False
     try:
@@ -34,6 +37,19 @@ def once(*, by: User, key: str, act_name: str, act: Callable[[], object]) -> boo
         if _done(by, key, act_name):
             return False
         raise
+
+
+def feedback_key(request: HttpRequest, sender: str, field: str = "idempotency_key") -> str | None:
+    """Return the key for a row of feedback that a form sends: keys are unique over all senders and imports there, so it
+    carries its sender. None without a key; Refused when it is too long."""
+    key = request.POST.get(field, "")
+    _check(key)
+    return f"{sender}:{key}" if key else None
+
+
+def _check(key: str) -> None:
+    if len(key) > LONGEST_KEY or not key.isprintable():
+        raise Refused(idempotency_key=f"Use a text of at most {LONGEST_KEY} characters, such as a UUID.")
 
 
 def _done(by: User, key: str, act_name: str) -> bool:

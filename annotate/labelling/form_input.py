@@ -12,6 +12,8 @@ from typing import Any
 from django.http import HttpRequest
 
 from annotate.core.errors import Refused
+from annotate.core.form_idempotency import feedback_key
+from annotate.core.page_access import MemberRequest
 from annotate.data import rankings
 from annotate.labelling.forms.storage import STANDING, rows_of
 from annotate.labelling.forms.verdicts import value_of
@@ -131,12 +133,12 @@ def _seconds(request: HttpRequest, name: str, since: float = 0.0) -> float | Non
     return round(value, 2) if math.isfinite(value) and 0 <= value <= 24 * 3600 else None
 
 
-def submission(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
+def submission(request: MemberRequest, assignment: Assignment) -> dict[str, Any]:
     """Return what `actions.submit` and `actions.revise` take from the form. Raises Refused."""
     return {
         **submitted(request, assignment),
         "seconds": seconds(request),
-        "idempotency_key": request.POST.get("idempotency_key") or None,
+        "idempotency_key": feedback_key(request, str(request.user.pk)),
     }
 
 

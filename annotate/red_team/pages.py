@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
 from annotate.core.errors import Refused
+from annotate.core.form_idempotency import feedback_key
 from annotate.core.page_access import MemberRequest, allows, in_project, refused_page, way_back
 from annotate.core.permissions import can
 from annotate.labelling.prerequisites import actions as prerequisites
@@ -20,6 +21,7 @@ from annotate.models import Attack, HarmBudget, Project, Talk, User
 from annotate.projects.wellbeing import actions as harm_budget
 from annotate.red_team import actions as red_team
 from common import harm_kinds as harms
+from common.texts import with_line_feeds
 from common.whole_numbers import whole_number
 
 NUMBERS = ("daily_cap", "break_after", "break_minutes")
@@ -34,10 +36,10 @@ def red_team_page(request: MemberRequest, project: Project) -> HttpResponse:
         return _show(request, project, talk)
     try:
         if talk is None:
-            described = request.POST.get("task_description", "")
+            described = _text(request, "task_description")
             red_team.begin(project=project, by=request.user, task_description=described)
         else:
-            red_team.ask_and_wait(talk=talk, by=request.user, text=request.POST.get("text", ""))
+            red_team.ask_and_wait(talk=talk, by=request.user, text=_text(request, "text"))
     except Refused as refused:
         return _show(request, project, talk, refused)
     return redirect("red-team", project.slug)
@@ -57,9 +59,9 @@ def rate(request: MemberRequest, project: Project) -> HttpResponse:
             by=request.user,
             rating=_whole_number(request.POST.get("rating", "")),
             tags=request.POST.getlist("tags"),
-            task_description=request.POST.get("task_description", ""),
-            comment=request.POST.get("comment", ""),
-            idempotency_key=request.POST.get("idempotency_key") or None,
+            task_description=_text(request, "task_description"),
+            comment=_text(request, "comment"),
+            idempotency_key=feedback_key(request, str(request.user.pk)),
         )
     except Refused as refused:
         return _show(request, project, red_team.open_talk(project, request.user), refused)
@@ -166,6 +168,10 @@ def _token(request: HttpRequest) -> uuid.UUID | None:
         return uuid.UUID(request.POST.get("talk", ""))
     except ValueError:
         return None
+
+
+def _text(request: HttpRequest, name: str) -> str:
+    return with_line_feeds(request.POST.get(name, ""))
 
 
 def _whole_number(text: str) -> int | None:

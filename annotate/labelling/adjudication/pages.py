@@ -9,6 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 
 from annotate.core.errors import Refused
+from annotate.core.form_idempotency import feedback_key
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.data.prompts import retirement
@@ -16,6 +17,7 @@ from annotate.labelling import actions as feedback
 from annotate.labelling import form_input
 from annotate.labelling.adjudication import actions as adjudication
 from annotate.labelling.adjudication import disagreements
+from annotate.labelling.forms.storage import sent_with
 from annotate.labelling.forms.verdicts import VERDICTS
 from annotate.labelling.queue import priorities, quarantine
 from annotate.labelling.queue.assigned_items import COMPARE, RANK, RATE
@@ -52,14 +54,7 @@ def item(request: MemberRequest, project: Project, key: str) -> HttpResponse:
     if request.method != "POST":
         return _show(request, project, key)
     try:
-        assignment = adjudication.take(project=project, key=key, by=request.user)
-        feedback.submit(
-            assignment=assignment,
-            by=request.user,
-            **_as_shown(form_input.submitted(request, assignment), assignment, key),
-            seconds=form_input.seconds(request),
-            idempotency_key=request.POST.get("idempotency_key") or None,
-        )
+        _decide(request, project, key)
     except Refused as refused:
         return _show(request, project, key, form_input.entered(request, refused))
     messages.success(request, "Decided. Your decision replaces the annotations, which are kept.")
@@ -97,6 +92,22 @@ def _require_item(project: Project, key: str) -> None:
     is_known = key.split(":")[0] in (RATE, COMPARE, RANK) and adjudication.judged_by(project, key).exists()
     if not is_known and not project.assignments.filter(item=key, purpose=Assignment.Purpose.ADJUDICATION).exists():
         raise Http404("Nobody has annotated this item here.")
+
+
+def _decide(request: MemberRequest, project: Project, key: str) -> None:
+    """Store the decision, once however often its form comes."""
+    sent_key = feedback_key(request, str(request.user.pk))
+    earlier = sent_with(sent_key) if sent_key else None
+    if earlier is not None and earlier.assignment and earlier.assignment.item == key:
+        return
+    assignment = adjudication.take(project=project, key=key, by=request.user)
+    feedback.submit(
+        assignment=assignment,
+        by=request.user,
+        **_as_shown(form_input.submitted(request, assignment), assignment, key),
+        seconds=form_input.seconds(request),
+        idempotency_key=sent_key,
+    )
 
 
 def _show(

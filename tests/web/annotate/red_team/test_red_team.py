@@ -263,14 +263,16 @@ class TestTalk:
             red_team.ask(talk=talk, by=ada, text="Hello again")
         assert refused.value.status == 409
 
-    def test_anothers_key_is_refused_in_words(self, project, ada, fake, client):
-        red_team.rate(talk=talked(project, ada, "Hello"), by=ada, rating=1, tags=["other"], idempotency_key="k")
+    def test_a_key_of_an_earlier_talk_is_refused_in_words_and_anothers_stands_in_no_way(
+        self, project, ada, fake, client
+    ):
         eve = ready(make_person(project))
-        talk = talked(project, eve, "Hello you")
-        client.force_login(eve)
-        sent = {"talk": talk.token, "rating": "1", "tags": ["other"], "idempotency_key": "k"}
-        page = client.post(address(project, "red-team-rate"), sent)
-        assert page.status_code == 409 and "another submission" in page.content.decode()
+        for by, status in ((ada, 302), (eve, 302), (ada, 409)):
+            client.force_login(by)
+            sent = {"talk": talked(project, by, "Hello").token, "rating": "1", "tags": "other", "idempotency_key": "k"}
+            page = client.post(address(project, "red-team-rate"), sent)
+            assert page.status_code == status
+        assert "another submission" in page.content.decode() and Attack.objects.count() == 2
 
     def test_a_talk_is_rated_once(self, project, ada, fake):
         talk = talked(project, ada, "Hello")
