@@ -49,8 +49,8 @@ class Difference:
 def differences(*, is_read_only: bool = False) -> list[Difference]:
     """Return the rows of counts that differ from the ledger up to the cursor they were folded to.
 
-    New votes are folded in before, unless it `is_read_only`. A prompt that gets another category meanwhile takes its
-    votes along: then all is counted again."""
+    New votes are folded in before, unless it `is_read_only`: then nothing is written, languages neither. A prompt that
+    gets another category meanwhile takes its votes along: then all is counted again."""
     while True:
         found, categories = _compared(is_read_only=is_read_only)
         if not found or categories == (VoteCursor.objects.values_list("categories", flat=True).first() or ""):
@@ -66,9 +66,9 @@ def _compared(*, is_read_only: bool) -> tuple[list[Difference], str]:
         counts_by_key = {_key(row): _by_label(row) for row in VoteCounts.objects.all()}
     ledger_by_key: dict[Key, Counter[str]] = {}
     for votes in _blocks(ledger.everything(cursor.last_comparison_id, missing(cursor, "votes"))):
-        _add_sums(ledger_by_key, summed(votes))
+        _add_sums(ledger_by_key, summed(votes, is_read_only=is_read_only))
     for changes in _blocks(ledger.all_changes(cursor.last_status_change_id, missing(cursor, "changes"))):
-        _add_sums(ledger_by_key, summed([], changes))
+        _add_sums(ledger_by_key, summed([], changes, is_read_only=is_read_only))
     found = [
         Difference(key, dict(in_counts), dict(in_ledger))
         for key in sorted(counts_by_key.keys() | ledger_by_key.keys())

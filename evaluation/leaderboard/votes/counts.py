@@ -14,6 +14,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -208,13 +209,15 @@ def missing(cursor: VoteCursor, table: str) -> list[Missing]:
     return [Missing(*gap) for gap in cursor.late.get(table, [])]
 
 
-def summed(votes: Iterable[NewVote], changes: Iterable[Change] = ()) -> dict[Key, Sums]:
-    """Return what votes as they began, and changes of statuses, add to each row of counts."""
+def summed(votes: Iterable[NewVote], changes: Iterable[Change] = (), *, is_read_only: bool = False) -> dict[Key, Sums]:
+    """Return what votes as they began, and changes of statuses, add to each row of counts. Languages of prompts that
+    are found by the way are stored, unless it `is_read_only`."""
+    named = partial(_named, is_read_only=is_read_only)
     sums: dict[Key, Sums] = defaultdict(Sums)
-    for like, alike in _alike(_named(list(votes))).items():
+    for like, alike in _alike(named(list(votes))).items():
         _count(sums, like, alike)
     changes = [change for change in changes if change.kind == ledger.COMPARISON]
-    changed = {vote.id: vote for vote in _named(list(ledger.votes_of(sorted({change.vote for change in changes}))))}
+    changed = {vote.id: vote for vote in named(list(ledger.votes_of(sorted({change.vote for change in changes}))))}
     for change in changes:
         if change.vote in changed:
             vote = changed[change.vote]
@@ -223,10 +226,11 @@ def summed(votes: Iterable[NewVote], changes: Iterable[Change] = ()) -> dict[Key
     return sums
 
 
-def _named(votes: list[NewVote]) -> list[NewVote]:
+def _named(votes: list[NewVote], *, is_read_only: bool) -> list[NewVote]:
     """Return the votes that could rank models, with the languages of their prompts."""
     ranking = [vote for vote in votes if _could_rank(vote)]
-    language_by_prompt = languages.find(vote.prompt for vote in ranking if vote.language is None)
+    unnamed = [vote.prompt for vote in ranking if vote.language is None]
+    language_by_prompt = languages.find(unnamed, is_read_only=is_read_only)
     return [vote if vote.language else vote._replace(language=language_by_prompt[vote.prompt]) for vote in ranking]
 
 

@@ -34,21 +34,26 @@ def language_of(text: str) -> str:
     return UNKNOWN if language == "zxx" else language
 
 
-def find(prompts: Iterable[int]) -> dict[int, str]:
-    """Return the languages of these prompts; those not known yet are found and stored."""
+def find(prompts: Iterable[int], *, is_read_only: bool = False) -> dict[int, str]:
+    """Return the languages of these prompts; those not known yet are found, and stored unless it `is_read_only`."""
     ids = sorted(set(prompts))
     languages: dict[int, str] = {}
     for first in range(0, len(ids), BLOCK):
         batch = ids[first : first + BLOCK]
         stored = dict(PromptLanguage.objects.filter(prompt__in=batch).values_list("prompt_id", "language"))
-        languages |= stored | _keep(Prompt.objects.filter(pk__in=[pk for pk in batch if pk not in stored]))
+        rows = _found(Prompt.objects.filter(pk__in=[pk for pk in batch if pk not in stored]))
+        if not is_read_only:
+            _keep(rows)
+        languages |= stored | {row.prompt_id: row.language for row in rows}
     return languages
 
 
-def _keep(prompts: QuerySet[Prompt] | Sequence[Prompt]) -> dict[int, str]:
-    rows = [PromptLanguage(prompt=prompt, language=language_of(prompt.text)) for prompt in prompts]
+def _found(prompts: QuerySet[Prompt] | Sequence[Prompt]) -> list[PromptLanguage]:
+    return [PromptLanguage(prompt=prompt, language=language_of(prompt.text)) for prompt in prompts]
+
+
+def _keep(rows: list[PromptLanguage]) -> None:
     PromptLanguage.objects.bulk_create(rows, ignore_conflicts=True)  # another process may have found it meanwhile
-    return {row.prompt_id: row.language for row in rows}
 
 
 def find_all(project: Project | None = None) -> Iterable[int]:
@@ -57,4 +62,5 @@ def find_all(project: Project | None = None) -> Iterable[int]:
     if project is not None:
         prompts = prompts.filter(project=project)
     while batch := list(prompts[:BLOCK]):
-        yield len(_keep(batch))
+        _keep(_found(batch))
+        yield len(batch)

@@ -13,7 +13,7 @@ from annotate.labelling.actions import set_status
 from annotate.models import Comparison, Dataset, LanguageModel, QueueChange, QueueEntry, StatusChange
 from evaluation.installation.spoken_progress import SpokenProgress
 from evaluation.installation.verification import all_checks
-from evaluation.models import VoteCounts
+from evaluation.models import PromptLanguage, VoteCounts
 from training.storage import stored_artefacts
 
 pytestmark = pytest.mark.django_db
@@ -57,6 +57,13 @@ def test_what_is_whole_has_no_faults_and_nothing_is_written(installation, verify
     assert verify(quick=True) == []
     assert {path: path.stat().st_mtime_ns for path in data_folder.rglob("*")} == before
     assert VoteCounts.objects.count() == counts
+
+
+def test_languages_that_are_found_to_count_again_are_not_written(installation, verify):
+    assert PromptLanguage.objects.exists()
+    PromptLanguage.objects.all().delete()
+    assert verify() == []
+    assert not PromptLanguage.objects.exists()
 
 
 FAULTS = {
