@@ -30,7 +30,7 @@ from annotate.labelling.assignment_serializers import (
     Skip,
     Submission,
 )
-from annotate.labelling.forms.submission_facts import Facts, assignments_with_facts, facts_in
+from annotate.labelling.forms.submission_facts import Facts, assignments_with_facts, facts_in, own_with_facts
 from annotate.models import Assignment, Completion
 from annotate.models.feedback import Feedback
 from common.whole_numbers import row_id
@@ -70,13 +70,13 @@ class Assignments(DeclaredViewSet):
     queryset = Assignment.objects.none()
     serializer_class = AssignmentOut
 
-    def questions_with_token(self, request: Request) -> list[Asked]:
-        """Ask for the task that is submitted together with its sender."""
+    def questions_with_token(self, request: Request, secret_hash: str) -> list[Asked]:
+        """Ask for the task that is submitted together with its sender, whose it must be."""
         number = row_id(self.kwargs.get("pk", ""))
         if self.action != "submit" or not 0 < number <= LARGEST_ID:
             return []
         try:
-            return [assignments_with_facts.asked(pk=number, key=key_of(request) or "")]
+            return [own_with_facts.asked(pk=number, key=key_of(request) or "", secret_hash=secret_hash)]
         except Refused:  # the key is wrong, which `idempotent` says
             return []
 

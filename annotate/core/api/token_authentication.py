@@ -1,12 +1,15 @@
 """Authenticate by token. It runs before each request of a program, so its query is prepared once.
 
-A view may have more asked with it, in one trip to Postgres: its method `questions_with_token` takes the request, and
-their answers are the request's `answered_with_token` once the token is known. The view refuses whom they are not for.
+A view may have more asked with it, in one trip to Postgres: its method `questions_with_token` takes the request and the
+token's hash, and their answers are the request's `answered_with_token` once the token is known. Nobody knows it yet
+when they are asked: a question must find nothing for a token that is none. The view refuses whom they are not for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -15,7 +18,7 @@ from rest_framework import authentication, exceptions
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
-from annotate.core.db.prepared import Prepared, Slot, ask
+from annotate.core.db.prepared import Asked, Prepared, Slot, ask
 from annotate.core.errors import Refused
 from annotate.models import ApiToken, User
 from annotate.models.tokens import token_hash
@@ -32,17 +35,19 @@ class TokenAuthentication(authentication.TokenAuthentication):
 
     def authenticate(self, request: Request) -> tuple[User, Any] | None:
         questions = getattr((request.parser_context or {}).get("view"), "questions_with_token", None)
-        self._questions = questions(request) if questions else []
+        self._questions: Callable[[str], list[Asked]] = partial(questions, request) if questions else lambda _: []
+        self._answers: list[list[Any]] = []
         user_and_token = super().authenticate(request)
         if user_and_token and user_and_token[1].scope == ApiToken.Scope.READ and request.method not in SAFE_METHODS:
             text = "This token can only read; create one with a wider scope under Your account → API tokens."
             raise Refused(403, token=text)
-        if user_and_token and self._questions:
+        if user_and_token and self._answers:
             request.answered_with_token = self._answers  # type: ignore[attr-defined]
         return user_and_token
 
     def authenticate_credentials(self, key: str) -> tuple[User, Any]:
-        tokens, *self._answers = ask(_tokens.asked(secret_hash=token_hash(key)), *self._questions)
+        secret_hash = token_hash(key)
+        tokens, *self._answers = ask(_tokens.asked(secret_hash=secret_hash), *self._questions(secret_hash))
         token = tokens[0] if tokens else None
         if token is None or token.revoked_at is not None:
             raise exceptions.AuthenticationFailed("This token is unknown or revoked.")

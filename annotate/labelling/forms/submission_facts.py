@@ -17,7 +17,7 @@ from django.db.models.functions import Cast
 from annotate.core.db.prepared import Prepared, Slot
 from annotate.core.errors import Refused
 from annotate.labelling.forms.storage import TABLES
-from annotate.models import Assignment, Guideline, Membership, Scale, Webhook
+from annotate.models import ApiToken, Assignment, Guideline, Membership, Scale, Webhook
 from common.languages.language_tags import primaries
 
 
@@ -58,9 +58,16 @@ def _key_of_a_program() -> Expression:
     return Func(annotator, sent, template="(%(expressions)s)", arg_joiner=" || ':' || ", output_field=CharField())
 
 
-# Slots: pk, key
+def _of_token() -> QuerySet[Assignment]:
+    """Return the item if a token with this hash is its annotator's: for anybody else nothing of it is looked up."""
+    tokens = ApiToken.objects.filter(secret_hash=Slot("secret_hash"), user=OuterRef("user"), revoked_at=None)
+    return _with_facts(_key_of_a_program()).filter(Exists(tokens.order_by()))
+
+
+# Slots: pk, key; of the last one secret_hash, too
 _assignments = Prepared(lambda: _with_facts(Slot("key")))
 assignments_with_facts = Prepared(lambda: _with_facts(_key_of_a_program()))
+own_with_facts = Prepared(_of_token)
 
 
 def facts_in(assignment: Any) -> Facts:

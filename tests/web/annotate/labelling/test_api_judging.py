@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 from rest_framework import serializers
 
+from annotate.core.api import token_authentication
 from annotate.labelling.assignment_serializers import AssignmentOut
 from annotate.models import Assignment, Comparison, Demonstration, Rating
 from tests.support.api_client import errors, program
@@ -41,6 +42,19 @@ def to_compare(project, annotator) -> Assignment:
 
 def to_rate(project, annotator) -> Assignment:
     return make_assignment(annotator.user, make_completion(make_prompt(project)))
+
+
+@pytest.mark.parametrize("sender", ["nobody", "somebody else", "its annotator"])
+def test_the_task_is_looked_up_with_the_token_of_its_annotator_alone(project, annotator, monkeypatch, sender):
+    task, ask, looked_up = to_compare(project, annotator), token_authentication.ask, []
+    monkeypatch.setattr(token_authentication, "ask", lambda *asked: looked_up.append(ask(*asked)) or looked_up[-1])
+    by = {"nobody": annotator, "somebody else": program(project), "its annotator": annotator}[sender]
+    if sender == "nobody":
+        by.http.credentials(HTTP_AUTHORIZATION=f"Token {'0' * 40}")
+    status = {"nobody": 401, "somebody else": 403, "its annotator": 201}[sender]
+    assert by.post(f"assignments/{task.pk}/submit/", {"winner": "tie"}).status_code == status
+    [[_, tasks]] = looked_up
+    assert [row.pk for row in tasks] == ([task.pk] if status == 201 else [])
 
 
 def test_the_next_task_shows_texts_and_names_no_model(project, annotator):
