@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import secrets
+from datetime import datetime
 
 from django.core.validators import (
     MaxLengthValidator,
@@ -90,6 +91,11 @@ class Project(models.Model):
     @property
     def guideline(self) -> Guideline | None:
         return self.guidelines.order_by("-version").first()
+
+    def guideline_version_at(self, moment: datetime) -> int | None:
+        """Return the version that was in force then: what somebody who began at that moment can have read."""
+        by_then = self.guidelines.filter(created_at__lte=moment).order_by("-version")
+        return by_then.values_list("version", flat=True).first()
 
     @property
     def asked_kinds(self) -> list[str]:

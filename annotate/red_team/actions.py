@@ -203,7 +203,7 @@ def rate(
     _check_rating(rating, tags, comment)
     described = talk.task_description if task_description is None else task_description.strip()
     check_text("task_description", described, 500)
-    guideline = talk.project.guideline
+    version = talk.project.guideline_version_at(talk.created_at)
     with transaction.atomic():
         if not Talk.objects.filter(pk=talk.pk, state=Talk.State.OPEN).update(state=Talk.State.SENT):
             raise Refused(409, talk="The conversation was already rated, in another window.")
@@ -221,7 +221,7 @@ def rate(
             judge=annotator_kind_of(by),
             source=RED_TEAM,
             seconds=seconds,
-            guideline_version=guideline.version if guideline else None,
+            guideline_version=version,
             idempotency_key=idempotency_key or None,
             comment=comment.strip(),
         )

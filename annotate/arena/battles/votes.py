@@ -25,7 +25,6 @@ from annotate.models import (
     BattleTurn,
     Comparison,
     Completion,
-    Guideline,
     Prompt,
     Split,
     Status,
@@ -96,11 +95,11 @@ def cast_vote(
         )
     battle.refresh_from_db(from_queryset=Battle.objects.select_related(*RELATED))  # a stop may have spoilt it
     _require_unspoilt(battle)
-    guideline = battle.project.guideline
+    version = battle.project.guideline_version_at(battle.created_at)
     try:
         with transaction.atomic():
             _use_up(battle, ballot.token)  # from here on no further question comes: `ask_on` waits for the battle's row
-            comparison = _comparison(battle, ballot, guideline)
+            comparison = _comparison(battle, ballot, version)
             vote_guard.store(comparison, battle, ballot.user, origin)
             data = {"comparison": comparison.pk, "winner": ballot.winner, "status": comparison.status}
             events.announce(project=battle.project, event="battle.voted", data=data)
@@ -208,7 +207,7 @@ def _judged_answers(battle: Battle) -> tuple[Prompt, Completion, Completion]:
     return battle.prompt, battle.completion_a, battle.completion_b
 
 
-def _comparison(battle: Battle, ballot: Ballot, guideline: Guideline | None) -> Comparison:
+def _comparison(battle: Battle, ballot: Ballot, version: int | None) -> Comparison:
     prompt, completion_a, completion_b = _judged_answers(battle)
     shown_at = battle.begun_at or battle.created_at
     seconds_taken = (timezone.now() - shown_at).total_seconds() if ballot.seconds is None else ballot.seconds
@@ -225,7 +224,7 @@ def _comparison(battle: Battle, ballot: Ballot, guideline: Guideline | None) -> 
         judge=annotator_kind_of(user) if user else AnnotatorKind.PERSON,
         source=ARENA,
         seconds=min(max(seconds_taken, 0.0), LONGEST_SECONDS),
-        guideline_version=guideline.version if guideline else None,
+        guideline_version=version,
         idempotency_key=ballot.idempotency_key or None,
         comment=ballot.comment.strip(),
     )

@@ -181,6 +181,13 @@ def test_a_vote_keeps_what_was_shown_where(project, pair, winner):
     assert vote.guideline_version == 1 and vote.seconds >= 0
 
 
+def test_a_vote_names_the_guidelines_under_which_its_battle_began(project, pair):
+    factories.make_guideline(project)
+    battle = ready_battle(project, pair)
+    factories.make_guideline(project)
+    assert project.guideline.version == 2 and cast(battle).guideline_version == 1
+
+
 def test_an_unknown_winner_is_refused(project, pair):
     refused = refusal(cast, battle=ready_battle(project, pair), winner="c", visitor=ME)
     assert refused.status == 400 and "both_bad" in refused.errors["winner"]

@@ -28,6 +28,7 @@ from tests.support.factories import (
     make_assignment,
     make_completion,
     make_contestant,
+    make_guideline,
     make_model,
     make_project,
     make_prompt,
@@ -157,6 +158,22 @@ class TestTalk:
         first, second = Prompt.objects.order_by("pk")
         assert second.root == first and second.side == first.side and {first.harm, second.harm} == {"theft fraud"}
         assert set(Completion.objects.values_list("model__name", flat=True)) == {"Zebra"}
+
+    def test_an_attack_names_the_guidelines_under_which_its_talk_began(self, project, ada, fake):
+        make_guideline(project)
+        talk = talked(project, ada, "Hello")
+        make_guideline(project)
+        assert red_team.rate(talk=talk, by=ada, rating=4, tags=["fraud"]).guideline_version == 1
+
+    def test_texts_of_its_page_are_as_a_program_sends_them(self, project, ada, fake, client):
+        client.force_login(ada)
+        client.post(address(project), {"task_description": "Forge\r\na letter"})
+        client.post(address(project), {"text": "One.\r\nTwo."})
+        sent = {"rating": "4", "tags": "fraud", "task_description": "Forge\r\nit", "comment": "It\r\ndid."}
+        answer = client.post(address(project, "red-team-rate"), {"talk": Talk.objects.get().token, **sent})
+        attack = Attack.objects.get()
+        assert answer.status_code == 302 and attack.messages[0]["content"] == "One.\nTwo."
+        assert (attack.task_description, attack.comment) == ("Forge\nit", "It\ndid.")
 
     def test_what_is_asked_is_harmful_from_the_first_word(self, project, ada, fake):
         talked(project, ada, "Hello")
