@@ -69,7 +69,7 @@ def prepare(
         require_owner(assignment, by)
         check_key(idempotency_key)
         facts = facts or facts_of(assignment, idempotency_key)
-        require(by, "judge", assignment.project, role=facts.role)
+        require(by, _right_for(assignment), assignment.project, role=facts.role)
         if facts.is_key_used and (earlier := _sent_before(assignment, idempotency_key)):
             return lambda: earlier
         if assignment.state != Assignment.State.OPEN or assignment.expires_at <= timezone.now():
@@ -89,6 +89,7 @@ def _store(
                 close_with = partial(submit_with, assignment, with_next=with_next)
                 version = facts.guideline_version
                 rows = write(assignment, checked, idempotency_key, version, create_first=close_with)
+                _tell_queue(assignment, rows)
                 gold.check_answer(assignment, checked)
                 for step in ON_SUBMIT.values():
                     step(assignment, checked)
@@ -112,7 +113,7 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
     require_owner(assignment, by)
     check_key(idempotency_key)
     facts = facts_of(assignment, idempotency_key)
-    require(by, "judge", assignment.project, role=facts.role)
+    require(by, _right_for(assignment), assignment.project, role=facts.role)
     if facts.is_key_used and (earlier := _sent_before(assignment, idempotency_key)):
         return earlier
     checked = check(_submission(fields), assignment, has_scales=facts.has_scales)
@@ -125,6 +126,7 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
             status, reason = (Status.HELD, held_row.status_reason) if held_row else (Status.COUNTED, "")
             change_status(earlier_rows, Status.WITHDRAWN, REVISED_REASON, by)
             rows = write(assignment, checked, idempotency_key, facts.guideline_version, status=status, reason=reason)
+            _tell_queue(assignment, rows)
             _announce_submission(assignment, rows)
             return rows[0]
     except (Refused, IntegrityError):
@@ -202,6 +204,12 @@ def set_status(*, rows: Iterable[Feedback], status: str, reason: str, by: User |
         return changed
 
 
+def _right_for(assignment: Assignment) -> str:
+    """Return what one must be allowed to do: who decides for others, or looks again, must be so still."""
+    is_reviewers = assignment.is_review or assignment.purpose == Assignment.Purpose.ADJUDICATION
+    return "review" if is_reviewers else "judge"
+
+
 def _submission(fields: dict[str, Any]) -> Submission:
     """Return the submission; a field left out and a field that is None are the same."""
     return Submission(**{name: value for name, value in fields.items() if value is not None})
@@ -260,6 +268,13 @@ def _sent_before(assignment: Assignment, key: str | None) -> Feedback | None:
     if row is not None and row.assignment_id != assignment.pk:
         raise Refused(409, idempotency_key="This key was used for another submission; use a new one for each.")
     return row
+
+
+def _tell_queue(assignment: Assignment, rows: list[Feedback]) -> None:
+    """Tell the queue of a text that came with an item of another kind: it fills a place of those who write to its
+    prompt."""
+    if assignment.kind != Assignment.Kind.WRITE and any(isinstance(row, Demonstration) for row in rows):
+        queue.changed(assignment.project_id, [assignment.prompt_id])
 
 
 def _announce_submission(assignment: Assignment, rows: list[Feedback]) -> None:

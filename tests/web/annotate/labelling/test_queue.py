@@ -108,6 +108,23 @@ def test_an_answer_written_elsewhere_that_counts_no_more_leaves_its_prompt_to_ot
     assert assignments.next_for(project=project, user=user).prompt == prompt
 
 
+@pytest.mark.parametrize("is_revised", [False, True])
+def test_a_text_beside_a_rating_leaves_nothing_to_write(is_revised):
+    project = make_project(asks_comparisons=False, asks_answers=True)
+    answer, annotator = make_completion(make_prompt(project)), program(project)
+    queue_upkeep.take_in_changes()
+    task = annotator.post(f"projects/{project.slug}/assignments/", {"kind": "rate"}).json()
+    address, better = f"assignments/{task['id']}/submit/", {"stars": 2, "text": "A better one."}
+    if is_revised:
+        assert annotator.post(address, {"stars": 2}).status_code == 201
+        assert annotator.put(address, better).status_code == 200
+    else:
+        assert annotator.post(address, better).status_code == 201
+    queue_upkeep.take_in_changes()
+    to_write = QueueEntry.objects.get(prompt=answer.prompt, kind="write")
+    assert to_write.level == 1 and to_write not in QueueEntry.with_room(project)
+
+
 def test_four_kinds_come_in_runs():
     project = make_project(asks_rankings=True, asks_answers=True)
     for _ in range(6):

@@ -13,7 +13,7 @@ from annotate.labelling import assigning as assignments
 from annotate.labelling.adjudication import actions as adjudication
 from annotate.labelling.adjudication import disagreements
 from annotate.labelling.reviews import actions, present
-from annotate.models import Assignment, Comparison
+from annotate.models import Assignment, Comparison, Membership
 from annotate.projects.actions import change_settings
 from tests.support.api_client import Program, errors, program
 from tests.support.factories import make_assignment, make_completion, make_pair, make_project, make_prompt, make_user
@@ -238,3 +238,17 @@ def test_annotate_opens_no_review_that_its_reviewer_has_in_hand(project, ada, ri
     work = assignments.next_for(project=project, user=rita)
     assert work is not None and work.pk != review.pk and not work.is_review and work.completion_a == other
     assert actions.take_next(project=project, by=rita).pk == review.pk
+
+
+@pytest.mark.parametrize("method", ["post", "put"])
+def test_who_reviews_no_more_looks_again_at_nothing(project, ada, rita, method):
+    """The pages ask for the role with each form; a program has what was handed out."""
+    compared(ada, project)
+    task = actions.take_next(project=project, by=rita)
+    client, address = Program(rita), f"assignments/{task.pk}/submit/"
+    if method == "put":
+        assert client.post(address, {"winner": "tie"}).status_code == 201
+    Membership.objects.filter(user=rita).update(role="annotator")
+    refusal = getattr(client, method)(address, {"winner": "model_b"})
+    assert "reviewer" in errors(refusal, 403)["project"]
+    assert list(Comparison.objects.filter(author=rita).values_list("winner", flat=True)) == ["tie"] * (method == "put")
