@@ -55,22 +55,20 @@ def prepare(
     assignment: Assignment,
     by: User,
     idempotency_key: str | None = None,
-    facts: Facts | None = None,
     goes_on: bool = False,
     **fields: Any,
 ) -> Callable[[], Feedback]:
     """Check a submission, and return what stores it: `submit` in two steps, the first of which needs no transaction.
 
-    The second notices by itself that the item was closed, or the key used, between the two. `facts` were read with the
-    assignment, where they were. Whoever `goes_on` asks for the next item in the same transaction: only with that a row
-    may be stored, and have its id, or be refused.
+    The second notices by itself that the item was closed, or the key used, between the two. Whoever `goes_on` asks for
+    the next item in the same transaction: only with that a row may be stored, and have its id, or be refused.
     """
     with counted_refusals(ANNOTATION):
         require_owner(assignment, by)
         check_key(idempotency_key)
-        facts = facts or facts_of(assignment, idempotency_key)
+        facts = facts_of(assignment, idempotency_key)
         require(by, _right_for(assignment), assignment.project, role=facts.role)
-        if facts.is_key_used and (earlier := _sent_before(assignment, idempotency_key)):
+        if facts.is_key_used and (earlier := sent_before(assignment, idempotency_key)):
             return lambda: earlier
         if assignment.state != Assignment.State.OPEN or assignment.expires_at <= timezone.now():
             refuse_closed(assignment)
@@ -100,7 +98,7 @@ def _store(
         except (Refused, IntegrityError):
             # Two requests at once: the other one was first. It is the same annotation when it has the same key. Within
             # a transaction of the caller's, which ends now, the caller looks for what the other has done.
-            if not is_callers and (earlier := _sent_before(assignment, idempotency_key)):
+            if not is_callers and (earlier := sent_before(assignment, idempotency_key)):
                 return earlier
             raise
 
@@ -114,7 +112,7 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
     check_key(idempotency_key)
     facts = facts_of(assignment, idempotency_key)
     require(by, _right_for(assignment), assignment.project, role=facts.role)
-    if facts.is_key_used and (earlier := _sent_before(assignment, idempotency_key)):
+    if facts.is_key_used and (earlier := sent_before(assignment, idempotency_key)):
         return earlier
     checked = check(_submission(fields), assignment, has_scales=facts.has_scales)
     try:
@@ -130,7 +128,7 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
             _announce_submission(assignment, rows)
             return rows[0]
     except (Refused, IntegrityError):
-        if earlier := _sent_before(assignment, idempotency_key):
+        if earlier := sent_before(assignment, idempotency_key):
             return earlier
         raise
 
@@ -262,7 +260,7 @@ def _where(assignment: int) -> tuple[int, list[int]]:
     return project, [prompt]
 
 
-def _sent_before(assignment: Assignment, key: str | None) -> Feedback | None:
+def sent_before(assignment: Assignment, key: str | None) -> Feedback | None:
     """Return the row that this key stored, annotation before answer; refuses a key that was used for something else."""
     row = sent_with(key) if key else None
     if row is not None and row.assignment_id != assignment.pk:

@@ -15,7 +15,6 @@ from annotate.core.api.lookup import find, find_project
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, LARGEST_ID, refusals
 from annotate.core.db.prepared import Asked, Prepared, Slot
 from annotate.core.errors import Refused
-from annotate.core.metrics.counters import ANNOTATION, VOTES
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
 from annotate.labelling import assignment_lifecycle
@@ -31,6 +30,7 @@ from annotate.labelling.assignment_serializers import (
     Submission,
 )
 from annotate.labelling.forms.submission_facts import Facts, assignments_with_facts, facts_in, own_with_facts
+from annotate.labelling.going_on import Step, draw_next, store_and_draw
 from annotate.models import Assignment, Completion
 from annotate.models.feedback import Feedback
 from common.whole_numbers import row_id
@@ -102,14 +102,16 @@ class Assignments(DeclaredViewSet):
         # Read again where it is checked again.
         (rows,) = vars(request).pop("answered_with_token", [[]])
         assignment = _of_asker(request, rows[0] if rows else _find_with_facts(request, pk))
-        facts, submission = facts_in(assignment), _submission_of(request, assignment)
+        submission = _submission_of(request, assignment)
         goes_on = request.query_params.get("next") in ("1", "true")
-        store = feedback.prepare(assignment=assignment, by=request.user, facts=facts, goes_on=goes_on, **submission)
+        store = feedback.prepare(assignment=assignment, by=request.user, goes_on=goes_on, **submission)
+        draw = draw_next(assignment, request.user, request.query_params.get("kind"))
 
         def store_and_go_on() -> Response:
-            row = store()
-            following = _next(request, assignment, facts, row) if goes_on else {}
-            return Response(_receipt(row) | following, status=201)
+            if not goes_on:
+                return Response(_receipt(store()), status=201)
+            step = store_and_draw(store, draw)
+            return Response(_receipt(step.row) | _next(step, facts_in(assignment)), status=201)
 
         return store_and_go_on
 
@@ -215,21 +217,12 @@ def _receipt(row: Feedback) -> dict[str, Any]:
     }
 
 
-def _next(request: Request, assignment: Assignment, facts: Facts, row: Feedback) -> dict[str, Any]:
-    """Return the next task, or None. What was sent is kept also where none is given out: a pause, or new guidelines to
-    read."""
-    try:
-        kind = request.query_params.get("kind")
-        following = assignments.next_for(
-            project=assignment.project, user=request.user, kind=kind, languages=facts.languages
-        )
-    except Refused as refused:
-        if row.pk is None:  # what was sent is refused, which goes to the database with the question for the next task
-            VOTES.labels(ANNOTATION, "refused").inc()
-            raise
-        return {"next": None, "next_errors": refused.errors}
+def _next(step: Step, facts: Facts) -> dict[str, Any]:
+    """Return the next task, or None and why."""
+    if step.refused:
+        return {"next": None, "next_errors": step.refused.errors}
     context = {"has_scales": facts.has_scales}
-    return {"next": AssignmentOut(following, context=context).data if following else None}
+    return {"next": AssignmentOut(step.following, context=context).data if step.following else None}
 
 
 def _shown(assignment: Assignment, pk: int, field: str) -> Completion:

@@ -17,7 +17,7 @@ from annotate.core.page_access import MemberRequest
 from annotate.data import rankings
 from annotate.labelling.forms.storage import STANDING, rows_of
 from annotate.labelling.forms.verdicts import value_of
-from annotate.models import Assignment, Comparison, Demonstration, Ranking, Rating, Span
+from annotate.models import Assignment, Comparison, Completion, Demonstration, Ranking, Rating, Span
 from common.texts import with_line_feeds
 from common.whole_numbers import whole_number
 
@@ -55,7 +55,6 @@ def submitted(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
     post = request.POST
     winner, _, strength = post.get("choice", "").partition(":")
     text = with_line_feeds(post.get("text", ""))
-    letters = dict(zip(LETTERS, assignment.completions, strict=False))
     return {
         "winner": winner or None,
         "strength": _whole_number(strength),
@@ -65,9 +64,14 @@ def submitted(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
         "rank": _order(_ranks(request), assignment),
         "spans": _spans(post.get("spans", "")),
         "text": text if text.strip() else None,
-        "edited_from": letters.get(post.get("edited_from", "")) if text.strip() else None,
+        "edited_from": _edited(post.get("edited_from", ""), assignment) if text.strip() else None,
         "comment": with_line_feeds(post.get("comment", "")).strip(),
     }
+
+
+def _edited(letter: str, assignment: Assignment) -> Completion | None:
+    """Return the answer that was edited. Without a letter the answers are not looked at: they may not be at hand."""
+    return dict(zip(LETTERS, assignment.completions, strict=False)).get(letter) if letter else None
 
 
 def _aspects(request: HttpRequest) -> dict[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.db.models import Value
 from django.utils import timezone
 
-from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.db.prepared import Prepared, Slot, ask
 from annotate.core.db.prepared_writes import create
 from annotate.data import rankings
 from annotate.labelling.forms.validation import Checked
@@ -22,7 +23,10 @@ STANDING = (Status.COUNTED, Status.HELD)
 
 def rows_of(assignment: Assignment) -> list[Any]:
     """Return all rows of an assignment ever, pairs of rankings included."""
-    return [row for table in TABLES for row in table.objects.filter(assignment=assignment)]
+    return [row for rows in ask(*(rows.asked(pk=assignment.pk) for rows in _of_assignment)) for row in rows]
+
+
+_of_assignment = [Prepared(partial(table.objects.filter, assignment=Slot("pk"))) for table in TABLES]
 
 
 def standing_rows(assignment: Assignment) -> list[Any]:

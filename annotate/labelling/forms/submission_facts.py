@@ -83,7 +83,9 @@ def facts_in(assignment: Any) -> Facts:
 
 
 def facts_of(assignment: Assignment, key: str | None) -> Facts:
-    """Ask for the facts of an assignment that is at hand."""
+    """Return the facts of an assignment: those that it was read with, else ask for them."""
+    if hasattr(assignment, "fact_role"):
+        return facts_in(assignment)
     row = _assignments.first(pk=assignment.pk, key=key or "")
     if row is None:
         raise Refused(404, assignment="This item no longer exists; ask for your next one.")

@@ -7,9 +7,11 @@ these views send names a model.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django_htmx.http import HttpResponseClientRedirect, reswap
@@ -21,16 +23,19 @@ from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
 from annotate.labelling import assignment_lifecycle, form_input, handing_ahead
 from annotate.labelling import flagging as flags
+from annotate.labelling.forms.submission_facts import assignments_with_facts
+from annotate.labelling.going_on import Step
 from annotate.labelling.pages.item_page import (
     flag_context,
     kept_query,
     run_out_and_wanted,
     show,
     submit,
+    submit_and_draw,
     wanted_kind,
     with_time,
 )
-from annotate.labelling.pages.progress import done_today
+from annotate.labelling.pages.progress import describe_sent, done_today
 from annotate.labelling.prerequisites.actions import NotYet
 from annotate.labelling.prerequisites.pages import redirects_to_prerequisite
 from annotate.models import Assignment, Completion, Project, User
@@ -43,8 +48,7 @@ from common.whole_numbers import row_id
 def annotate(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
         return _show_next(request, project)
-    assignment = _posted_assignment(request, project)
-    return _submit(request, project, assignment)
+    return _submit(request, project, _posted_with_facts(request, project))
 
 
 @in_project(post="judge")
@@ -157,11 +161,22 @@ def unflag(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 def _submit(request: MemberRequest, project: Project, assignment: Assignment) -> HttpResponse:
+    """Store what was said, and draw the next item with it, as programs do.
+
+    A page that has gone on by itself stays apart: what it shows already is taken up with the project alone, and what
+    was said of the item before is stored whatever becomes of that. Without htmx the browser asks for the next one.
+    """
+    step: Step | None = None
     try:
-        words = submit(request, assignment)
+        if request.htmx and not _showing(request):
+            step = submit_and_draw(request, assignment, wanted_kind(request, project))
+        row = step.row if step else submit(request, assignment)
     except Refused as refused:
         return show(request, project, assignment, form_input.entered(request, refused))
-    response = _go_on(request, project, f"Sent: {words}")
+    sent = f"Sent: {describe_sent(row)}"
+    if step:
+        return _show_next(request, project, sent, partial(_following, step))
+    response = _go_on(request, project, sent)
     if not request.htmx and 0 < done_today(project, request.user) == project.daily_goal:
         messages.success(request, f"You have reached today’s goal: {project.daily_goal}. Thank you.")
     return response
@@ -191,6 +206,18 @@ def _why_not_editable(assignment: Assignment, user: User) -> Refused | None:
     return None
 
 
+def _posted_with_facts(request: MemberRequest, project: Project) -> Any:
+    """Return the posted assignment of this project with the facts of its submission."""
+    key = request.POST.get("idempotency_key", "")
+    known_key = key if key.isprintable() else ""  # another one is refused with the form
+    assignment = assignments_with_facts.first(pk=row_id(request.POST.get("assignment", "")), key=known_key)
+    if assignment is None or assignment.project_id != project.pk:
+        raise Http404("There is no such item here.")
+    if assignment.user_id == request.user.pk:
+        assignment.user = request.user  # at hand already
+    return assignment
+
+
 def _posted_assignment(request: MemberRequest, project: Project) -> Assignment:
     """Return the posted assignment of this project; whose it is, the action decides."""
     return _assignment(project, row_id(request.POST.get("assignment", "")))
@@ -205,12 +232,20 @@ def _next(request: MemberRequest, project: Project) -> Assignment | None:
     return assignments.next_for(project=project, user=request.user, kind=wanted_kind(request, project))
 
 
-def _show_next(request: MemberRequest, project: Project, sent: str = "") -> HttpResponse:
+def _following(step: Step) -> Assignment | None:
+    if step.refused:
+        raise step.refused
+    return step.following
+
+
+def _show_next(
+    request: MemberRequest, project: Project, sent: str = "", draw: Callable[[], Assignment | None] | None = None
+) -> HttpResponse:
     """Show the next item, or what comes before it: a page of its own, so that a fragment sends the browser there."""
     if (wanted_assignment := run_out_and_wanted(request, project)) is not None:
         return show(request, project, wanted_assignment)
     try:
-        assignment = _next(request, project)
+        assignment = draw() if draw else _next(request, project)
     except NotYet:
         raise  # `redirects_to_prerequisite` knows the way
     except Refused as refused:
@@ -227,10 +262,15 @@ def _go_on(request: MemberRequest, project: Project, sent: str) -> HttpResponse:
     return _redirect(request, project)
 
 
+def _showing(request: MemberRequest) -> int:
+    """Return the item that the page has gone on to by itself; 0 for none."""
+    return row_id(request.POST.get("showing", ""))
+
+
 def _show_beside(request: MemberRequest, project: Project, sent: str) -> HttpResponse | None:
     """Return what stands beside the item that the page has gone on to by itself; None where it shows no such item, or
     one that may no longer be worked on."""
-    showing = row_id(request.POST.get("showing", ""))
+    showing = _showing(request)
     if not showing:
         return None
     kind = wanted_kind(request, project)

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -20,11 +21,11 @@ from django_htmx.http import reswap
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, refused_page, way_back
 from annotate.labelling import actions as feedback
-from annotate.labelling import assignment_lifecycle, form_input
+from annotate.labelling import assignment_lifecycle, form_input, going_on
 from annotate.labelling import flagging as flags
 from annotate.labelling.forms.needed_fields import form_needs
 from annotate.labelling.forms.verdicts import VERDICTS
-from annotate.labelling.pages.progress import describe_sent, done_today, position_of
+from annotate.labelling.pages.progress import done_today, position_of
 from annotate.labelling.scales.declared import Asked, asks_one_thing, scales_in
 from annotate.models import Assignment, Guideline, Project, User
 from annotate.models.feedback import Feedback
@@ -57,13 +58,21 @@ def with_time(assignment: Assignment, user: User, act: Callable[[], T]) -> T:
         return act()
 
 
-def submit(request: MemberRequest, assignment: Assignment) -> str:
-    """Submit the item's form, and return what was sent in a few words. Raises Refused."""
+def submit(request: MemberRequest, assignment: Assignment) -> Feedback:
+    """Submit the item's form. Raises Refused."""
+    return _submit(request, assignment, feedback.submit)
 
-    def say() -> Feedback:
-        return feedback.submit(assignment=assignment, by=request.user, **form_input.submission(request, assignment))
 
-    return describe_sent(with_time(assignment, request.user, say))
+def submit_and_draw(request: MemberRequest, assignment: Assignment, kind: str | None) -> going_on.Step:
+    """Submit the form of an item that was read with its facts, and draw the next one with it. Raises Refused."""
+    return _submit(request, assignment, partial(going_on.submit_and_draw, kind=kind))
+
+
+def _submit(request: MemberRequest, assignment: Assignment, act: Callable[..., T]) -> T:
+    def say() -> T:
+        return act(assignment=assignment, by=request.user, **form_input.submission(request, assignment))
+
+    return with_time(assignment, request.user, say)
 
 
 def wanted_kind(request: MemberRequest, project: Project) -> str | None:

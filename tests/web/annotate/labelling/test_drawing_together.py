@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 from django.db.backends.utils import CursorWrapper
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
 
 from annotate.core.db.postgres import one_trip
 from annotate.core.db.prepared import Asked
@@ -17,7 +20,7 @@ from annotate.labelling import actions as feedback
 from annotate.labelling import assigning
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.locked_look import lock_together
-from annotate.models import Comparison, FirstAnswer, Membership, Project, QueueChange, User
+from annotate.models import Assignment, Comparison, FirstAnswer, Membership, Project, QueueChange, User
 from annotate.models.project_locks import give_back
 from tests.support.api_client import errors, program
 from tests.support.factories import make_completion, make_project, make_prompt, make_user
@@ -213,3 +216,67 @@ def test_an_item_whose_transaction_fails_is_nobodys(project: Project) -> None:
         _ = 1 / 0
     assert not project.assignments.exists()
     assert len({draw(project, make_user(project)).prompt_id for _ in range(3)}) == 3
+
+
+def judge_on_page(client: Client, task: Assignment, key: str, **sent: Any) -> Any:
+    """Send the page's form as its script does."""
+    form = {"assignment": task.pk, "choice": "tie", "idempotency_key": key, **sent}
+    return client.post(reverse("annotate", args=[task.project.slug]), form, headers={"HX-Request": "true"})
+
+
+def at_page(project: Project) -> tuple[Client, Assignment]:
+    client, user = Client(), make_user(project)
+    client.force_login(user)
+    return client, draw(project, user)
+
+
+def test_the_page_stores_with_the_question_for_the_next_item_and_commits_once(
+    project: Project, trips: list[Any]
+) -> None:
+    client, task = at_page(project)
+    for n in range(2):
+        trips.clear()
+        assert judge_on_page(client, task, f"comparison {n}").status_code == 200
+        [stored] = [at for at, trip in enumerate(trips) if 'INSERT INTO "annotate_comparison"' in str(trip)]
+        assert "annotate_queueentry" in str(trips[stored]), trips[stored]
+        assert 'INSERT INTO "annotate_assignment"' in str(trips[stored + 1]), trips[stored + 1]
+        task = project.assignments.get(state="open")
+    assert Comparison.objects.count() == 2
+
+
+def test_what_a_page_sends_late_takes_its_item_up_again_and_brings_the_next(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, task = at_page(project)
+    prepare = feedback.prepare
+    run_out = [True]
+
+    def prepare_and_run_out(**fields: Any) -> Any:
+        store = prepare(**fields)
+        if run_out.pop():
+            project.assignments.update(expires_at=timezone.now())
+            run_out.append(False)
+        return store
+
+    monkeypatch.setattr(feedback, "prepare", prepare_and_run_out)
+    assert judge_on_page(client, task, "late").status_code == 200 and run_out == []
+    assert Comparison.objects.get().assignment == task and project.assignments.filter(state="open").count() == 1
+
+
+def test_a_form_that_comes_twice_at_once_is_stored_once_and_both_show_the_next_item(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, task = at_page(project)
+    prepare = feedback.prepare
+
+    def prepare_after_a_twin(**fields: Any) -> Any:
+        store = prepare(**fields)
+        monkeypatch.setattr(feedback, "prepare", prepare)
+        assert judge_on_page(client, task, "the same").status_code == 200
+        return store
+
+    monkeypatch.setattr(feedback, "prepare", prepare_after_a_twin)
+    page = judge_on_page(client, task, "the same")
+    following = project.assignments.get(state="open")
+    assert page.status_code == 200 and f'data-assignment="{following.pk}"' in page.content.decode()
+    assert Comparison.objects.count() == 1
