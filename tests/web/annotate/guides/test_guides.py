@@ -43,6 +43,19 @@ def test_a_guide_keeps_the_bar_of_the_project_that_it_was_opened_from(client):
         assert client.get(reverse("guide", args=["runs"]), {"project": slug}).context["project"] is None
 
 
+@pytest.mark.parametrize("name", guide_names())
+def test_a_guide_shows_no_markup_and_no_words_in_place_of_a_picture(client, name):
+    html = client.get(reverse("guide", args=[name])).content.decode()
+    shown = re.sub(r"<(pre|code)\b.*?</\1>", "", html.partition('class="guide-text"')[2], flags=re.DOTALL)
+    assert re.findall(r"&lt;/?[a-z]+&gt;", shown) == []
+    assert "take_pictures" not in html and "../" not in shown
+
+
+def test_keys_of_the_annotation_page_are_shown_as_keys(client):
+    html = client.get(reverse("guide", args=["judging"])).content.decode()
+    assert "<code>Y</code> thumb up" in html and "<code>Shift</code>" in html
+
+
 @pytest.mark.parametrize("name", ["nowhere", "README", "readme"])
 def test_what_is_no_guide_is_not_there(client, name):
     assert client.get(f"/guides/{name}/").status_code == 404
