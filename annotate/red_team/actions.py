@@ -305,5 +305,5 @@ def require_open(talk: Talk, by: User) -> None:
 def _require_budget(by: User) -> None:
     standing = harm_budget.standing(by)
     if standing.why:
-        until = f" Until {timezone.localtime(standing.until):%H:%M}." if standing.until else ""
+        until = f" Until {timezone.localtime(standing.until):%H:%M %Z}." if standing.until else ""
         raise Refused(409, harm=f"{standing.why}{until}")

@@ -84,7 +84,7 @@ def rotate_secret(webhook: Webhook, *, by: User) -> Webhook:
     require(by, "manage", webhook.project)
     _lock(webhook)
     if webhook.old_secret_until and webhook.old_secret_until > timezone.now():
-        until = f"{timezone.localtime(webhook.old_secret_until):%d %b, %H:%M}"
+        until = f"{timezone.localtime(webhook.old_secret_until):%d %b, %H:%M %Z}"
         raise Refused(
             409, secret=f"The old secret signs until {until}. Change it again after that; if others know the secret, "
             "remove the webhook and add its address again.",

@@ -124,7 +124,7 @@ def why_withheld(project: Project, user: User) -> str:
         return ""
     now = standing(user)
     if now.why:
-        return f"{now.why} Until {timezone.localtime(now.until):%H:%M}." if now.until else now.why
+        return f"{now.why} Until {timezone.localtime(now.until):%H:%M %Z}." if now.until else now.why
     withheld = waiting.exclude(_bearable(now.allowed))
     return "The items left are about kinds of harm that you have opted out of." if withheld.exists() else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,7 @@ INSTEAD = {
     r"take it up again|taken up again": "open again, bring back",
     r"thing that is done|nothing that is done": "not an action",
 }
+TEMPLATES = Path(__file__).resolve().parents[3] / "templates"
 ALLOWED = (
     "evaluation/recipes/classification.py",  # names of metrics, which stored figures have
     "evaluation/recipes/reward_accuracy.py",
@@ -90,6 +92,18 @@ def test_words_of_before_stay_away(texts):
         if (match := re.search(rf"(?<![\w/.])({word})(?![\w/.]\w)", each.text, re.IGNORECASE))
     ]
     assert not found, "\n".join(found)
+
+
+def test_a_time_of_day_says_its_zone():
+    """`T` is the zone's name: readers live in many. A column may say it once, above."""
+    shown = [
+        (str(path.relative_to(TEMPLATES)), found, "UTC</th>" in text)
+        for path in TEMPLATES.rglob("*.html")
+        for text in [path.read_text(encoding="utf-8")]
+        for found in re.findall(r'\|date:"([^"]*H:i[^"]*)"', text)
+    ]
+    assert len(shown) > 30
+    assert [(path, found) for path, found, is_above in shown if not (found.endswith(" T") or is_above)] == []
 
 
 @pytest.mark.parametrize(
