@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from django.core.management import get_commands
 
+from annotate.core.site_map.map_entries import GROUPS
+
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CODE = [
@@ -21,6 +23,9 @@ FILE = re.compile(_BEGINS + r"/[\w/-]*(?:\.\w+)?")
 MODULE = re.compile(r"(?<![\w./-])(?:annotate|training|evaluation|benchmarks)(?:\.(?!md\b)[a-z_0-9]+)+")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 COMMAND = re.compile(r"manage\.py ([a-z_]+)")
+WAY = re.compile(r"\*([A-Z][\w ]*) → ([\w ]*\w)[^*]*\*")
+# Ways through what the map does not list: an annotator's page, an account, another tool.
+OTHER_WAYS = {("Keys", "Change the keys"), ("Your account", "Single sign-on"), ("Settings", "Labeling Interface")}
 
 
 def names(pattern: re.Pattern[str], page: Path) -> set[str]:
@@ -39,6 +44,14 @@ def test_a_page_names_what_is_there(page):
     assert [name for name in names(MODULE, page) if not is_module(name)] == []
     assert [link for link in names(LINK, page) if not (page.parent / link).exists()] == []
     assert names(COMMAND, page) <= get_commands().keys()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_way_through_the_pages_is_in_the_map(page):
+    """`*Data → Export*` names a group of the bar and an entry below it."""
+    if "experiments" not in page.parts:  # those say what was there then
+        ways = set(WAY.findall(page.read_text(encoding="utf-8"))) - OTHER_WAYS
+        assert ways <= {(group.words, entry.words) for group in GROUPS for entry in group.entries}
 
 
 def test_code_names_files_that_are_there():
