@@ -20,10 +20,10 @@ PROMPTS = Path(__file__).with_name("prompts.jsonl")
 GUIDELINES = """\
 You read short answers of a small language model to everyday questions.
 
-- **Judge the answer, not the question.** A plain answer that helps beats a long one that wanders.
+- **Annotate the answer, not the question.** A plain answer that helps beats a long one that wanders.
 - A *tie* means that you would not mind which of the two you got. *Both bad* means that you would want neither.
-- Skip what you cannot judge, and say why.
-- An answer may stop in mid-sentence: the model was given a limited length. Judge what is there.
+- Skip what you cannot annotate, and say why.
+- An answer may stop in mid-sentence: the model was given a limited length. Annotate what is there.
 """
 
 

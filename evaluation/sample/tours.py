@@ -74,7 +74,7 @@ TOURS: dict[str, tuple[Stop, ...]] = {
         Stop(
             "annotate",
             "Annotate",
-            "One item at a time. Use the keys on the buttons, and skip items that you cannot judge.",
+            "One item at a time. Use the keys on the buttons, and skip items that you cannot annotate.",
         ),
         Stop(
             "shortcuts",
