@@ -16,6 +16,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.text import slugify
 
+from annotate.data.datasets.count_names import count_words
 from annotate.models import Dataset, LanguageModel, Project
 from evaluation.leaderboard.leaderboard_rows import standings
 from evaluation.leaderboard.snapshots import current, default_annotator_kind
@@ -26,7 +27,7 @@ from evaluation.registry.card_markdown import as_code, option_value, plain, sect
 from evaluation.registry.model_list import in_millions
 from training.core.kinds import kind_title
 from training.models import Run
-from training.runs.figures import differences, fidelity, progress
+from training.runs.figures import fidelity, progress
 from training.runs.figures.curves import is_number, number
 from training.runs.present.run_page import run_config, run_overview
 from training.serving import adapter_bases
@@ -173,9 +174,7 @@ def _data(line: list[LineageEntry]) -> Iterator[str]:
 
 
 def _counts_text(dataset: Dataset) -> str:
-    counts = [
-        (differences.count_words(name), n) for name, n in dataset.counts.items() if is_number(n) and name != "judges"
-    ]
+    counts = [(count_words(name), n) for name, n in dataset.counts.items() if is_number(n) and name != "judges"]
     return ", ".join(f"{n:,} {name}" if isinstance(n, int) else f"{name} {number(n)}" for name, n in counts[:5])
 
 

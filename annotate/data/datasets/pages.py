@@ -20,6 +20,7 @@ from annotate.core.page_access import allows, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.data import feedback_lineage, frozen_rows
 from annotate.data.datasets.begun_forms import form_with
+from annotate.data.datasets.count_names import count_words
 from annotate.data.datasets.freezing import order_freeze
 from annotate.data.datasets.frozen_exports import export_file, formats_of
 from annotate.data.datasets.selected_rows import Selection
@@ -175,13 +176,17 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
         "votes": [(kind, feedback_lineage.TITLES[kind], sum(n.values())) for kind, n in statuses.items() if n],
         "changed": _changed(statuses),
         "left_out": _left_out(dataset.counts),
-        "counted": [(name, n) for name, n in dataset.counts.items() if type(n) is int and name != "telling"],
+        "counted": _counted(dataset.counts),
         "runs": _runs(dataset),
         "formats": list(formats_of(dataset)) if reviews else [],
         "is_missing": not dataset.path.is_dir(),
         **(_samples(dataset) if reviews and dataset.path.is_dir() else {}),
     }
     return render(request, "annotate/data/dataset.html", context)
+
+
+def _counted(counts: dict[str, Any]) -> list[tuple[str, int]]:
+    return [(count_words(name), n) for name, n in counts.items() if type(n) is int and name != "telling"]
 
 
 def _runs(dataset: Dataset) -> Any:

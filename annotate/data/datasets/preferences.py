@@ -108,9 +108,9 @@ class Informativeness:
             parts.append(_count(self.uncommon_stars, "star rating", "star ratings") + " unlike its author's usual one")
         spoken = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
         return (
-            f"{self.informative} of {_count(self.judgements, 'annotation', 'annotations')} separate one answer from "
-            f"another: {spoken}, on {self.prompts_telling} of {_count(self.prompts, 'prompt', 'prompts')}. "
-            f"{_count(self.ties, 'comparison', 'comparisons')} are ties, {self.both_bad} of them with both bad."
+            f"{self.informative:,} of {_count(self.judgements, 'annotation', 'annotations')} separate one answer from "
+            f"another: {spoken}, on {self.prompts_telling:,} of {_count(self.prompts, 'prompt', 'prompts')}. "
+            f"{_count(self.ties, 'comparison', 'comparisons')} are ties, {self.both_bad:,} of them with both bad."
         )
 
     @property
@@ -268,4 +268,4 @@ def _prompts_that_differ(ratings: list[Rating], prompt_of: Mapping[int, int]) ->
 
 
 def _count(n: int, singular: str, plural: str) -> str:
-    return f"{n} {singular if n == 1 else plural}"
+    return f"{n:,} {singular if n == 1 else plural}"

@@ -49,3 +49,12 @@ def look(address: str) -> None:
         assert "sessionid" not in reply.cookies
         assert not Session.objects.exists()
     assert not [query["sql"][:80] for query in seen if query["sql"].startswith(WRITES)]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("role", "leads"), [("annotator", True), (None, False)])
+def test_only_who_may_annotate_is_led_there_by_a_list_without_runs(client, role, leads):
+    project = factories.make_project(is_public=True)
+    client.force_login(factories.make_user(project, role=role) if role else factories.make_user())
+    html = client.get(reverse("runs", args=[project.slug])).content.decode().partition("<main")[2]
+    assert (f'href="{reverse("annotate", args=[project.slug])}"' in html) is leads

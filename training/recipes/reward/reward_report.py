@@ -114,7 +114,7 @@ def choose(fitted: list[Fitted], config: RewardConfig, judgements: int) -> tuple
     if len(fitted) == 1 and config.method == "head":
         return fitted[0], "The config asks for a head on the frozen trunk."
     if len(fitted) == 1:
-        reason = f"{judgements} annotations are fewer than {config.finetune_from}"
+        reason = f"{judgements:,} annotations are fewer than {config.finetune_from:,}"
         return fitted[0], f"{reason}, so a linear head is used."
     if config.method == "finetune":
         return fitted[1], "The config asks for finetuning."

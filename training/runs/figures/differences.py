@@ -8,6 +8,7 @@ from typing import Any
 
 from django.urls import reverse
 
+from annotate.data.datasets.count_names import count_words
 from annotate.models import Dataset
 from training.configs import current_names
 from training.models import Run
@@ -112,11 +113,6 @@ def _dataset(dataset: Dataset | None) -> str:
 def _counts(dataset: Dataset | None) -> dict[str, str]:
     counts = dataset.counts if dataset else {}
     return {count_words(name): f"{count:,}" for name, count in counts.items() if curves.is_number(count)}
-
-
-def count_words(name: str) -> str:
-    """Return how pages name a count of a dataset, which files and programs know by its key."""
-    return {"judges": "annotators", "telling": "informative"}.get(name, name.replace("_", " "))
 
 
 def _plain(result: dict[str, Any]) -> dict[str, Any]:

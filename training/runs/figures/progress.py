@@ -183,6 +183,8 @@ def _figures(result: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
             yield from _figures(value, f"{name}: ")
         elif isinstance(value, bool):
             yield name, "yes" if value else "no"
+        elif isinstance(value, int):
+            yield name, f"{value:,}".replace("-", "−")  # what is counted is said in full
         elif is_number(value):
             yield name, number(value)
         elif isinstance(value, str) and value:

@@ -56,7 +56,7 @@ def test_a_taste_that_few_answers_fit_is_refused_in_words():
     thumbs = [Rating(i, thumbs=i < 15) for i in range(720)]
     informativeness = preferences.informativeness(level + won, thumbs, {i: i % 120 for i in range(720)})
     assert not informativeness.enough
-    assert "30 of 1080 annotations separate one answer from another" in informativeness.sentence
+    assert "30 of 1,080 annotations separate one answer from another" in informativeness.sentence
     assert "15 comparisons with a winner" in informativeness.sentence
     assert "345 of them with both bad" in informativeness.sentence
     assert str(preferences.ENOUGH) in informativeness.reason

@@ -30,3 +30,11 @@ def test_a_figure_with_its_interval_stands_once():
 def test_figures_with_an_interval_come_first_and_equal_numbers_without_one_stay():
     lines = progress.figures({"steps": 16, "kept": {"steps": 16}, "slope": estimate(1.1)})
     assert [name for name, _ in lines] == ["slope", "steps", "kept: steps"]
+
+
+def test_what_is_counted_is_said_in_full_with_its_thousands():
+    assert progress.figures({"parameters": 2_560_000, "tokens": 800_768, "loss": 4.7251}) == [
+        ("parameters", "2,560,000"),
+        ("tokens", "800,768"),
+        ("loss", "4.725"),
+    ]

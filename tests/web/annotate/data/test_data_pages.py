@@ -158,6 +158,7 @@ def test_a_dataset_page_shows_hash_rows_runs_and_models(client, project, kind):
     for shown in (dataset.content_hash, "the-run", "child-model", a.prompt.text):
         assert shown in html
     assert (a.text in html) == (kind != "prompts")
+    assert ("<dt>annotators</dt>" in html) == (kind != "prompts") and "<dt>judges</dt>" not in html
 
 
 def test_a_dataset_says_when_votes_in_it_were_taken_back(client, project):

@@ -7,10 +7,11 @@ from typing import Any
 
 from django.utils import timezone
 
+from annotate.data.datasets.count_names import count_words
 from annotate.models import Dataset, LanguageModel
 from training.core.run_directory import RunDirectory
 from training.models import Attempt, Run
-from training.runs.figures import curves, differences, fidelity, health, progress, verdicts
+from training.runs.figures import curves, fidelity, health, progress, verdicts
 from training.runs.ordering import pauses
 from training.runs.present import failure_remedies
 from training.runs.present.run_page import next_actions
@@ -103,7 +104,7 @@ def agreement(reward_model: LanguageModel | None) -> str:
 def _counts(dataset: Dataset | None) -> list[tuple[str, Any]]:
     """Return what the dataset holds, as it says itself; what was left out and why is on its own page."""
     counts = dataset.counts if dataset else {}
-    return [(differences.count_words(name), count) for name, count in counts.items() if curves.is_number(count)]
+    return [(count_words(name), count) for name, count in counts.items() if curves.is_number(count)]
 
 
 def _votes(dataset: Dataset) -> str:
