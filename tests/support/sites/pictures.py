@@ -1,9 +1,10 @@
 """Take a picture of every page: 1280 and 390 px wide, light and dark. `script/pictures --data DATA --out FOLDER`
 
 Serves a copy of a data folder with SQLite (nothing is written to DATA), without worker and model server, and follows
-every link as a visitor, an annotator, a reviewer, a researcher and a manager: whoever has that role first, else an
-account made in the copy. Of pages that differ in their numbers alone, which is the same address but for ids and the
-query, the same headings and the same fields, the one with most to read is taken.
+every link as a visitor, an annotator, a reviewer, a researcher and a manager, which is whoever has that role first,
+else an account made in the copy, and as staff, where the site has a superuser. Of pages that differ in their numbers
+alone, which is the same address but for ids and the query, the same headings and the same fields, the one with most to
+read is taken.
 
 FOLDER gets four pictures and the words of each page, index.html with all of them, and faults.txt: pages that scroll
 sideways, scripts and files that fail and, with --axe, what axe-core finds. A page's own faults are in a file of it as
@@ -56,9 +57,13 @@ for role in ("annotator", "reviewer", "researcher", "manager"):
         for project in Project.objects.all():
             first = Membership.objects.create(project=project, user=user, role=role)
     if first is not None:
-        client = Client()
-        client.force_login(first.user)
-        keys[role] = client.session.session_key
+        keys[role] = first.user
+if staff := User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first():
+    keys["staff"] = staff
+for role, user in keys.items():
+    client = Client()
+    client.force_login(user)
+    keys[role] = client.session.session_key
 print(json.dumps(keys))
 """
 
