@@ -23,7 +23,7 @@ FILE = re.compile(_BEGINS + r"/[\w/-]*(?:\.\w+)?")
 MODULE = re.compile(r"(?<![\w./-])(?:annotate|training|evaluation|benchmarks)(?:\.(?!md\b)[a-z_0-9]+)+")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 COMMAND = re.compile(r"manage\.py ([a-z_]+)")
-WAY = re.compile(r"\*([A-Z][\w ]*) → ([\w ]*\w)[^*]*\*")
+WAY = re.compile(r"\*([A-Z][\w ]*) → ([\w -]*\w)[^*]*\*")
 # Ways through what the map does not list: an annotator's page, an account, another tool.
 OTHER_WAYS = {("Keys", "Change the keys"), ("Your account", "Single sign-on"), ("Settings", "Labeling Interface")}
 
