@@ -3,10 +3,10 @@
 Each answer of a batch is asked about once, as many at one time as the model's concurrency allows, on a scale from 1 to
 10 (`common.judging.rubrics`). What it says is appended to judged-PART.jsonl, whole and on disk, before it counts: a run
 that was killed asks nothing again, and gets the same grades; judge-batches-PART.jsonl has how many rows there were
-after each batch, for the same means. judge-requests-PART.jsonl names every request when it goes
-out. What passes is asked again (`annotate.core.chat_api.asking`); where a judge is lost for good, or its `max_cost` is
-reached, the run fails in words, or the part counts as its mean so far, alike for the whole batch, so that no answer
-gains by not being judged.
+after each batch, for the same means, and is on disk as early. judge-requests-PART.jsonl names every request when it
+goes out. What passes is asked again (`annotate.core.chat_api.asking`); where a judge is lost for good, or its
+`max_cost` is reached, the run fails in words, or the part counts as its mean so far, alike for the whole batch, so that
+no answer gains by not being judged.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import torch
 from annotate.core.chat_api.asking import Asker, Refusal, Stopped
 from annotate.core.chat_api.prices import cost_of
 from annotate.core.chat_api.refusals import Kind
+from common.atomic_files import sync_folder
 from common.judging import rubrics
 from common.judging.verdicts import grade_of
 from training.configs.rewards.reward_parts import JudgePart
@@ -111,8 +112,7 @@ class RubricJudge:
         places = [place for place, key in enumerate(self.row_by_key, 1) if key in wanted]
         self._reached = max([self._reached, *self._reached_by_batch.values(), *places]) or len(self.row_by_key)
         self._reached_by_batch[batch] = self._reached
-        with self._batches.open("ab", buffering=0) as file:
-            append_whole(file, json.dumps({"batch": batch, "reached": self._reached}) + "\n")
+        _append_to_disk(self._batches, {"batch": batch, "reached": self._reached})
 
     def _mean(self) -> float:
         """Return the mean of what had been graded by then: the same when a run goes on from an earlier checkpoint."""
@@ -179,9 +179,8 @@ class RubricJudge:
             "request": answer.request,
             "cost": None if cost is None else str(cost),
         }
-        with self._writing, self.path.open("ab", buffering=0) as file:
-            append_whole(file, json.dumps(row, ensure_ascii=False) + "\n")
-            os.fsync(file.fileno())
+        with self._writing:
+            _append_to_disk(self.path, row)
         return row
 
 
@@ -223,6 +222,16 @@ def _read_batches(path: Path) -> dict[str, int]:
     """Return how many rows there were after each batch, by the batch."""
     drop_torn_line(path)
     return {row["batch"]: row["reached"] for row in read_lines(path)}
+
+
+def _append_to_disk(path: Path, row: Row) -> None:
+    """Return when the row is on disk, and outlives a power cut."""
+    is_new = not path.exists()
+    with path.open("ab", buffering=0) as file:
+        append_whole(file, json.dumps(row, ensure_ascii=False) + "\n")
+        os.fsync(file.fileno())
+    if is_new:
+        sync_folder(path.parent)
 
 
 def _as_share(grade: float) -> float:

@@ -69,6 +69,23 @@ def test_each_answer_is_graded_once_and_never_again(tmp_path):
     assert not any(KEY.encode() in path.read_bytes() for path in tmp_path.rglob("*.jsonl"))
 
 
+def test_what_a_batch_counted_is_on_disk_before_it_counts(tmp_path, monkeypatch):
+    synced: dict[str, bytes] = {}
+    sync = os.fsync
+
+    def note(file: int) -> None:
+        sync(file)
+        path = Path(os.readlink(f"/proc/self/fd/{file}"))
+        synced[path.name] = path.read_bytes() if path.is_file() else b""
+
+    monkeypatch.setattr(os, "fsync", note)
+    with keyed_api(key=KEY, answer=by_words) as api:
+        grades(judge_of(tmp_path / "run", api))
+    for name in ("judged-judge.jsonl", "judge-batches-judge.jsonl"):
+        assert synced.get(name) == (tmp_path / "run" / name).read_bytes()
+    assert "run" in synced, "the folder, too: a file that is new may be lost without its name"
+
+
 @pytest.mark.parametrize("lost", ["fail", "without"])
 def test_a_judge_that_is_lost_ends_the_run_or_counts_for_all_alike(tmp_path, lost):
     with keyed_api(key=KEY, answer=by_words) as api:
