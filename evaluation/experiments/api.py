@@ -70,7 +70,7 @@ class ArmOut(serializers.Serializer):
     config = serializers.DictField()
     is_exploratory = serializers.BooleanField(help_text="Added after the plan was registered, or a checkpoint.")
     checkpoint_of = serializers.IntegerField(allow_null=True, help_text="The arm whose runs kept it at a `step`.")
-    step = serializers.IntegerField(allow_null=True)
+    step = serializers.IntegerField(allow_null=True, help_text="null where seeds have steps of their own.")
     seconds = serializers.FloatField(allow_null=True, help_text="Clock seconds to make one model.")
     annotations = serializers.IntegerField(help_text="That it learnt from.")
     kl = serializers.FloatField(allow_null=True)

@@ -20,8 +20,10 @@ BASE = "base"
 EPISODES, TOKENS, SECONDS = UNITS = ("episodes", "tokens", "seconds")
 MOST_ARMS, MOST_MODELS = 16, 64
 FEWEST_SEEDS = 2  # of which a spread can be told
-CHECKPOINT_NAME = re.compile(r", step \d+$")  # ends the name of an arm that is a checkpoint of another
-LONGEST_WITH_STEP = 40  # characters of a name to which a step is added
+CHECKPOINT_NAME = re.compile(
+    r", (step \d+|checkpoint \d+ of \d+)$"
+)  # ends the name of an arm that is a checkpoint of another
+LONGEST_WITH_STEP = 40  # characters of a name to which a step, or a place, is added
 Options = dict[str, Any]
 
 

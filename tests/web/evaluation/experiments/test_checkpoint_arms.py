@@ -6,8 +6,8 @@ import pytest
 from django.urls import reverse
 
 from annotate.core.errors import Refused
-from annotate.models import Comparison
-from evaluation.experiments import actions, experiment_progress, present
+from annotate.models import Comparison, Dataset
+from evaluation.experiments import actions, arm_checkpoints, experiment_progress, present
 from evaluation.models import ArmModel
 from tests.support.api_client import Program, errors
 from tests.support.evaluation.experiments import end, end_all, models_of, vote
@@ -131,3 +131,47 @@ def test_the_page_takes_checkpoints_of_arms_that_keep_some(project, order, clien
     client.post(address, added)
     arm = experiment.arms.get(method="kto")
     assert arm.config["config"]["beta"] == 0.3 and arm.config["takes_checkpoints"] is True
+
+
+def test_a_cancelled_experiment_gets_no_arm_of_checkpoints_that_came_meanwhile(project, order, researcher):
+    experiment = actions.order(**order | {"arms": [{"method": "sft"}, KEEPS]})
+    run = project.runs.filter(kind="dpo").first()
+    end(run)
+    KeptCheckpoint.objects.create(run=run, step=4, model=make_model(name="step 4", parent=run.parent, folder="m/4"))
+    every = experiment_progress.members(experiment)
+    actions.cancel(experiment=experiment, by=researcher)
+    assert not arm_checkpoints.add_kept(experiment, every)
+    assert [arm.name for arm in experiment.arms.all()] == ["base", "SFT", "DPO"]
+
+
+def test_seeds_of_rejection_share_an_arm_for_each_checkpoint_though_their_steps_differ(project, order):
+    """Each seed draws examples of its own, and has as many steps as they make."""
+    rejects = {"method": "rejection", "config": {"kept_checkpoints": 2}, "takes_checkpoints": True}
+    experiment = actions.order(**order | {"arms": [{"method": "sft"}, rejects]})
+    for run in project.runs.filter(kind="rejection"):
+        examples = experiment.examples
+        run.output_dataset = Dataset.objects.create(
+            project=project, name=f"examples of {run.seed}", kind="sft", side="train", judge=examples.judge,
+            content_hash=examples.content_hash, counts=examples.counts,
+        )  # fmt: skip
+        end(run)
+    steps_by_seed = {0: (4, 8), 1: (5, 10)}
+    for run in project.runs.filter(kind="sft", name__contains="Rejection"):
+        for step in steps_by_seed[run.seed]:
+            model = make_model(name=f"{run.name}, step {step}", parent=run.parent, folder=f"models/{run.pk}-{step}")
+            KeptCheckpoint.objects.create(run=run, step=step, model=model)
+        end(run)
+    end_all(project)
+    kept = experiment.arms.filter(is_exploratory=True)
+    assert [arm.name for arm in kept] == [
+        "Rejection sampling, checkpoint 1 of 2",
+        "Rejection sampling, checkpoint 2 of 2",
+    ]
+    for place, arm in enumerate(kept):
+        of_arm = arm.models.order_by("seed").values_list("model__kept_checkpoint__step", flat=True)
+        assert list(of_arm) == [steps_by_seed[0][place], steps_by_seed[1][place]]
+    shown = {row["name"]: row for row in present.as_json(present.shown(experiment))["arms"]}
+    assert (
+        shown[kept[0].name]["step"] is None
+        and shown[kept[0].name]["checkpoint_of"] == shown["Rejection sampling"]["id"]
+    )
