@@ -1,4 +1,6 @@
-"""Cancel runs that were queued while what ordered them was cancelled, by a process that died before it saw that."""
+"""Cancel runs whose order was cancelled by a process that died before it came to them, and those that were queued
+meanwhile by one that died before it saw that.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from training.runs.ordering import actions as runs
 
 
 def cancel_late(cancelled: QuerySet, key: str, action: str) -> None:
-    """Cancel unfinished runs that are younger than the cancellation of their order. Older ones were cancelled with it;
-    somebody who resumes one of those wants it.
+    """Cancel unfinished runs of cancelled orders, but those that somebody has resumed since: they are older than the
+    cancellation, and queued later.
 
     `cancelled` are orders with a project and a name, `key` stands before an order's id in the idempotency key of each
     of its runs, and `action` is what the audit calls the cancellation.
@@ -29,7 +31,7 @@ def cancel_late(cancelled: QuerySet, key: str, action: str) -> None:
     moments = dict(of.annotate(at=Subquery(entries.values("created_at")[:1])).values_list("pk", F("at")))
     for run in queued:
         moment = moments.get(_order_of(run, key))
-        if moment is not None and run.created_at >= moment and run.created_by is not None:
+        if moment is not None and run.created_by is not None and not run.created_at < moment <= run.queued_at:
             with suppress(Refused):  # it has ended meanwhile
                 runs.cancel(run=run, by=run.created_by)
 
