@@ -90,6 +90,9 @@ class ExperimentOut(serializers.Serializer):
     sentence = serializers.CharField()
     plan = serializers.DictField(help_text="As registered before the first vote.")
     plan_hash = serializers.CharField(help_text="Empty while datasets are frozen that the plan names.")
+    foreseen = serializers.ListField(
+        child=serializers.CharField(), help_text="What judges of rewards are asked, and what that costs at most."
+    )
     parent = serializers.IntegerField()
     dataset = serializers.IntegerField()
     reward_model = serializers.IntegerField(allow_null=True)

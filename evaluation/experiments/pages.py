@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, acted, chosen_row, in_project
 from annotate.core.permissions import can
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
-from common.whole_numbers import number_or_text
-from evaluation.experiments import actions, arm_methods, experiment_words, present
+from common.whole_numbers import number_or_text, row_id
+from evaluation.experiments import actions, arm_methods, experiment_words, foresight, order_checks, present
 from evaluation.experiments.arm_methods import BASE, METHODS, ORDERED, UNITS
 from evaluation.experiments.family_tests import AGAINST_BASELINE, ALL_PAIRS
 from evaluation.models import Experiment
@@ -46,22 +48,26 @@ def new(request: MemberRequest, project: Project) -> HttpResponse:
             return redirect("experiment", slug=project.slug, pk=experiment.pk)
         except Refused as refused:
             errors = {_as_on_the_page(field, request): text for field, text in refused.errors.items()}
-    values = {name: request.POST.get(name, default) for name, default in DEFAULTS.items()}
+    asked = request.POST or request.GET  # of a form that is not complete, to see what it would take
+    values = {name: asked.get(name, default) for name, default in DEFAULTS.items()}
+    chosen = asked.getlist("method") or list(ORDERED)
+    datasets = Dataset.objects.filter(project=project, kind=Dataset.Kind.PREFERENCES).exclude(judge="model")
     context = {
         "project": project,
         "errors": errors,
         "values": values,
-        "chosen": request.POST.getlist("method") or list(ORDERED),
-        "methods": [(METHODS[name], request.POST.get(f"options.{name}", "")) for name in ORDERED],
+        "chosen": chosen,
+        "foreseen": _foreseen(project, asked, values, chosen, datasets),
+        "methods": [(METHODS[name], asked.get(f"options.{name}", "")) for name in ORDERED],
         "arm_names": [BASE, *(arm_methods.expanded({"method": name})[0][0] for name in ORDERED)],
         "models": LanguageModel.objects.usable_in(project).available().policies().exclude(folder=""),
         "reward_models": LanguageModel.objects.usable_in(project).available().filter(kind=LanguageModel.Kind.REWARD),
-        "datasets": Dataset.objects.filter(project=project, kind=Dataset.Kind.PREFERENCES).exclude(judge="model"),
-        "parent": request.POST.get("parent", ""),
-        "reward_model": request.POST.get("reward_model", ""),
-        "dataset": request.POST.get("dataset", ""),
-        "measures_tax": request.POST.get("measures_tax") == "on",
-        "takes_checkpoints": _takes_checkpoints(request.POST),
+        "datasets": datasets,
+        "parent": asked.get("parent", ""),
+        "reward_model": asked.get("reward_model", ""),
+        "dataset": asked.get("dataset", ""),
+        "measures_tax": asked.get("measures_tax") == "on",
+        "takes_checkpoints": _takes_checkpoints(asked),
         "units": UNITS,
         "families": ((AGAINST_BASELINE, "each arm against the baseline"), (ALL_PAIRS, "every arm against every other")),
     }
@@ -78,7 +84,7 @@ def experiment(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
         "project": project,
         "experiment": row,
         "shown": shown,
-        "plan": experiment_words.plan_in_words(row),
+        "plan": experiment_words.plan_in_words(row) + foresight.of_plan(row),
         "methods": [METHODS[name] for name in ORDERED],
         "can_research": can(request.user, "research", project),
         "has_failed": any(one.state == "refused" for arm in shown.rows for one in arm.seeds)
@@ -155,6 +161,33 @@ def _ordered(request: HttpRequest, project: Project) -> dict[str, Any]:
         "completions_per_prompt": values["completions_per_prompt"],
         "measures_tax": posted.get("measures_tax") == "on",
     }  # fmt: skip
+
+
+def _foreseen(
+    project: Project, asked: QueryDict, values: Mapping[str, str], methods: Sequence[str], datasets: QuerySet[Dataset]
+) -> list[str]:
+    """Return what the order in the form would take, or what keeps one from telling."""
+    numbers = {name: number_or_text(values[name], kind) for name, kind in NUMBERS.items()}
+    stops_at_votes = values["stop"] == "votes"
+    try:
+        arms = order_checks.require_arms([_arm(asked, method, f"options.{method}") for method in methods])
+        plan = order_checks.require_plan(
+            arms=[BASE, *(arm.name for arm in arms)], baseline=values["baseline"] or BASE, family=values["family"],
+            alpha=numbers["alpha"], seeds=numbers["seeds"], judge=values["judge"],
+            votes_per_pair=numbers["votes_per_pair"] if stops_at_votes else None,
+            until=None if stops_at_votes else f"{values['until']}Z", checkpoints=sum(arm.checkpoints for arm in arms),
+        )  # fmt: skip
+    except Refused as refused:
+        return [" ".join(refused.errors.values())]
+    dataset = datasets.filter(pk=row_id(asked.get("dataset", ""))).first() or datasets.first()
+    with suppress(Refused):  # the order itself says why
+        if values["unit"]:
+            budget = order_checks.require_budget({"unit": values["unit"], "amount": numbers["amount"]})
+            models = LanguageModel.objects.usable_in(project)
+            parent = chosen_row(models, asked.get("parent", ""), "parent", "Choose a model.")
+            arms = [order_checks.budgeted(arm, budget, project, parent, {"preferences": dataset}) for arm in arms]
+    each = numbers["completions_per_prompt"]
+    return foresight.of_order(project, dataset, arms, plan, each if isinstance(each, int) else 1)
 
 
 def _arm(posted: Mapping[str, str], method: str, field: str) -> dict[str, Any]:

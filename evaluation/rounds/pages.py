@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.contrib import messages
@@ -16,7 +16,7 @@ from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project, Spli
 from common.whole_numbers import number_or_text, whole_number
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.models import RoundReview, RoundSeries
-from evaluation.rounds import actions, present, round_memory, round_words
+from evaluation.rounds import actions, present, round_memory, round_order, round_words
 from evaluation.rounds.round_order import ALL, FROM_FIRST, FROM_NEWEST, NEWEST, ROUND_METHODS, WEIGHTED
 
 WHOLE = ("rounds", "judgements", "answers_per_prompt", "votes", "completions_per_prompt")
@@ -48,15 +48,18 @@ def new(request: MemberRequest, project: Project) -> HttpResponse:
         except Refused as refused:
             errors = refused.errors
     prompts = Dataset.objects.filter(project=project, kind=Dataset.Kind.PROMPTS, side=Split.TRAIN)
+    asked = request.POST or request.GET  # of a form that is not complete, to see what it would take
+    values = {name: asked.get(name, default) for name, default in DEFAULTS.items()}
     context = {
         "project": project,
         "errors": errors,
-        "values": {name: request.POST.get(name, default) for name, default in DEFAULTS.items()},
+        "values": values,
+        "foreseen": _foreseen(values),
         "methods": [METHODS[name] for name in ROUND_METHODS],
         "models": LanguageModel.objects.usable_in(project).available().policies().exclude(folder=""),
         "prompts": prompts,
-        "parent": request.POST.get("parent", ""),
-        "chosen_prompts": request.POST.get("prompts", ""),
+        "parent": asked.get("parent", ""),
+        "chosen_prompts": asked.get("prompts", ""),
         "olders": ((ALL, "all alike"), (WEIGHTED, "older rounds at a weight"), (NEWEST, "the newest round alone")),
         "starts": ((FROM_NEWEST, "the newest model"), (FROM_FIRST, "always the first model")),
     }
@@ -114,6 +117,20 @@ def cancel(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 def _acted(request: MemberRequest, project: Project, pk: int, act: Callable[[RoundSeries], Any]) -> HttpResponse:
     series = get_object_or_404(project.round_series, pk=pk)
     return acted(request, project, lambda: act(series), "round-series", pk=pk)
+
+
+def _foreseen(values: Mapping[str, str]) -> list[str]:
+    """Return what the order in the form would take, or what keeps one from telling."""
+    whole = {name: number_or_text(values[name], int) for name in WHOLE}
+    others = {name: number_or_text(values[name], float) for name in ("gain", "older_weight")}
+    limits = {name: number_or_text(values[name], float) if values[name].strip() else None for name in OPTIONAL}
+    words = {name: values[name] for name in ("older", "starts", "judge")}
+    given: dict[str, Any] = {**whole, **others, **limits, **words}
+    try:
+        method = round_order.require_arm(values["method"], {}).method
+        return round_words.foreseen(round_order.require_rules(method=method, seed=0, **given))
+    except Refused as refused:
+        return [" ".join(refused.errors.values())]
 
 
 def _ordered(request: MemberRequest, project: Project) -> dict[str, Any]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from evaluation.experiments.arm_methods import METHODS
+from collections.abc import Mapping
+from typing import Any
+
+from evaluation.experiments import foresight
+from evaluation.experiments.arm_methods import METHODS, Arm
+from evaluation.experiments.experiment_words import answers_in_words
 from evaluation.models import Round, RoundSeries
 from evaluation.rounds import round_judging, stop_rules
 from evaluation.rounds.round_order import ALL, FROM_FIRST, WEIGHTED
@@ -91,6 +96,30 @@ def _end(value: float | None) -> str:
     return "open" if value is None else f"{value:+.0f}"
 
 
+def foreseen(plan: Mapping[str, Any]) -> list[str]:
+    """Say how much people are asked for, by a plan or an order of rounds."""
+    rounds, judgements, votes = plan["rounds"], plan["judgements"], plan["votes"]
+    whose = "people" if plan["judge"] == "person" else "simulated annotators"
+    return [
+        f"Each round asks {whose} for {judgements:,} comparisons with a winner and {votes:,} blind votes: "
+        f"{rounds * judgements:,} comparisons and {rounds * votes:,} votes in all {rounds} rounds."
+        if rounds > 1
+        else f"It asks {whose} for {judgements:,} comparisons with a winner and {votes:,} blind votes."
+    ]
+
+
+def judges_in_words(series: RoundSeries) -> list[str]:
+    """Say what judges of the rewards are asked in all rounds together."""
+    plan = series.plan
+    prompts, questions = (
+        rows.prompts.count() if rows is not None else 0 for rows in (series.prompts, series.questions)
+    )
+    return foresight.judges_in_words(
+        series.project, [Arm(**plan["arm"])], seeds=plan["rounds"], prompts=prompts, questions=questions,
+        completions_per_prompt=plan["completions_per_prompt"],
+    )  # fmt: skip
+
+
 def plan_in_words(series: RoundSeries) -> list[str]:
     """Return what was fixed, in sentences."""
     plan = series.plan
@@ -114,6 +143,7 @@ def plan_in_words(series: RoundSeries) -> list[str]:
         f"{fits}",
         f"Its model meets the one before in the arena, on {plan['questions']['name']}, for {plan['votes']:,} blind "
         f"votes of {judges}.",
+        *answers_in_words(plan),
         f"Stops when the votes exclude a gain of {plan['gain']:g} points. A round without any gain stops them in "
         f"about {100 * plan['power']:.0f} % of cases.",
         f"Stops after {plan['rounds']} {'round' if plan['rounds'] == 1 else 'rounds'}"
@@ -125,4 +155,4 @@ def plan_in_words(series: RoundSeries) -> list[str]:
             f"Stops when a reward model is right on less than {100 * plan['accuracy_floor']:g} % of the comparisons of "
             "the next round, before one is trained on them."
         )
-    return lines
+    return [*lines, *judges_in_words(series)]

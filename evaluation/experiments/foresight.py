@@ -1,0 +1,91 @@
+"""Foretell what an experiment takes before it is ordered: models, votes of people, and what judges of rewards grade."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from annotate.data.datasets.sampled_prompts import prompts_to_sample
+from annotate.models import Dataset, Project, Split
+from evaluation.experiments.arm_methods import METHODS, Arm
+from evaluation.models import Experiment
+from training import configs
+from training.runs.present import judge_questions
+from training.runs.present.judge_questions import JudgeQuestions
+
+_LOOKED_AT = 200  # prompts whose length is taken for that of all
+
+
+def votes_in_words(stop: Mapping[str, Any], judge: str) -> str:
+    """Say how many votes the verdict waits for."""
+    whose = "people" if judge == "person" else "simulated annotators"
+    if "votes" not in stop:
+        return f"The verdict reads what {whose} vote until its moment."
+    return (
+        f"The verdict waits for {stop['votes']:,} votes of {whose}: {stop['votes_per_pair']:,} for each of "
+        f"{stop['pairs']:,} pairs of arms, the base among them."
+    )
+
+
+def models_in_words(arms: Sequence[Arm], seeds: int) -> str:
+    """Say how many models are trained, and how many kept checkpoints meet them."""
+    kept = sum(arm.checkpoints for arm in arms) * seeds
+    beside = f", and up to {kept} kept checkpoints" if kept else ""
+    return f"{len(arms)} arm{'s' if len(arms) != 1 else ''} with {seeds} seeds: {len(arms) * seeds} models{beside}."
+
+
+def judges_in_words(
+    project: Project, arms: Sequence[Arm], *, seeds: int, prompts: int, questions: int, completions_per_prompt: int
+) -> list[str]:
+    """Say what judges of these arms' rewards are asked. `prompts` are of the train split, `questions` of the eval
+    split."""
+    asked: list[JudgeQuestions] = []
+    for arm in arms:
+        method = METHODS[arm.method]
+        kind, options = ("rejection", arm.drawing) if method.draws_examples else (method.kind, dict(arm.config))
+        if kind == "best_of":
+            options["completions_per_prompt"] = completions_per_prompt
+        if not options.get("rewards"):
+            continue
+        asked += judge_questions.questions(
+            project, kind, configs.parse_valid(kind, options), questions if kind == "best_of" else prompts,
+            runs=seeds, prompt_characters=prompt_characters(project),
+        )  # fmt: skip
+    return [judge_questions.in_words(one) for one in judge_questions.by_judge(asked)]
+
+
+def prompt_characters(project: Project) -> float:
+    """Return how long a prompt of the train split is, with the names of its turns, by some of them."""
+    some = prompts_to_sample(project, Split.TRAIN).order_by("pk").values_list("messages", flat=True)[:_LOOKED_AT]
+    lengths = [sum(len(turn["role"]) + len(turn["content"]) for turn in messages) for messages in some]
+    return sum(lengths) / len(lengths) if lengths else 0.0
+
+
+def of_order(
+    project: Project, dataset: Dataset | None, arms: Sequence[Arm], plan: Mapping[str, Any], completions_per_prompt: int
+) -> list[str]:
+    """Return what an order would take."""
+    seeds = len(plan["seeds"])
+    return [
+        models_in_words(arms, seeds),
+        votes_in_words(plan["stop"], plan["judge"]),
+        *judges_in_words(
+            project, arms, seeds=seeds, prompts=count_prompts(dataset) if dataset is not None else 0,
+            questions=prompts_to_sample(project, Split.EVAL).count(), completions_per_prompt=completions_per_prompt,
+        ),
+    ]  # fmt: skip
+
+
+def of_plan(experiment: Experiment) -> list[str]:
+    """Return what judges are asked by a plan that has its arms."""
+    plan, questions = experiment.plan, experiment.questions
+    return judges_in_words(
+        experiment.project, [Arm(**arm) for arm in plan["arms"][1:]], seeds=len(plan["seeds"]),
+        prompts=count_prompts(experiment.dataset), questions=questions.prompts.count() if questions is not None else 0,
+        completions_per_prompt=plan["completions_per_prompt"],
+    )  # fmt: skip
+
+
+def count_prompts(dataset: Dataset) -> int:
+    """Return how many prompts the annotations of a dataset are about."""
+    return int(dataset.counts.get("prompts", 0))
