@@ -121,6 +121,8 @@ def reached(experiment: Experiment) -> Reached:
         return Reached(timezone.now() >= moment, inside.count(), until=moment, last=last)
     needed = stop["votes"]
     count = votes.order_by().count()
+    if experiment.state == Experiment.State.DECIDED:
+        return Reached(True, min(count, needed), needed=needed, last=experiment.last_comparison_id)
     last = votes.values_list("id", flat=True)[needed - 1] if count >= needed else None
     return Reached(last is not None, min(count, needed), needed=needed, last=last)
 

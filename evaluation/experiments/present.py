@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
-from django.db.models import Count, Max, Q
+from django.db.models import Q
 
 from annotate.models import DatasetFreeze
 from common.charts.scene import Svg
 from evaluation.core.recent_values import Recent
-from evaluation.experiments import arm_checkpoints, experiment_results, older_skills, score_frontiers
+from evaluation.experiments import arm_checkpoints, experiment_results, foresight, older_skills, score_frontiers
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.experiments.experiment_progress import members, waits_for_quota
 from evaluation.experiments.experiment_results import ArmRating, Compared, Reached, Results
@@ -21,6 +21,7 @@ from evaluation.experiments.experiment_start import freezes_of
 from evaluation.experiments.experiment_words import options_in_words, sentence, state_of, verdict_sentence
 from evaluation.experiments.family_tests import AGAINST_BASELINE
 from evaluation.experiments.older_skills import SkillChange
+from evaluation.experiments.read_votes import read_votes
 from evaluation.experiments.score_frontiers import Frontier
 from evaluation.leaderboard.interval_pictures import axis_over, axis_picture, interval_picture
 from evaluation.models import ArmModel, Experiment, ExperimentArm
@@ -110,6 +111,7 @@ def shown(experiment: Experiment) -> Shown:
     found = score_frontiers.frontiers(every)
     colour_by_arm = score_frontiers.colours([arm.name for arm in arms])
     seconds, skills = _seconds(every), older_skills.changes(experiment, every)
+    annotations = {method: annotations_of(experiment, method) for method in {arm.method for arm in arms}}
     rows = []
     for arm in arms:
         of_arm = [one for one in every if one.arm_id == arm.pk]
@@ -122,7 +124,7 @@ def shown(experiment: Experiment) -> Shown:
                 options=options_in_words(arm),
                 seeds=[SeedRow(one, state_of(one), one.runs) for one in of_arm],
                 seconds=_mean([seconds[one.pk] for one in of_arm if one.pk in seconds]),
-                annotations=annotations_of(experiment, arm.method),
+                annotations=annotations[arm.method],
                 rating=rating,
                 picture=interval_picture(axis, rating.rating, rating.lower, rating.upper) if axis and rating else None,
                 compared=_against_baseline(experiment, arm, verdict),
@@ -175,15 +177,15 @@ def _exploratory(experiment: Experiment) -> Results | None:
         return None
     models = experiment_results.everybody(experiment)
     votes = experiment_results.votes_on(experiment, models)
-    found = votes.order_by().aggregate(count=Count("id"), last=Max("id"))
+    read = read_votes(votes)
     late = [one.model_id for one in models if one.arm.is_exploratory]
     on_late = Q(completion_a__model__in=late) | Q(completion_b__model__in=late)
-    is_later = (found["last"] or 0) > (experiment.last_comparison_id or 0)
+    is_later = read.last > (experiment.last_comparison_id or 0)
     if not is_later and not (late and votes.filter(on_late).exists()):
         return None
-    key, state = (experiment.pk, experiment.plan_hash), f"{len(models)} {found['count']} {found['last']}"
+    key, state = (experiment.pk, experiment.plan_hash), f"{len(models)} {read.state}"
     if (kept := _recent.get(key, state)) is None:
-        kept = experiment_results.results(experiment, models, votes)
+        kept = experiment_results.results(experiment, models, read.votes)
         _recent.put(key, state, kept)
     return kept
 
@@ -227,6 +229,7 @@ def as_json(shown_: Shown) -> dict[str, Any]:
         "sentence": shown_.sentence,
         "plan": experiment.plan,
         "plan_hash": experiment.plan_hash,
+        "foreseen": foresight.of_plan(experiment),
         "parent": experiment.parent_id,
         "dataset": experiment.dataset_id,
         "reward_model": experiment.reward_model_id,

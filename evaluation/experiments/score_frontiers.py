@@ -10,10 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Count, F, Q, Window
+from django.db.models.functions import Greatest, RowNumber
 
 from common.charts.axes import level_lines, number, scale, ticks
 from common.charts.scene import LINE_COLOURS, Dot, Line, Mark, Scene, Svg, Text, svg
+from evaluation.core.recent_values import Recent
 from evaluation.models import ArmModel
 from training.models import Metric, Run
 
@@ -22,6 +24,8 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 16, 12, 44
 MOST_POINTS = 200
 KINDS = ("ppo", "grpo", "rloo")  # that record their KL step by step
 SCORES = ("score_mean", "score")  # PPO's, and those of GRPO and RLOO
+Points = list[tuple[float, float]]
+_recent = Recent(512)
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Frontier:
     arm: str
     seed: int
     run: Run
-    points: list[tuple[float, float]]
+    points: Points
 
     @property
     def last(self) -> tuple[float, float]:
@@ -40,36 +44,58 @@ class Frontier:
 
 def frontiers(models: Iterable[ArmModel]) -> list[Frontier]:
     """Return the frontier of each run that recorded both."""
-    found = []
-    for one in models:
-        run = one.training_run
-        if run is not None and (points := points_of(run)):
-            found.append(Frontier(one.arm.name, one.seed, run, points))
-    return found
+    trained = [(one, one.training_run) for one in models if one.training_run is not None]
+    points = points_by_run([run for _, run in trained])
+    return [Frontier(one.arm.name, one.seed, run, points[run.pk]) for one, run in trained if run.pk in points]
 
 
-def points_of(run: Run) -> list[tuple[float, float]]:
-    if run.kind == "best_of":
-        kl, first, last = (run.result.get(name) for name in ("last_kl", "first_score", "last_score"))
-        return [(kl, last - first)] if all(_is_number(value) for value in (kl, first, last)) else []
-    if run.kind not in KINDS:
-        return []
-    metrics = Metric.objects.filter(run=run, values__has_key="kl", values__has_any_keys=SCORES)
-    if run.kind == "ppo" and _is_number(kept_step := run.result.get("step")):
-        metrics = metrics.filter(step__lte=kept_step)  # what came after it broke a limit, and is no model
-    rows = _thinned(metrics)
+def points_by_run(runs: Sequence[Run]) -> dict[int, Points]:
+    """Return the points of those runs that recorded both; what a finished run recorded is read once."""
+    asked = {run.pk: _state(run) for run in runs if run.kind in KINDS}
+    points = {pk: kept for pk, state in asked.items() if (kept := _recent.get(pk, state)) is not None}
+    reading = [run for run in runs if run.pk in asked and run.pk not in points]
+    rows = _thinned(reading)
+    for run in reading:
+        points[run.pk] = _steps(run, rows.get(run.pk, []))
+        if run.is_finished:
+            _recent.put(run.pk, asked[run.pk], points[run.pk])
+    points |= {run.pk: _of_best(run) for run in runs if run.kind == "best_of"}
+    return {pk: found for pk, found in points.items() if found}
+
+
+def _state(run: Run) -> str:
+    return f"{run.state} {run.created_at} {run.finished_at} {run.result.get('step')}"
+
+
+def _of_best(run: Run) -> Points:
+    kl, first, last = (run.result.get(name) for name in ("last_kl", "first_score", "last_score"))
+    return [(kl, last - first)] if all(_is_number(value) for value in (kl, first, last)) else []
+
+
+def _steps(run: Run, rows: Sequence[dict[str, Any]]) -> Points:
     points = [(row["kl"], score) for row in rows if _is_number(row.get("kl")) and (score := _score(row)) is not None]
     if run.kind != "ppo" and points:  # PPO's are above the parent's already
         points = [(kl, score - points[0][1]) for kl, score in points]
     return points
 
 
-def _thinned(rows: QuerySet[Metric]) -> list[dict[str, Any]]:
-    """Return the values of about MOST_POINTS rows at equal steps, the first and the last among them."""
-    numbers = list(rows.order_by("sequence").values_list("sequence", flat=True))
-    step = max(1, len(numbers) // MOST_POINTS)
-    chosen = {*numbers[::step], *numbers[-1:]}
-    return list(rows.filter(sequence__in=chosen).order_by("sequence").values_list("values", flat=True))
+def _thinned(runs: Sequence[Run]) -> dict[int, list[dict[str, Any]]]:
+    """Return the values of about MOST_POINTS rows of each run, at equal steps, the first and the last among them."""
+    if not runs:
+        return {}
+    rows = Metric.objects.filter(run__in=runs, values__has_key="kl", values__has_any_keys=SCORES)
+    for run in runs:
+        if run.kind == "ppo" and _is_number(kept_step := run.result.get("step")):
+            rows = rows.exclude(run=run, step__gt=kept_step)  # what came after it broke a limit, and is no model
+    of_run: dict[str, Any] = {"partition_by": "run"}
+    counted = rows.annotate(
+        place=Window(RowNumber(), order_by="sequence", **of_run), count=Window(Count("pk"), **of_run)
+    ).annotate(each=Greatest(F("count") / MOST_POINTS, 1))
+    chosen = counted.annotate(over=(F("place") - 1) % F("each")).filter(Q(over=0) | Q(place=F("count")))
+    found: dict[int, list[dict[str, Any]]] = {}
+    for pk, values in chosen.order_by("run", "sequence").values_list("run", "values"):
+        found.setdefault(pk, []).append(values)
+    return found
 
 
 def _score(row: dict[str, Any]) -> float | None:

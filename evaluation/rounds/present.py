@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from common.charts.scene import Svg
 from evaluation.models import Round, RoundReview, RoundSeries
 from evaluation.rounds import round_judging, round_votes, stop_rules
+from evaluation.rounds.ordered_runs import seconds_by_round
 from evaluation.rounds.round_pictures import accuracy_line, rating_line
-from evaluation.rounds.round_progress import rounds_of, seconds_spent
+from evaluation.rounds.round_progress import rounds_of
 from evaluation.rounds.round_votes import RoundRating
 from evaluation.rounds.round_words import failure_of, sentence, where
 from evaluation.rounds.stop_rules import Gain
@@ -51,46 +52,50 @@ class Shown:
 def shown(series: RoundSeries) -> Shown:
     every = list(rounds_of(series).select_related("reward_run__output_model"))
     ratings = round_votes.ratings(series, every)
-    rating_by_number = {one.number: one for one in ratings}
-    reviews = list(RoundReview.objects.filter(round__series=series).select_related("by", "round"))
-    rows = [_row(series, every, one, rating_by_number.get(one.number), reviews) for one in every]
+    seconds = seconds_by_round(series)
+    rows = _rows(series, every, {one.number: one for one in ratings}, seconds)
     last = rows[-1] if rows and rows[-1].one.number else None
     return Shown(
         series=series,
         sentence=sentence(series, last.one if last else None, last.judged if last else 0, last.votes if last else 0),
         rows=rows,
-        rating_picture=rating_line([(float(one.number), one.value, one.lower, one.upper) for one in ratings]),
+        rating_picture=rating_line(
+            [
+                (float(one.number), one.value, one.lower, one.upper)
+                for one in ratings
+                if one.lower is not None and one.upper is not None
+            ]
+        ),
         accuracy_picture=accuracy_line([(one.number, one.accuracy) for one in every if one.accuracy]),
-        seconds=seconds_spent(series),
+        seconds=sum(seconds.values()),
     )
 
 
-def _row(
-    series: RoundSeries, every: Sequence[Round], one: Round, rating: RoundRating | None, reviews: Sequence[RoundReview]
-) -> RoundRow:
-    judged, votes = _counts(series, every, one)
-    return RoundRow(
-        one=one,
-        state=where(series, one, judged, votes) if one.number else failure_of(one),
-        judged=judged,
-        votes=votes,
-        seconds=seconds_spent(series, one.number),
-        rating=rating,
-        gain=stop_rules.from_json(one.gain) if one.gain else None,
-        accuracy=one.accuracy if one.accuracy.get("value") is not None else {},
-        reviews=[review for review in reviews if review.round_id == one.pk],
-    )
-
-
-def _counts(series: RoundSeries, every: Sequence[Round], one: Round) -> tuple[int, int]:
-    """Return the comparisons of a round's answers with a winner, and the votes between its model and the one before."""
-    if not one.number:
-        return 0, 0
-    judged = 0 if one.opened_at is None else round_judging.winners_of(series, one)
-    if one.entered_at is None:
-        return judged, 0
-    before = next(other for other in every if other.number == one.number - 1)
-    return judged, round_votes.votes_between(series, one, before).order_by().count()
+def _rows(
+    series: RoundSeries, every: Sequence[Round], ratings: Mapping[int, RoundRating], seconds: Mapping[int, float]
+) -> list[RoundRow]:
+    reviews: dict[int, list[RoundReview]] = {}
+    for review in RoundReview.objects.filter(round__series=series).select_related("by", "round"):
+        reviews.setdefault(review.round_id, []).append(review)
+    judged = round_judging.winners_by_round(series, every)
+    votes = round_votes.votes_by_round(series, every)
+    rows = []
+    for one in every:
+        counts = judged.get(one.number, 0), votes.get(one.number, 0)
+        rows.append(
+            RoundRow(
+                one=one,
+                state=where(series, one, *counts) if one.number else failure_of(one),
+                judged=counts[0],
+                votes=counts[1],
+                seconds=seconds.get(one.number, 0.0),
+                rating=ratings.get(one.number),
+                gain=stop_rules.from_json(one.gain) if one.gain else None,
+                accuracy=one.accuracy if one.accuracy.get("value") is not None else {},
+                reviews=reviews.get(one.pk, []),
+            )
+        )
+    return rows
 
 
 def as_json(shown_: Shown) -> dict[str, Any]:

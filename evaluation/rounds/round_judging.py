@@ -4,12 +4,12 @@ between them are frozen, alone and with those of earlier rounds as the plan says
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.utils import timezone
 
 from annotate.core.errors import Refused
@@ -93,6 +93,16 @@ def comparisons_of(series: RoundSeries, one: Round) -> QuerySet:
 def winners_of(series: RoundSeries, one: Round) -> int:
     """Return how many of a round's comparisons have a winner; ties teach little, and do not bring its end nearer."""
     return comparisons_of(series, one).filter(winner__in=WON).order_by().count()
+
+
+def winners_by_round(series: RoundSeries, rounds: Sequence[Round]) -> dict[int, int]:
+    """Return how many comparisons of each round have a winner, by its number, of those that are or were annotated."""
+    number_by_run = {one.answers_run_id: one.number for one in rounds if one.opened_at is not None}
+    rows = Comparison.objects.teaching().by(series.plan["judge"]).on_split(Split.TRAIN)
+    rows = rows.filter(project=series.project, winner__in=WON).annotate(run=F("completion_a__sampled_by"))
+    both = rows.filter(run__in=number_by_run, completion_b__sampled_by=F("run"))
+    counts = both.order_by().values_list("run").annotate(Count("pk"))
+    return {number_by_run[run]: count for run, count in counts}
 
 
 def freeze_judgements(series: RoundSeries, one: Round) -> bool:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 
+from evaluation.core.recent_values import Recent
 from evaluation.experiments.experiment_results import vote_arrays, vote_rows
+from evaluation.experiments.read_votes import read_votes
 from evaluation.leaderboard.votes.vote_blocks import counted
 from evaluation.models import Round, RoundSeries
 from evaluation.rounds.stop_rules import Gain
 from evaluation.rounds.vote_fits import fitted, gain_from
 
+_recent = Recent(32)
+
 
 @dataclass(frozen=True)
 class RoundRating:
-    """A round's model in points over the first, with its 95 % interval over votes."""
+    """A round's model in points over the first, with its 95 % interval over votes; its ends are None where the votes
+    allow none (nearly all are one person's)."""
 
     number: int
     value: float
-    lower: float
-    upper: float
+    lower: float | None
+    upper: float | None
     votes: int
 
 
@@ -30,6 +38,26 @@ def votes_between(series: RoundSeries, one: Round, before: Round) -> QuerySet:
     ids = [one.model_id, before.model_id]
     rows = counted(series.project, series.plan["judge"]).filter(created_at__gte=one.entered_at)
     return rows.filter(completion_a__model__in=ids, completion_b__model__in=ids).order_by("id")
+
+
+def votes_by_round(series: RoundSeries, rounds: Sequence[Round]) -> dict[int, int]:
+    """Return how many counted votes there are between each round's model and the one before since they met, by its
+    number."""
+    model_by_number = {one.number: one.model_id for one in rounds}
+    number_by_pair: dict[frozenset[int | None], int] = {}
+    asked = Q()
+    for one in rounds:
+        if one.number and one.entered_at is not None:
+            ids = [one.model_id, model_by_number[one.number - 1]]
+            number_by_pair[frozenset(ids)] = one.number
+            asked |= Q(created_at__gte=one.entered_at, completion_a__model__in=ids, completion_b__model__in=ids)
+    if not asked:
+        return {}
+    rows = counted(series.project, series.plan["judge"]).filter(asked).order_by()
+    found: dict[int, int] = defaultdict(int)
+    for a, b, count in rows.values_list("completion_a__model", "completion_b__model").annotate(Count("pk")):
+        found[number_by_pair[frozenset((a, b))]] += count
+    return found
 
 
 def gain_of(series: RoundSeries, one: Round, before: Round) -> Gain | None:
@@ -42,13 +70,22 @@ def gain_of(series: RoundSeries, one: Round, before: Round) -> Gain | None:
 
 
 def ratings(series: RoundSeries, rounds: Sequence[Round]) -> list[RoundRating]:
-    """Return the models that have met, each in points over the first, by all votes between them since."""
+    """Return the models that have met, each in points over the first, by the votes between them since."""
     met = [one for one in rounds if one.entered_at is not None]
     if len(met) < 2:
         return []
     ids = [one.model_id for one in met]
     votes = counted(series.project, series.plan["judge"]).filter(created_at__gte=met[1].entered_at)
-    rows = vote_rows(votes.filter(completion_a__model__in=ids, completion_b__model__in=ids))
+    read = read_votes(votes.filter(completion_a__model__in=ids, completion_b__model__in=ids))
+    key, state = (series.pk, series.plan_hash), f"{ids} {read.state}"
+    if (kept := _recent.get(key, state)) is None:
+        kept = _rated(met, vote_rows(read.votes))
+        _recent.put(key, state, kept)
+    return kept
+
+
+def _rated(met: Sequence[Round], rows: Sequence[tuple[Any, ...]]) -> list[RoundRating]:
+    ids = [one.model_id for one in met]
     found_fit = fitted(ids, vote_arrays(rows, ids)) if rows else None
     if found_fit is None:
         return []
@@ -57,6 +94,6 @@ def ratings(series: RoundSeries, rounds: Sequence[Round]) -> list[RoundRating]:
     for place, one in enumerate(met[1:], 1):
         difference = found_fit.difference(place, 0)
         if difference is not None:
-            ends = (difference.lower, difference.upper)
-            found.append(RoundRating(one.number, difference.value, *ends, int(battles[place])))
+            lower, upper = (end if math.isfinite(end) else None for end in (difference.lower, difference.upper))
+            found.append(RoundRating(one.number, difference.value, lower, upper, int(battles[place])))
     return found
