@@ -23,6 +23,7 @@ from evaluation.experiments.family_tests import AGAINST_BASELINE
 from evaluation.models import ArmModel, Experiment, ExperimentArm
 from training.models import Run
 from training.runs.ordering import actions as runs
+from training.runs.ordering.actions import defaults_of
 
 TEST = "step-down max-T on the arms' mean ratings, over new votes and new seeds"
 Arms = Sequence[Mapping[str, Any]]
@@ -67,6 +68,7 @@ def order(
     within = experiment_start.checked(wish, chosen, frozen)
     plan |= {"version": 1, "test": TEST, "budget": asdict(limit), "completions_per_prompt": completions_per_prompt}
     plan |= {"measures_tax": bool(measures_tax), "project": project.slug, "name": name}
+    plan["answers"] = defaults_of("sample", project, parent)  # how all models answer, whatever is set meanwhile
     plan |= {field: named(row) for field, row in wish.named_rows.items()}
     waits = experiment_start.is_waiting(frozen)
     # While datasets are frozen the arms stand in the plan as they were ordered: their budget may need what is in them.
@@ -140,11 +142,11 @@ def _places_of(chosen: Sequence[Arm]) -> int:
 
 def retry(*, experiment: Experiment, by: User) -> int:
     """Resume the runs that failed, and order again what was refused; return how many. An experiment that failed goes
-    on: nobody has voted on it."""
+    on: nobody has voted on it. After the verdict what goes on is exploratory, and the verdict stays."""
     require(by, "research", experiment.project)
     failed = Experiment.objects.filter(pk=experiment.pk, state=Experiment.State.FAILED)
     again = Experiment.State.TRAINING if experiment.plan_hash else Experiment.State.FREEZING
-    if not failed.update(state=again, problem="") and experiment.is_over:
+    if not failed.update(state=again, problem="") and experiment.state == Experiment.State.CANCELLED:
         raise Refused(409, state=f"The experiment is {experiment.state}; its runs can be resumed one by one.")
     count = 0
     for run in failed_runs(experiment):

@@ -213,7 +213,8 @@ def _queue_training(experiment: Experiment, one: ArmModel) -> Run:
         "questions": experiment.questions,
     }
     if method.name == "best_of":
-        config["completions_per_prompt"] = experiment.plan["completions_per_prompt"]
+        alike = _alike(experiment)
+        config = {**alike, **config, "completions_per_prompt": alike["completions_per_prompt"]}
     return _queue(
         experiment, f"{one.pk}:training", kind=method.kind, name=model_name(one), parent=experiment.parent,
         dataset=datasets[method.takes], reward_model=experiment.reward_model if method.needs_reward else None,
@@ -223,12 +224,18 @@ def _queue_training(experiment: Experiment, one: ArmModel) -> Run:
 
 def _queue_answers(experiment: Experiment, one: ArmModel) -> Run:
     assert one.model is not None
-    alike = defaults_of("sample", experiment.project, experiment.parent)  # its own settings, with all that came of it
     return _queue(
         experiment, f"{one.pk}:answers", kind="sample", name=_run_name(one, "answers for the arena"),
         parent=one.model, dataset=experiment.questions, seed=one.seed,
-        config={**alike, "completions_per_prompt": experiment.plan["completions_per_prompt"]},
+        config=_alike(experiment),
     )  # fmt: skip
+
+
+def _alike(experiment: Experiment) -> dict[str, Any]:
+    """Return how all models answer: with the settings of the first as the plan has them. Older plans have none."""
+    plan = experiment.plan
+    settings = plan.get("answers") or defaults_of("sample", experiment.project, experiment.parent)
+    return {**settings, "completions_per_prompt": plan["completions_per_prompt"]}
 
 
 def _measure_tax(experiment: Experiment, one: ArmModel) -> None:

@@ -118,7 +118,20 @@ def plan_in_words(experiment: Experiment) -> list[str]:
         f"{compared}, by votes of {judges}: {plan['test']}.",
         f"Family-wise error rate: {100 * plan['alpha']:g} %.",
         when,
+        *answers_in_words(plan),
         *_checkpoints_in_words(plan),
+    ]
+
+
+def answers_in_words(plan: Mapping[str, Any]) -> list[str]:
+    """Return how all models answer; nothing where an older plan does not say."""
+    if not (settings := plan.get("answers")):
+        return []
+    system = settings["system_prompt"]
+    asked = f", with the system prompt “{system[:80]}{'…' if len(system) > 80 else ''}”" if system else ""
+    return [
+        f"All models answer at temperature {settings['temperature']:g} and top_p {settings['top_p']:g}, with at most "
+        f"{settings['max_new_tokens']:,} tokens{asked}."
     ]
 
 

@@ -20,10 +20,12 @@ from common.texts import is_storable
 from evaluation.experiments.experiment_start import hash_of, named
 from evaluation.models import Round, RoundReview, RoundSeries
 from evaluation.rounds import round_order
+from evaluation.rounds.ordered_runs import ordered_runs
 from evaluation.rounds.round_judging import close_round, prompt_freezes
-from evaluation.rounds.round_progress import advance, ordered_runs, stop
+from evaluation.rounds.round_progress import advance, stop
 from training.models import Run
 from training.runs.ordering import actions as runs
+from training.runs.ordering.actions import defaults_of
 
 State = RoundSeries.State
 
@@ -72,6 +74,7 @@ def order(
     frozen = {"prompts": train, "questions": complete_or_frozen(project, Split.EVAL, by, "questions")}
     plan |= {"version": 1, "name": name, "project": project.slug, "arm": asdict(arm), "parent": named(parent)}
     plan |= {field: named(row) for field, row in frozen.items()}
+    plan["answers"] = defaults_of("sample", project, parent)  # how all models answer, whatever is set meanwhile
     stand = {field: row for field, row in frozen.items() if isinstance(row, Dataset)}
     try:
         with transaction.atomic():

@@ -25,9 +25,9 @@ from evaluation.core import notices
 from evaluation.core.cancelled_runs import cancel_late
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.experiments.experiment_progress import is_quota
-from evaluation.experiments.present import seconds_by_run
 from evaluation.models import Round, RoundSeries
 from evaluation.rounds import round_judging, round_votes, stop_rules
+from evaluation.rounds.ordered_runs import KEY, seconds_spent
 from evaluation.rounds.round_order import FROM_FIRST
 from evaluation.rounds.round_words import why_stopped
 from training.models import Run
@@ -36,7 +36,6 @@ from training.runs.ordering.actions import cancel, defaults_of, queue_run
 State, Reason = RoundSeries.State, RoundSeries.Reason
 RUNS = ("answers_run", "accuracy_run", "reward_run", "examples_run", "training_run", "eval_run")
 MOST_AT_ONCE = 3  # rounds that one look may begin
-KEY = ":rounds:"  # in the idempotency key of each of their runs, after the account's scope
 log = logging.getLogger("assay.rounds")
 Part = Callable[[RoundSeries, Round], bool]
 
@@ -83,18 +82,6 @@ def rounds_of(series: RoundSeries) -> QuerySet[Round]:
     return rows.select_related("series__project", "policy", "model", "judgements", "dataset", *RUNS)
 
 
-def ordered_runs(series: RoundSeries, number: int | None = None) -> QuerySet[Run]:
-    """Return all runs that these rounds, or one of them, have ordered."""
-    of_round = "" if number is None else f"{number}:"
-    key = f"{KEY}{series.pk}:{of_round}"
-    return Run.objects.filter(project=series.project, idempotency_key__contains=key)
-
-
-def seconds_spent(series: RoundSeries, number: int | None = None) -> float:
-    """Return the clock seconds of all attempts that have ended."""
-    return sum(seconds_by_run(ordered_runs(series, number).values_list("pk", flat=True)).values())
-
-
 # The parts of a round: each returns whether it is done, so that the next can begin
 
 
@@ -118,7 +105,7 @@ def _has_answers(series: RoundSeries, one: Round) -> bool:
         else:  # best-of-N: a way of choosing among the first model's answers
             run = _queue(
                 series, one, "answers", kind="best_of", parent=series.parent, dataset=series.prompts,
-                reward_model=_reward_before(one), config={**series.plan["arm"]["config"], **each},
+                reward_model=_reward_before(one), config={**_alike(series), **series.plan["arm"]["config"], **each},
             )  # fmt: skip
         _take(one, "answers_run", run)
     return _has_succeeded(one.answers_run)
@@ -190,11 +177,13 @@ def _is_trained(series: RoundSeries, one: Round) -> bool:
             "examples": one.examples_run.output_dataset if one.examples_run is not None else None,
             "preferences": one.dataset, "prompts": series.prompts, "questions": series.questions,
         }  # fmt: skip
-        each = {"completions_per_prompt": series.plan["completions_per_prompt"]} if method.kind == "best_of" else {}
+        config = arm["config"]
+        if method.kind == "best_of":
+            each = {"completions_per_prompt": series.plan["completions_per_prompt"]}
+            config = {**_alike(series), **config, **each}
         run = _queue(
             series, one, "training", kind=method.kind, parent=start, dataset=datasets[method.takes],
-            reward_model=reward if method.needs_reward else None, config={**arm["config"], **each},
-            name=model_name(one),
+            reward_model=reward if method.needs_reward else None, config=config, name=model_name(one),
         )  # fmt: skip
         _take(one, "training_run", run)
     if one.model is None and _has_succeeded(one.training_run) and one.training_run is not None:
@@ -321,8 +310,9 @@ def _reward_before(one: Round) -> LanguageModel | None:
 
 
 def _alike(series: RoundSeries) -> dict[str, Any]:
-    """Return the sampling of the first model: all that comes of it answers with its settings."""
-    return defaults_of("sample", series.project, series.parent)
+    """Return the sampling of the first model as the plan has it: all that comes of it answers so. Older plans have
+    none."""
+    return series.plan.get("answers") or defaults_of("sample", series.project, series.parent)
 
 
 def _has_succeeded(run: Run | None) -> bool:

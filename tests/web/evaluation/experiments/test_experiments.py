@@ -187,6 +187,39 @@ def test_what_failed_is_resumed_and_what_is_cancelled_stays_so(project, order, r
         actions.add_arm(experiment=Experiment.objects.get(), by=researcher, arm={"method": "dpo", "name": "x"})
 
 
+def test_an_exploratory_arm_that_was_refused_after_the_verdict_is_taken_up_again(
+    project, order, researcher, client, monkeypatch
+):
+    experiment = actions.order(**order | {"arms": [{"method": "sft"}], "votes_per_pair": 1})
+    end_all(project)
+    vote(experiment, models_of(experiment, "SFT")[0], experiment.parent)
+    experiment_progress.periodic_task()
+    experiment.refresh_from_db()
+    assert experiment.state == "decided"
+    verdict = experiment.verdict
+
+    def refuse(*given: Any, **order: Any) -> Any:
+        raise Refused(409, parent="It is being moved.")
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(experiment_progress, "queue_run", refuse)
+        actions.add_arm(experiment=experiment, by=researcher, arm={"method": "dpo"})
+    late = ArmModel.objects.filter(arm__name="DPO")
+    assert set(late.values_list("problem", flat=True)) == {"It is being moved."}
+    sign_in(client, project, "researcher")
+    address = reverse("experiment", args=[project.slug, experiment.pk])
+    assert "Resume what failed" in client.get(address).content.decode()
+    answer = Program(researcher).post(f"projects/{project.slug}/experiments/{experiment.pk}/retry/", {})
+    assert answer.status_code == 200 and answer.json() == {"retried": 2}
+    end(project.runs.unfinished().filter(kind="dpo").first(), "failed")
+    end_all(project)
+    client.post(reverse("experiment-retry", args=[project.slug, experiment.pk]))
+    end_all(project)
+    experiment.refresh_from_db()
+    assert not late.filter(entered_at=None).exists() and late.count() == 2
+    assert (experiment.state, experiment.verdict) == ("decided", verdict)
+
+
 def test_a_run_that_ends_while_all_are_cancelled_keeps_none_at_work(project, order, researcher, monkeypatch):
     experiment = actions.order(**order)
     read = list(actions.ordered_runs(experiment))
@@ -219,6 +252,23 @@ def test_all_models_answer_with_the_settings_of_the_parent_and_long_names_keep_t
     assert {(run.config["temperature"], run.config["system_prompt"]) for run in answers} == {(0.25, "Be brief.")}
     assert answers.count() == len(set(answers.values_list("name", flat=True))) == 3
     assert project.runs.filter(idempotency_key__endswith=":tax").count() == 3
+
+
+def test_all_models_answer_as_the_parent_did_when_the_plan_was_registered(project, order, client):
+    parent = order["parent"]
+    parent.temperature, parent.system_prompt = 0.25, "Be brief."
+    parent.save()
+    experiment = actions.order(**order | {"arms": [{"method": "sft"}, {"method": "best_of"}]})
+    end(project.runs.filter(kind="sft").first())
+    first_asked = set(project.runs.values_list("pk", flat=True))
+    parent.temperature, parent.system_prompt = 0.9, "Be long."
+    parent.save()
+    end_all(project)
+    answers = project.runs.filter(kind__in=("sample", "best_of"))
+    assert answers.exclude(pk__in=first_asked).exists(), "a model was asked after the parent's settings had changed"
+    assert {(run.config["temperature"], run.config["system_prompt"]) for run in answers} == {(0.25, "Be brief.")}
+    page = client.get(reverse("experiment", args=[project.slug, experiment.pk])).content.decode()
+    assert "temperature 0.25" in page and "Be brief." in page
 
 
 def test_a_quota_that_is_used_up_loses_no_model_and_older_skills_are_cancelled_too(
@@ -264,6 +314,18 @@ def test_what_a_dead_process_queued_as_it_was_cancelled_ends_with_it_and_what_is
     assert list(project.runs.unfinished()) == [resumed]
 
 
+def test_runs_end_though_the_process_that_cancelled_their_experiment_died_before_it_came_to_them(
+    project, order, researcher, monkeypatch
+):
+    experiment = actions.order(**order)
+    with monkeypatch.context() as died:
+        died.setattr(runs, "cancel_unfinished", lambda **given: None)
+        actions.cancel(experiment=experiment, by=researcher)
+    assert project.runs.unfinished().exists()
+    experiment_progress.periodic_task()
+    assert not project.runs.unfinished().exists()
+
+
 def test_an_experiment_that_failed_goes_on_once_its_runs_are_resumed(project, order, researcher, client):
     experiment = actions.order(**order | {"arms": [{"method": "sft"}]})
     for run in project.runs.filter(kind="sft"):
@@ -287,7 +349,7 @@ def test_a_frontier_is_thinned_and_keeps_its_ends(project, researcher):
         Metric(run=run, sequence=n, step=n, time=timezone.now(), values={"kl": n / 100, "score": 1.0} if n % 2 else {})
         for n in range(1, 1002)
     )
-    points = score_frontiers.points_of(run)
+    points = score_frontiers.points_by_run([run])[run.pk]
     assert len(points) <= 1.5 * score_frontiers.MOST_POINTS and (points[0][0], points[-1][0]) == (0.01, 10.01)
 
 
@@ -300,7 +362,7 @@ def test_a_frontier_ends_where_its_model_does(project, researcher):
         Metric(run=run, sequence=n, step=n, time=timezone.now(), values={"kl": 1.0 * n, "score_mean": 0.5 * n})
         for n in range(4)
     )
-    assert score_frontiers.points_of(run) == [(0.0, 0.0), (1.0, 0.5), (2.0, 1.0)]
+    assert score_frontiers.points_by_run([run])[run.pk] == [(0.0, 0.0), (1.0, 0.5), (2.0, 1.0)]
 
 
 def test_best_of_n_answers_no_new_question_so_it_is_no_judge_no_candidate_and_not_served(project, researcher):

@@ -105,6 +105,25 @@ def current(series: RoundSeries) -> Round:
     return found
 
 
+def test_all_rounds_answer_as_the_first_model_did_when_they_were_ordered(project, order, client):
+    parent = order["parent"]
+    parent.temperature, parent.system_prompt = 0.25, "Be brief."
+    parent.save()
+    series = actions.order(**order)
+    parent.temperature, parent.system_prompt = 0.9, "Be long."
+    parent.save()
+    end_all(project)
+    annotate(current(series), 24)
+    end_all(project)
+    vote(current(series), wins=6, losses=4)
+    end_all(project)
+    answers = project.runs.filter(kind="sample")
+    assert answers.count() == 4, "of two rounds to train prompts, and of two models to eval prompts"
+    assert {(run.config["temperature"], run.config["system_prompt"]) for run in answers} == {(0.25, "Be brief.")}
+    page = client.get(reverse("round-series", args=[project.slug, series.pk])).content.decode()
+    assert "temperature 0.25" in page and "Be brief." in page
+
+
 def test_a_round_goes_from_the_newest_answers_to_a_model_that_meets_the_one_before(project, order, client):
     series = actions.order(**order | REWARD)
     assert [(run.kind, run.dataset) for run in project.runs.all()] == [("sample", series.prompts)]
@@ -215,7 +234,7 @@ def test_drift_stops_them_before_the_next_is_trained(project, order):
 
 def test_seconds_stop_them_at_the_next_order(project, order, monkeypatch):
     series = actions.order(**order | {"seconds": 60})
-    monkeypatch.setattr(round_progress, "seconds_spent", lambda series, number=None: 61.0)
+    monkeypatch.setattr(round_progress, "seconds_spent", lambda series: 61.0)
     end_all(project)
     annotate(current(series), 24)
     series.refresh_from_db()
