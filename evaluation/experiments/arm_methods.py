@@ -41,6 +41,11 @@ class Method:
     answers_per_row: int = 1
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def trains_by_reward(self) -> bool:
+        """Return whether the run that makes the model takes the reward model; where examples are drawn, that does."""
+        return self.needs_reward and not self.draws_examples
+
 
 METHODS = {
     method.name: method

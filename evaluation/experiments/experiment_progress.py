@@ -217,7 +217,7 @@ def _queue_training(experiment: Experiment, one: ArmModel) -> Run:
         config = {**alike, **config, "completions_per_prompt": alike["completions_per_prompt"]}
     return _queue(
         experiment, f"{one.pk}:training", kind=method.kind, name=model_name(one), parent=experiment.parent,
-        dataset=datasets[method.takes], reward_model=experiment.reward_model if method.needs_reward else None,
+        dataset=datasets[method.takes], reward_model=experiment.reward_model if method.trains_by_reward else None,
         config=config, seed=one.seed,
     )  # fmt: skip
 

@@ -183,7 +183,7 @@ def _is_trained(series: RoundSeries, one: Round) -> bool:
             config = {**_alike(series), **config, **each}
         run = _queue(
             series, one, "training", kind=method.kind, parent=start, dataset=datasets[method.takes],
-            reward_model=reward if method.needs_reward else None, config=config, name=model_name(one),
+            reward_model=reward if method.trains_by_reward else None, config=config, name=model_name(one),
         )  # fmt: skip
         _take(one, "training_run", run)
     if one.model is None and _has_succeeded(one.training_run) and one.training_run is not None:

@@ -156,6 +156,7 @@ def test_seeds_of_rejection_share_an_arm_for_each_checkpoint_though_their_steps_
         )  # fmt: skip
         end(run)
     steps_by_seed = {0: (4, 8), 1: (5, 10)}
+    assert not ArmModel.objects.exclude(problem="").values("problem"), "examples alone are learnt from"
     for run in project.runs.filter(kind="sft", name__contains="Rejection"):
         for step in steps_by_seed[run.seed]:
             model = make_model(name=f"{run.name}, step {step}", parent=run.parent, folder=f"models/{run.pk}-{step}")

@@ -12,7 +12,7 @@ from annotate.arena.battles import pairing
 from annotate.core.errors import Refused
 from annotate.data.datasets import freezing
 from annotate.labelling.assigning import next_for
-from annotate.models import Comparison, Completion, DatasetFreeze, LanguageModel
+from annotate.models import Comparison, Completion, Dataset, DatasetFreeze, LanguageModel
 from evaluation.experiments.experiment_start import hash_of
 from evaluation.models import AskedAgain, Candidacy, Notice, Round, RoundSeries
 from evaluation.rounds import actions, present, round_judging, round_memory, round_progress
@@ -122,6 +122,28 @@ def test_all_rounds_answer_as_the_first_model_did_when_they_were_ordered(project
     assert {(run.config["temperature"], run.config["system_prompt"]) for run in answers} == {(0.25, "Be brief.")}
     page = client.get(reverse("round-series", args=[project.slug, series.pk])).content.decode()
     assert "temperature 0.25" in page and "Be brief." in page
+
+
+def test_rejection_learns_from_the_examples_that_its_round_has_drawn(project, order):
+    rejects = {
+        "method": "rejection",
+        "judgements": 80,
+        "answers_per_prompt": 4,
+        "config": {"trust_unproven_reward": True},
+    }
+    series = actions.order(**order | rejects)
+    end_all(project)
+    annotate(current(series), 80)
+    end(project.runs.unfinished().get(kind="reward"))
+    drawing = project.runs.unfinished().get(kind="rejection")
+    drawing.output_dataset = Dataset.objects.create(
+        project=project, name="drawn", kind="sft", side="train", judge="person",
+        content_hash=current(series).judgements.content_hash, counts={"examples": 24},
+    )  # fmt: skip
+    end(drawing)
+    current(series)
+    training = project.runs.unfinished().get(kind="sft")
+    assert training.dataset == drawing.output_dataset and training.reward_model is None
 
 
 def test_a_round_goes_from_the_newest_answers_to_a_model_that_meets_the_one_before(project, order, client):
