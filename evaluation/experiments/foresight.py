@@ -10,8 +10,8 @@ from annotate.models import Dataset, Project, Split
 from evaluation.experiments.arm_methods import METHODS, Arm
 from evaluation.models import Experiment
 from training import configs
-from training.runs.present import judge_questions
-from training.runs.present.judge_questions import JudgeQuestions
+from training.runs.ordering import judge_questions
+from training.runs.ordering.judge_questions import JudgeQuestions
 
 _LOOKED_AT = 200  # prompts whose length is taken for that of all
 
