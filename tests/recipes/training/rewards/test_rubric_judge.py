@@ -75,7 +75,7 @@ def test_what_a_batch_counted_is_on_disk_before_it_counts(tmp_path, monkeypatch)
 
     def note(file: int) -> None:
         sync(file)
-        path = Path(os.readlink(f"/proc/self/fd/{file}"))
+        path = Path(f"/proc/self/fd/{file}").readlink()
         synced[path.name] = path.read_bytes() if path.is_file() else b""
 
     monkeypatch.setattr(os, "fsync", note)
