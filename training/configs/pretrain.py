@@ -69,6 +69,7 @@ class PretrainConfig:
     validate_every: int = option(50, "optimiser steps between validations", low=1, high=10**6, advanced=True)
     validation_tokens: int = option(100_000, "held-out tokens per validation", low=256, high=10**9, advanced=True)
     checkpoint_every: int = option(100, "optimiser steps between checkpoints", low=1, high=10**6, advanced=True)
+    kept_checkpoints: int = kept_checkpoints_option()
     sample_every: int = option(100, "optimiser steps between sample texts", low=1, high=10**6, advanced=True)
     sample_tokens: int = option(48, "longest sample, in tokens", low=1, high=4096, advanced=True)
 

@@ -53,7 +53,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     )  # fmt: skip
     choose_weights(model, config, spec.seed)
     learner = prepare(run, spec, config, model, tokenizer, vocabulary, corpus, dtype, together)
-    kept = KeptSteps(run, together, spec.parent, tokenizer, config.kept_checkpoints, learner.total_steps)
+    write = children.child_writer(spec.parent, tokenizer)
+    kept = KeptSteps(run, together, write, config.kept_checkpoints, learner.total_steps)
 
     def keep(step: int) -> None:
         with architectures.unpacked(model):

@@ -214,14 +214,19 @@ def mean_kl(reference: list[Tensor], other_logits: list[Tensor]) -> float:
     return max(total / count, 0.0)
 
 
+def child_writer(parent: str, tokenizer: Any) -> Callable[[sharding.Trained, Path], object]:
+    """Return what writes the child of `parent` that a whole model has become, as `write_model` does."""
+    return lambda whole, folder: write_model(parent, whole.model, tokenizer, folder, whole.weights or None)
+
+
 @dataclass(frozen=True)
 class KeptSteps:
-    """Hold which steps of a run are kept: `count` of `total`. Each process has one, and the first writes."""
+    """Hold which steps of a run are kept: `count` of `total`. Each process has one, and the first writes: the whole
+    model that `trained` gives, by `write`, into a folder."""
 
     run: RunDirectory
     together: Processes
-    parent: str
-    tokenizer: Any
+    write: Callable[[sharding.Trained, Path], object]
     count: int
     total: int
 
@@ -235,7 +240,7 @@ class KeptSteps:
         if self.together.is_first:
             folder = kept_steps.begin(self.run, step)
             with _unchanged(whole.model):
-                write_model(self.parent, whole.model, self.tokenizer, folder, whole.weights or None)
+                self.write(whole, folder)
             kept_steps.commit(self.run, step)
 
     def go_back(self, to: int, at: int, trained: Callable[[], sharding.Trained]) -> None:
@@ -262,9 +267,10 @@ class KeptSteps:
 @contextmanager
 def _unchanged(model: Any) -> Iterator[None]:
     """Give a model back what writing it changes: how it generates, and what its config says."""
-    generation, dtype = copy.deepcopy(model.generation_config), model.config.dtype
-    uses_cache = getattr(model.config, "use_cache", None)
+    places = (model, "generation_config"), (model.config, "dtype"), (model.config, "use_cache")
+    before = [(of, name, copy.deepcopy(getattr(of, name))) for of, name in places if hasattr(of, name)]
     try:
         yield
     finally:
-        model.generation_config, model.config.dtype, model.config.use_cache = generation, dtype, uses_cache
+        for of, name, value in before:
+            setattr(of, name, value)

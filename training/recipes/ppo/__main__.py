@@ -32,7 +32,7 @@ from training.configs import PPOConfig, current_names
 from training.core.memory.decoder_sizes import decoder_of_folder
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import children, loading, steps
-from training.recipes.common.children import KeptSteps
+from training.recipes.common.children import KeptSteps, child_writer
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.memory import check_whole
 from training.recipes.common.processes import directory_of, join
@@ -130,8 +130,8 @@ def train(ppo: PPO, source: Source) -> None:
 
 
 def kept_of(ppo: PPO) -> KeptSteps:
-    config = ppo.config
-    return KeptSteps(ppo.run, ppo.together, ppo.spec.parent, ppo.tokenizer, config.kept_checkpoints, config.steps)
+    write = child_writer(ppo.spec.parent, ppo.tokenizer)
+    return KeptSteps(ppo.run, ppo.together, write, ppo.config.kept_checkpoints, ppo.config.steps)
 
 
 def amended(config: PPOConfig, amendments: list[dict[str, Any]]) -> PPOConfig:

@@ -23,7 +23,7 @@ from datasets import Dataset
 from training.configs.group import GroupConfig
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common import loading
-from training.recipes.common.children import KeptSteps
+from training.recipes.common.children import KeptSteps, child_writer
 from training.recipes.common.processes import ONE_PROCESS, Processes, directory_of, join
 from training.recipes.preference import trl_runs
 from training.recipes.preference.shared_groups import drawing, shared_groups
@@ -108,7 +108,8 @@ def carry_out(
     started = time.monotonic()
     is_shared = config.processes > 1  # also where one process goes on with what several have begun
     adapters = trl_runs.adapters_for(model, config.adapters, config.lora_rank)
-    kept = KeptSteps(run, together, spec.parent, tokenizer, config.kept_checkpoints, config.steps)
+    write = child_writer(spec.parent, tokenizer)
+    kept = KeptSteps(run, together, write, config.kept_checkpoints, config.steps)
     follower = trl_runs.Follower(
         run,
         tokenizer,

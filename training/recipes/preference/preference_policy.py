@@ -27,7 +27,7 @@ from training.configs.preference import PreferenceConfig
 from training.core import batch_planner
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common import chat_samples, children, loading, steps
-from training.recipes.common.children import KeptSteps
+from training.recipes.common.children import KeptSteps, child_writer
 from training.recipes.common.memory import available_memory
 from training.recipes.common.processes import Processes, directory_of, join, spread_files
 from training.recipes.preference import preference_data
@@ -88,8 +88,8 @@ class Course:
     @property
     def kept(self) -> KeptSteps:
         work = self.work
-        count = work.config.kept_checkpoints
-        return KeptSteps(work.run, work.together, work.spec.parent, work.tokenizer, count, self.total_steps)
+        write = child_writer(work.spec.parent, work.tokenizer)
+        return KeptSteps(work.run, work.together, write, work.config.kept_checkpoints, self.total_steps)
 
     def rate(self, step: int) -> float:
         config, total = self.work.config, self.total_steps

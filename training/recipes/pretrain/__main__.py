@@ -25,8 +25,9 @@ import transformers
 from training.configs import PretrainConfig
 from training.configs.presets import PRESETS
 from training.core import batch_planner, resource_estimate
-from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common import loading, sharding
+from training.recipes.common.children import KeptSteps
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.memory import available_memory, check_disk, does_not_fit, machine_name
 from training.recipes.common.processes import Processes, directory_of, join
@@ -43,15 +44,18 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     together = join(sharding=config.sharding, batch_size=config.batch_size)
     run = directory_of(run, together)
     learner, tokenizer = prepare(run, spec, config, together)
+    kept = KeptSteps(run, together, writer(config, tokenizer), config.kept_checkpoints, learner.total_steps)
+    learner.keep = lambda step: kept.note(step, lambda: whole_model(learner, tokenizer))
     standing = learn(learner)
     run.progress("Saving", 0, 1)
-    model = whole_model(learner, tokenizer)
+    trained = whole_model(learner, tokenizer)
     if together.is_first:
-        save(run, config, model, tokenizer)
+        kept.write(trained, run.begin_model())
+        run.commit_model()
     round_as_saved(learner.model)
     standing.last_validation = held_out.validate(learner)
     if together.is_first:
-        finish(run, config, learner, standing)
+        finish(run, config, learner, standing, kept.facts())
     together.wait()
     together.leave()
 
@@ -188,18 +192,16 @@ def largest_below(size: str, plan_for: Callable[[str], resource_estimate.Plan]) 
     return None
 
 
-def save(run: RunDirectory, config: PretrainConfig, model: Any, tokenizer: Any) -> None:
-    """Save the model: a policy as every other; an encoder or seq2seq as transformers' Auto classes load it."""
-    folder = run.begin_model()
+def writer(config: PretrainConfig, tokenizer: Any) -> Callable[[sharding.Trained, Path], None]:
+    """Return what writes a model: a policy as every other; an encoder or seq2seq as transformers' Auto classes load
+    it."""
     tokenizer.model_max_length = config.context_length
-    if architectures.MODEL_KINDS[config.objective] == "policy":
-        loading.save_policy(model, tokenizer, folder)
-    else:
-        loading.save_weights(model, tokenizer, folder)
-    run.commit_model()
+    is_policy = architectures.MODEL_KINDS[config.objective] == "policy"
+    save = loading.save_policy if is_policy else loading.save_weights
+    return lambda trained, folder: save(trained.model, tokenizer, folder)
 
 
-def whole_model(learner: Learner, tokenizer: Any) -> Any:
+def whole_model(learner: Learner, tokenizer: Any) -> sharding.Trained:
     """Return the model to be saved: the one that learnt, or on the first process a whole one of the processes'
     shares."""
     config = learner.config
@@ -207,7 +209,7 @@ def whole_model(learner: Learner, tokenizer: Any) -> Any:
     def build() -> Any:
         return architectures.build(PRESETS[config.size], config.objective, tokenizer, config.context_length)
 
-    return sharding.trained(learner.model, learner.masters, build, is_first=learner.together.is_first).model
+    return sharding.trained(learner.model, learner.masters, build, is_first=learner.together.is_first)
 
 
 @torch.no_grad()
@@ -217,7 +219,7 @@ def round_as_saved(model: Any) -> None:
         parameter.copy_(parameter.to(torch.bfloat16))
 
 
-def finish(run: RunDirectory, config: PretrainConfig, learner: Learner, standing: Standing) -> None:
+def finish(run: RunDirectory, config: PretrainConfig, learner: Learner, standing: Standing, kept: Row) -> None:
     train = learner.rows.file.counts
     before, after = standing.first_validation or {}, standing.last_validation or {}
     run.finish(
@@ -239,6 +241,7 @@ def finish(run: RunDirectory, config: PretrainConfig, learner: Learner, standing
             "machine": machine_name(learner.together.count),
             "hash": loading.weights_hash(run.model),
             "seconds": standing.seconds,
+            **kept,
         }
     )
 

@@ -92,8 +92,8 @@ class Work:
 
     @property
     def kept(self) -> KeptSteps:
-        count = self.config.kept_checkpoints
-        return KeptSteps(self.run, self.together, self.parent, self.tokenizer, count, self.order.total_steps)
+        write = children.child_writer(self.parent, self.tokenizer)
+        return KeptSteps(self.run, self.together, write, self.config.kept_checkpoints, self.order.total_steps)
 
     @property
     def order(self) -> steps.Order:

@@ -178,22 +178,21 @@ def _freeze(run: Run, outputs: Outputs) -> Dataset:
 
 def _register(run: Run, outputs: Outputs) -> LanguageModel:
     kind = KINDS[run.kind]
-    model_kind = outputs.result.get("model_kind", kind.makes)
     model = register_model(
         name=_free_model_name(run),
         folder=str(outputs.directory.model.relative_to(settings.DATA_DIR)),
-        kind=model_kind,
+        kind=_model_kind(run),
         parent=run.parent,
         stage=kind.stage,
         licence=(run.parent.licence if run.parent else str(outputs.result.get("licence", "")))[:120],
         origin=_origin(run, outputs.result),
-        parameters=run.result.get("parameters") or (run.parent.parameters if run.parent else None),
+        parameters=_parameters(run),
         content_hash=outputs.content_hash,
         card=_card(run),
         by=run.created_by,
     )
     _mark(model, run)
-    if model_kind == LanguageModel.Kind.POLICY and run.enters_arena:
+    if model.kind == LanguageModel.Kind.POLICY and run.enters_arena:
         enter_arena(project=run.project, model=model)
     return model
 
@@ -204,17 +203,27 @@ def _register_kept(run: Run, folder: Path, row: Row) -> None:
     model = register_model(
         name=_free_name(run, name),
         folder=str(folder.relative_to(settings.DATA_DIR)),
+        kind=_model_kind(run),
         parent=run.parent,
         stage=KINDS[run.kind].stage,
         licence=run.parent.licence[:120] if run.parent else "",
         origin=f"step {row['step']} of {_origin(run, run.result)}",
-        parameters=run.parent.parameters if run.parent else None,
+        parameters=_parameters(run),
         content_hash=row["hash"],
         card=_card(run) | {"metrics": {"step": row["step"], "steps": row["steps"]}},
         by=run.created_by,
     )
     _mark(model, run)
     KeptCheckpoint.objects.create(run=run, step=row["step"], model=model)
+
+
+def _model_kind(run: Run) -> str:
+    """Return the kind of the models that a run with this result has made."""
+    return str(run.result.get("model_kind", KINDS[run.kind].makes))
+
+
+def _parameters(run: Run) -> int | None:
+    return run.result.get("parameters") or (run.parent.parameters if run.parent else None)
 
 
 def _register_unweighted(run: Run) -> LanguageModel:

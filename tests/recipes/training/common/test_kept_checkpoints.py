@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.recipes.training.preference import test_recipe_grpo_rloo as group
 from tests.recipes.training.sft import test_recipe_sft as of_sft
@@ -18,6 +19,7 @@ from training.recipes import domain, dpo, grpo
 from training.recipes.common import children, entry, loading
 from training.recipes.common.children import KeptSteps
 from training.recipes.ppo import __main__ as ppo
+from training.recipes.pretrain import __main__ as pretrain
 from training.recipes.sft import __main__ as sft
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -113,6 +115,44 @@ def test_a_run_cut_off_after_it_kept_a_model_ends_with_the_same_ones(parent, tmp
     assert sorted(path.name for path in (cut.path / kept_steps.FOLDER).iterdir()) == [
         "step-000002", "step-000004", "step-000006",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", plain_run_tries("causal", "masked", of=("causal", "masked", "span")))
+def test_pretraining_keeps_what_was_trained_at_its_steps_wherever_it_is_cut_off(tmp_path, monkeypatch, objective):
+    tokenizer = corpora.make_tokenizer(tmp_path / "tokenizer")
+    brief = {"size": "1M", "context_length": 64, "batch_size": 4, "max_tokens": 2304, "dtype": "float32"}
+    brief |= {"checkpoint_every": 2, "sample_every": 1000, "sample_tokens": 4, "objective": objective}
+    live, deaths, honest = {}, [], KeptSteps.note
+
+    def run_of(name: str, kept: int) -> RunDirectory:
+        run = RunDirectory(tmp_path / name)
+        run.create(RunSpec("pretrain", brief | {"kept_checkpoints": kept}, seed=3, parent=str(tokenizer)))
+        corpora.write_corpus(run.path / "data", corpora.texts(60), corpora.texts(12, seed=9))
+        return run
+
+    def note(self, step, trained):
+        live[step] = {name: tensor.bfloat16() for name, tensor in trained().model.state_dict().items()}
+        honest(self, step, trained)
+        if step == 5 and not deaths:
+            deaths.append(step)
+            raise KeyboardInterrupt  # as abrupt as a signal: this step has no checkpoint
+
+    plain, cut = run_of("plain", 0), run_of("cut", 2)
+    assert entry.attempt(pretrain.main, plain) == 0, plain.failure()
+    monkeypatch.setattr(KeptSteps, "note", note)
+    with pytest.raises(KeyboardInterrupt):
+        entry.attempt(pretrain.main, cut)
+    assert cut.latest_checkpoint().name == "step-000004" and len(kept_steps.models(cut)) == 1
+    assert entry.attempt(pretrain.main, cut) == 0, cut.failure()
+    rows = cut.result()["kept_checkpoints"]
+    assert [(row["step"], row["steps"]) for row in rows] == [(3, 9), (6, 9)]
+    for row in rows:
+        folder = kept_steps.model_of(cut, row["step"])
+        saved = load_file(folder / "model.safetensors")
+        assert saved and all(torch.equal(tensor, live[row["step"]][name]) for name, tensor in saved.items())
+        assert row["hash"] == loading.weights_hash(folder) != loading.weights_hash(cut.model)
+        assert loading.load_tokenizer(folder).model_max_length == 64
+    assert loading.weights_hash(cut.model) == loading.weights_hash(plain.model), "keeping and a cut changed nothing"
 
 
 def test_the_step_that_is_the_result_is_not_kept_twice(parent, tmp_path, monkeypatch):

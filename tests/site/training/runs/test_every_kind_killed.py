@@ -103,11 +103,11 @@ KINDS: dict[str, tuple[str, Build]] = {
     **{
         f"pretrain {objective}": (
             "training.recipes.pretrain",
-            with_corpus("pretrain", from_tokenizer=True, size="1M", objective=objective, **ROWS),
+            with_corpus("pretrain", from_tokenizer=True, size="1M", objective=objective, **ROWS, **KEPT),
         )
         for objective in ("masked", "mixture")  # test_recipe_pretrain cuts the others off, too
     },
-    "domain": ("training.recipes.domain", with_corpus("domain", **ROWS)),
+    "domain": ("training.recipes.domain", with_corpus("domain", **ROWS, **KEPT)),
     # With other adapters test_recipe_classify cuts it off.
     "classify": (
         "training.recipes.classify",

@@ -21,7 +21,7 @@ def test_they_are_evenly_spaced_each_once_and_never_the_last(count, total, steps
 
 
 def test_the_kinds_whose_policies_compete_have_the_option():
-    for kind in ("sft", "dpo", "kto", "grpo", "rloo", "ppo", "domain"):
+    for kind in ("pretrain", "domain", "sft", "dpo", "kto", "grpo", "rloo", "ppo"):
         assert configs.parse(kind, {"kept_checkpoints": 3}).kept_checkpoints == 3
         with pytest.raises(configs.ConfigError, match="kept_checkpoints: must be between 0 and 20"):
             configs.parse(kind, {"kept_checkpoints": 21})

@@ -192,6 +192,17 @@ def test_a_checkpoint_that_a_run_kept_is_a_model_of_its_line(client):
     assert (told["run"], told["step"]) == (run.pk, 20)
 
 
+@pytest.mark.parametrize("kind", ["policy", "encoder"])
+def test_a_checkpoint_of_pretraining_is_of_the_kind_and_size_of_its_result(kind):
+    run = make_run(kind="pretrain", parent=make_weights(kind="tokenizer", parameters=None))
+    directory = with_kept(run, 20)
+    directory.finish(directory.result() | {"model_kind": kind, "parameters": 1_234_567})
+    run = recorded(run, directory)
+    kept = run.kept_checkpoints.get().model
+    assert (kept.kind, kept.parameters, kept.stage) == (kind, 1_234_567, "pretrained")
+    assert (run.output_model.kind, run.output_model.parameters) == (kind, 1_234_567)
+
+
 def test_a_kept_checkpoint_that_is_missing_is_said():
     run = make_run(kind="sft")
     directory = with_kept(run, 20)
