@@ -161,13 +161,17 @@ def _factors_of_peft(module: Any) -> list[Factors]:
 
 
 def add_adapters(layers: Iterator[nn.Module] | nn.ModuleList, rank: int, alpha: float, seed: int) -> Switch:
-    """Put an adapter on every linear layer below `layers`, and return the switch of them all."""
-    switch, generator = Switch(), torch.Generator().manual_seed(seed)
+    """Put an adapter on every linear layer below `layers`, and return the switch of them all. Raises ValueError where
+    there is none: nothing would learn."""
+    switch, generator, count = Switch(), torch.Generator().manual_seed(seed), 0
     for layer in layers:
         for parent in list(layer.modules()):
             for name, child in list(parent.named_children()):
                 if isinstance(child, nn.Linear) and not isinstance(parent, LoRALinear):
                     setattr(parent, name, LoRALinear(child, rank, alpha, switch, generator))
+                    count += 1
+    if not count:
+        raise ValueError("The model has no linear layer for an adapter. Set adapters to full.")
     return switch
 
 

@@ -6,20 +6,19 @@ The counts are those of the model that transformers builds of the config; tests 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from training.configs.presets import PRESETS
-from training.core.adapter_base import find_base, is_adapter
+from training.core.adapter_base import is_adapter
 from training.core.batch_planner import Shape
+from training.core.file_checks.trainable import config_of_folder, has_plain_logits, text_config
 
 _WITH_TWO_MATRICES = ("gpt2", "gpt_neox", "opt", "phi", "bloom", "falcon", "gptj", "gpt_neo", "starcoder2")
 _WITH_QKV_BIAS = ("qwen2",)
 _WITH_HEAD_NORMS = ("qwen3",)
-_WITH_OUTPUT_BIAS = ("phi", "gptj")
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def decoder_of(config: Mapping[str, Any], parameters: int | None = None) -> Deco
 
     `parameters`, where they are known, count for more than the formula: it is exact for layers like Llama's.
     """
-    config = config.get("text_config") or config
+    config = text_config(config)
     width, layers = _first(config, "hidden_size", "n_embd"), _first(config, "num_hidden_layers", "n_layer")
     heads, vocabulary = _first(config, "num_attention_heads", "n_head"), _first(config, "vocab_size")
     if not (width and layers and heads and vocabulary):
@@ -77,10 +76,9 @@ def decoder_of(config: Mapping[str, Any], parameters: int | None = None) -> Deco
     ends = 2 * (width + queries) + 2 * (width + keys) + (gates + 1) * (width + inner)
     embeddings = vocabulary * width * (1 if config.get("tie_word_embeddings") else 2)
     total = parameters or embeddings + layers * block + width
-    reads_states = kind not in _WITH_OUTPUT_BIAS and not config.get("final_logit_softcapping")
     return Decoder(
         width, layers, heads, key_heads, head_dim, inner, vocabulary, total, block, linear, ends,
-        reads_states=reads_states,
+        reads_states=has_plain_logits(config),
     )  # fmt: skip
 
 
@@ -88,10 +86,8 @@ def decoder_of_folder(folder: Path | None, parameters: int | None = None) -> Dec
     """Return the sizes of the model in a folder, an adapter's base included; of a common model with so many
     `parameters` where the folder is not on this machine; None where neither tells anything."""
     try:
-        base = find_base(folder) if folder and is_adapter(folder) else folder
-        if base and (base / "config.json").is_file():
-            config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-            return decoder_of(config, parameters if base == folder else None)
+        if folder and (config := config_of_folder(folder)) is not None:
+            return decoder_of(config, None if is_adapter(folder) else parameters)
     except (OSError, ValueError, TypeError, AttributeError):
         return None
     return common_decoder(parameters) if parameters else None

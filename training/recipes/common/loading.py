@@ -18,6 +18,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PretrainedConfig
 
 from training.core.file_checks.content_hashes import full_weights_hash
+from training.core.file_checks.trainable import OTHER_RECIPES
 from training.core.run_directory import RecipeFailure
 from training.recipes.common import adapters
 from training.rl.logprobs import logits_are_products
@@ -101,7 +102,7 @@ def require_readable_logits(model: Any) -> None:
             "unreadable_logits",
             f"The logits of {type(model).__name__} are not products of its last states and its output layer: they "
             "have a bias or a cap, which this recipe would leave out.",
-            "Use DPO, KTO, GRPO or RLOO, which know such models, or another parent.",
+            OTHER_RECIPES,
         )
 
 

@@ -12,6 +12,7 @@ from annotate.language_models.actions import NOT_HERE
 from annotate.models import Dataset, LanguageModel, Project
 from common import splits
 from training import configs
+from training.core.file_checks.trainable import config_of_folder, training_errors
 from training.core.kinds import KINDS, Kind, Order
 from training.models import Run
 from training.runs.ordering import reward_functions
@@ -47,6 +48,8 @@ def check_order(
         errors |= {f"config.{field}": text for field, text in order.check(project, checked).items()}
     if checked is not None and order.fits is not None and parent is not None:
         errors |= {f"config.{field}": text for field, text in order.fits(parent, checked).items()}
+    if checked is not None and parent is not None and "parent" not in errors:
+        errors |= _training_errors(kind, parent, checked)
     errors |= reward_errors(order, reward_model, config, checked)
     errors |= _function_errors(getattr(checked, "reward_function", ""))
     errors |= trust_errors(reward_model, checked)
@@ -121,6 +124,16 @@ def _parent_errors(order: Kind, parent: LanguageModel | None, config: dict[str, 
             "parent": f"The weights of {parent.name} are not on this machine; import them, or choose another model."
         }
     return {}
+
+
+def _training_errors(kind: str, parent: LanguageModel, config: Any) -> Errors:
+    """Return what a recipe would refuse the model for, or how it would train it, once it has started."""
+    try:
+        described = config_of_folder(parent.path)
+    except (OSError, ValueError):
+        return {}  # the recipe names the file
+    errors = training_errors(kind, described, config) if described else {}
+    return {field: f"{parent.name}: {text}" if field == "parent" else text for field, text in errors.items()}
 
 
 def _dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> Errors:
