@@ -24,6 +24,7 @@ from training.core.run_directory import RecipeFailure
 SHARE = 0.8  # of what is free: others work on the machine too, and estimates are no measurements
 CPU_TOKENS = 1024  # fill a processor's matrix products; more at once brings no speed and takes memory
 GPU_TOKENS = 16_384
+QUERIES = 256  # attended at once by packed layers: see `training.rl.packed.packed_rows`
 KEPT_TRUNK_BYTES = 2**29  # of the frozen lower layers' outputs, for all examples together
 LOGIT_COPIES = 4, 4  # of a token's logits at once, in the model's dtype and in float32, where its own forward is run
 LOSS_BYTES = 2**23 * 10  # the loss's chunk of logits, in bfloat16, in float32 and as gradient
@@ -55,11 +56,25 @@ class Shape:
             return self.layers * self.hidden * self.dtype_bytes + again + self.logits
         return self.layers * self._layer(longest) + self.logits
 
+    def bytes_of_answers(self, prompt: int, answer: int, count: int) -> int:
+        """Return bytes of the activations of `count` answers to one prompt, packed: its tokens are computed once, and
+        stand beside each answer where that attends to them."""
+        length = prompt + answer
+        scores = attention_scores(length) + (count - 1) * attention_scores(length, prompt)
+        return self.layers * self._packed_layer(prompt + count * answer, count * length, scores)
+
+    def _packed_layer(self, tokens: int, places: int, scores: int) -> int:
+        """Return bytes that one layer keeps of so many tokens, which attention copies to so many places."""
+        queries = self.heads * self.head_dim
+        of_token = 2 * self.hidden + queries + 2 * self.inner
+        of_place = queries + 2 * self.key_heads * self.head_dim
+        return (tokens * of_token + places * of_place + self.heads * scores) * self.dtype_bytes
+
     def _layer(self, longest: int) -> int:
-        heads = (self.heads + 2 * self.key_heads) * self.head_dim
+        """Return bytes that one layer keeps of one token of a sequence of that length."""
         if self.packed:
-            numbers = 2 * self.hidden + heads + self.heads * self.head_dim + 2 * self.inner + self.heads * longest
-            return numbers * self.dtype_bytes
+            return self._packed_layer(longest, longest, attention_scores(longest)) // longest
+        heads = (self.heads + 2 * self.key_heads) * self.head_dim
         # transformers' own layers keep norms in float32, rotations and every product's input and output.
         numbers = 12 * self.hidden + 3 * heads + 5 * self.inner
         return numbers * self.dtype_bytes
@@ -72,6 +87,13 @@ class Plan:
     tokens: int
     recompute: bool
     bytes: int
+
+
+def attention_scores(length: int, skip: int = 0) -> int:
+    """Return the scores that each head of a packed layer keeps of a sequence, whose first `skip` queries stand in
+    another one: blocks of queries do not look at keys behind them."""
+    blocks = ((max(start, skip), min(start + QUERIES, length)) for start in range(0, length, QUERIES))
+    return sum((end - start) * end for start, end in blocks if start < end)
 
 
 def logit_bytes(vocabulary: int, dtype_bytes: int) -> int:

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from training.core import batch_planner, resource_estimate
 from training.core.memory.decoder_sizes import Decoder
-from training.core.memory.learning_shapes import kept_trunk, learning_shape
+from training.core.memory.learning_shapes import adapted_layers, bytes_of_answers, kept_trunk, learning_shape
 from training.core.memory.stage_memory import Bytes, Hardware, StageMemory
 
 ADAM = 8  # two moments, float32
 COMPARED = 8, 128  # sequences and their tokens, on which a saved child's distributions are compared (`children`)
 COPIES = 28  # bytes of each number of a matrix that is compared: float32 before, float64 both updates and a product
+ANSWERS = "answers"  # to each prompt of a dataset: a name beside a config's options
 POOLED = 5  # layers and poolings of a reward head's features
 
 
@@ -45,10 +45,6 @@ def _trained(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware, la
     learnt = decoder.adapter_parameters(config.get("lora_rank", 8), layers)
     weights = 0.55 * total if method == "qlora" else size * total
     return {"weights": weights + 4 * learnt, "gradients": 4 * learnt, "optimiser": ADAM * learnt}
-
-
-def _adapted_layers(decoder: Decoder, config: Mapping[str, Any]) -> int:
-    return max(decoder.layers // 3, 1) if config.get("adapters") == "top" else decoder.layers
 
 
 def _with_saving(
@@ -90,7 +86,7 @@ def _with_gradients(training: Bytes, decoder: Decoder, size: int, *, is_split: b
 
 def _sft(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
     packed = hardware.device == "cpu"
-    layers = _adapted_layers(decoder, config)
+    layers = adapted_layers(decoder, config)
     longest = config["max_length"]
     shape = decoder.shape(layers if packed else decoder.layers, hardware.dtype_bytes, packed=packed)
     is_full = config["adapters"] == "full"
@@ -133,7 +129,8 @@ def _per_token(decoder: Decoder, layers: int, length: int, hardware: Hardware, *
     """
     size = hardware.dtype_bytes
     if hardware.device == "cpu":
-        return decoder.shape(layers, size, packed=True).bytes_per_token(length, recompute=recompute)
+        shape = decoder.shape(layers, size, packed=decoder.reads_states)
+        return shape.bytes_per_token(length, recompute=recompute)
     block = resource_estimate.token_bytes(decoder.width, decoder.feed_forward, size)
     return layers * decoder.width * size + 2 * block if recompute else layers * block
 
@@ -144,7 +141,7 @@ def _at_once(tokens: float, recompute: bool) -> str:
 
 def _rows(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
     """Return the memory of pretraining and of training on a domain: rows of `context_length` tokens."""
-    layers, method = _adapted_layers(decoder, config), config.get("adapters", "full")
+    layers, method = adapted_layers(decoder, config), config.get("adapters", "full")
     total = decoder.parameters
     trained = total if method == "full" else decoder.adapter_parameters(config["lora_rank"], layers)
     shape = resource_estimate.Shape(
@@ -180,12 +177,18 @@ def _is_bfloat16(config: Mapping[str, Any], hardware: Hardware) -> bool:
 
 
 def _reward(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
-    """Return the memory of a reward head, and of the trunk below it where that learns: two thirds of the layers."""
+    """Return the memory of a reward head, and of the trunk below it where that learns: two thirds of the layers.
+
+    The answers to a prompt are forwarded together, however small a batch: `answers` of each, two where nobody knows.
+    """
     on_cpu, size, layers = hardware.device == "cpu", hardware.dtype_bytes, max(round(decoder.layers * 2 / 3), 1)
-    longest = config["max_prompt_tokens"] + config["max_completion_tokens"]
-    processes = config.get("processes", 1)
-    asked = math.ceil(config["batch_size"] / processes) * longest
-    seen = math.ceil(min(1024 if on_cpu else 65536, config["batch_size"] * longest) / processes)
+    prompt, answer = config["max_prompt_tokens"], config["max_completion_tokens"]
+    longest, processes = prompt + answer, config.get("processes", 1)
+    answers = config.get(ANSWERS) or 2
+    together = prompt + answers * answer  # tokens that are computed at once, at least
+    prompts = math.ceil(config["batch_size"] / answers)
+    asked = math.ceil(prompts / processes) * together
+    seen = max(math.ceil(min(1024 if on_cpu else 65536, prompts * together) / processes), together)
     block = _per_token(decoder, 1, longest, hardware)
     reading = {"activations": seen * (block + POOLED * decoder.width * size)}
     if config["method"] == "head":
@@ -198,8 +201,11 @@ def _reward(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> 
     if config["adapters"] == "full":  # what lies above the features does not learn
         trained = {name: value * below / decoder.parameters for name, value in trained.items() if name != "weights"}
         trained["weights"] = size * decoder.parameters
-    learning = min(1024 if on_cpu else 16384, asked)
+    learning = max(min(1024 if on_cpu else 16384, asked), together)
     per_token = _per_token(decoder, layers, longest, hardware)
+    if on_cpu and decoder.reads_states:
+        learning -= learning % together
+        per_token = bytes_of_answers(decoder, layers, hardware, prompt, answer, answers) / together
     phases = {"reading": reading, "finetuning": {"activations": learning * per_token}}
     phases = _with_saving(phases, decoder, hardware)
     return StageMemory({"process": hardware.process, **trained}, phases, f"{learning:,.0f} tokens at once")
@@ -210,7 +216,7 @@ def _preference(answers: int) -> Callable[[Decoder, Mapping[str, Any], Hardware]
     for each answer: the reference is no second model."""
 
     def count(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
-        layers = _adapted_layers(decoder, config)
+        layers = adapted_layers(decoder, config)
         longest = config["max_prompt_tokens"] + config["max_completion_tokens"]
         shape = learning_shape(decoder, layers, hardware)
         is_full = config["adapters"] == "full"
@@ -223,9 +229,11 @@ def _preference(answers: int) -> Callable[[Decoder, Mapping[str, Any], Hardware]
         checkpointing = config["activation_checkpointing"]
         recompute, tokens = _planned(shape, answers * longest, wanted, room, checkpointing, row=longest)
         output = 8 * decoder.vocabulary * decoder.width if is_full else 0
-        per_token: float = _per_token(decoder, layers, longest, hardware, recompute=recompute)
-        if hardware.device == "cpu" and not decoder.reads_states:
-            per_token = replace(shape, logits=0).bytes_per_token(longest, recompute=recompute)
+        run_layers = shape.layers if hardware.device == "cpu" else layers
+        per_token = _per_token(decoder, run_layers, longest, hardware, recompute=recompute)
+        if shape.packed and not recompute:
+            lengths = config["max_prompt_tokens"], config["max_completion_tokens"]
+            per_token = bytes_of_answers(decoder, layers, hardware, *lengths, answers) / (answers * longest)
         training: Bytes = {
             "activations": tokens * per_token,
             "logits": (tokens * shape.logits or 128 * 12 * decoder.vocabulary) + output,

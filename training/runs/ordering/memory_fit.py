@@ -10,6 +10,7 @@ from annotate.models import LanguageModel
 from training import configs
 from training.core.memory.decoder_sizes import Decoder, decoder_of_folder
 from training.core.memory.fitting import GB, Remedy, find_remedy, find_shares, fits, process_memory, smallest_device
+from training.core.memory.stage_counts import ANSWERS
 from training.core.memory.stage_memory import Hardware
 from training.runs.ordering import machine_speed
 
@@ -36,15 +37,19 @@ class CountedMemory:
 
 
 def counted_memory(
-    kind: str, config: Mapping[str, Any], parent: LanguageModel | None, annotations: float | None = None
-) -> CountedMemory | None:
+    kind: str, config: Mapping[str, Any], parent: LanguageModel | None, annotations: float | None = None,
+    answers: int = 0,
+) -> CountedMemory | None:  # fmt: skip
     """Return the memory of one process of such a run; None where its kind or its model's sizes are not known.
 
     A reward model that chooses its method by the number of `annotations` is counted as a head alone below
-    `finetune_from`, and where the number is not known as finetuned, which takes more.
+    `finetune_from`, and where the number is not known as finetuned, which takes more. `answers` are those of each of
+    its prompts; 0: not known.
     """
     if kind == "reward" and config["method"] == "auto" and annotations is not None:
         config = {**config, "method": "head" if annotations < config["finetune_from"] else "finetune"}
+    if kind == "reward" and answers:
+        config = {**config, ANSWERS: answers}
     decoder = decoder_of_folder(parent.path, parent.parameters) if parent else None
     if decoder is None:
         return None
@@ -87,7 +92,8 @@ def _device_advice(kind: str, decoder: Decoder, config: Mapping[str, Any], total
     if size is not None and size <= _USUAL_GB:
         return needs
     usual = Hardware(available=_USUAL_GB * GB)
-    shares = find_shares(kind, decoder, config, usual, lambda changes: configs.is_valid(kind, {**config, **changes}))
+    options = {name: value for name, value in config.items() if name != ANSWERS}
+    shares = find_shares(kind, decoder, config, usual, lambda changes: configs.is_valid(kind, {**options, **changes}))
     if shares is None:
         return needs
     split = f"Split over {shares.changes['processes']} GPUs with {_USUAL_GB} GB it fits"

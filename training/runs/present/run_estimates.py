@@ -101,8 +101,15 @@ def estimate(planned: PlannedRun) -> Estimate:
     if guided.memory_bytes is not None:
         return guided
     annotations = _items_of(planned) if planned.kind == "reward" and planned.dataset is not None else None
-    counted = counted_memory(planned.kind, planned.config, planned.parent, annotations)
+    counted = counted_memory(planned.kind, planned.config, planned.parent, annotations, _answers_of(planned.dataset))
     return guided if counted is None else _with_counted(guided, counted)
+
+
+def _answers_of(dataset: Dataset | None) -> int:
+    """Return the answers to each prompt of a dataset of preferences, rounded up; 0 where it does not tell."""
+    counts = dataset.counts if dataset is not None else {}
+    answers, prompts = counts.get("completions"), counts.get("prompts")
+    return math.ceil(answers / prompts) if answers and prompts else 0
 
 
 def _with_counted(guided: Estimate, counted: CountedMemory) -> Estimate:

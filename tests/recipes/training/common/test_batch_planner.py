@@ -9,8 +9,11 @@ from tests.support import tiny_model
 from training.core import batch_planner
 from training.core.run_directory import RecipeFailure
 from training.recipes.common import loading
+from training.recipes.common.features import completion_states, decoder_layers
 from training.recipes.sft.examples import Example
 from training.recipes.sft.trained_model import Student
+from training.rl.lora import add_adapters
+from training.rl.packed import packed_rows
 
 SMALL = batch_planner.Shape(
     layers=30, hidden=576, inner=1536, heads=9, key_heads=3, head_dim=64, dtype_bytes=2, packed=True
@@ -63,9 +66,9 @@ def test_one_long_example_is_never_split():
 
 def test_a_pair_of_long_answers_takes_the_attention_of_each_and_not_of_both_together():
     assert plan(16 * GB, longest=4000, row=2000).bytes == plan(16 * GB, longest=2000, most=4000).bytes
-    assert plan(8 * GB, "off", longest=4000, row=2000).tokens == 4000
+    assert plan(6.5 * GB, "off", longest=4000, row=2000).tokens == 4000
     with pytest.raises(RecipeFailure):
-        plan(8 * GB, "off", longest=4000)
+        plan(6.5 * GB, "off", longest=4000)
 
 
 def test_micro_batches_hold_everything_once_within_the_limit():
@@ -102,6 +105,34 @@ def test_the_estimate_is_near_what_backward_is_seen_to_keep(tmp_path, is_packed)
         student.loss([example], 1.0)
     estimated = student.shape().bytes_per_token(tokens, recompute=False) * tokens
     assert 0.6 < sum(kept.values()) / estimated < 1.6
+
+
+@pytest.mark.parametrize(("prompt", "answer", "count"), [(0, 120, 1), (0, 700, 1), (90, 30, 2), (600, 16, 24)])
+def test_the_answers_to_a_prompt_are_counted_within_a_tenth_of_what_is_kept(tmp_path, prompt, answer, count):
+    """A reward model's pass, and that of DPO: the prompt is computed once, and stands beside each answer."""
+    model, _ = loading.load_policy(tiny_model.make(tmp_path / "tiny"), torch.float32)
+    model.requires_grad_(False)
+    add_adapters(decoder_layers(model), 1, 2.0, seed=0)
+    texts = [[(7 * n + 3 * i) % 90 for i in range(answer)] for n in range(count)]
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        completion_states(model, [[i % 90 for i in range(prompt)]], [texts], [3], pad=0)
+    shape = batch_planner.shape_of(model.config, layers=3, dtype_bytes=4, packed=True)
+    assert sum(kept.values()) == pytest.approx(shape.bytes_of_answers(prompt, answer, count), rel=0.1)
+    if count == 1:
+        assert shape.bytes_of_answers(0, answer, 1) == pytest.approx(
+            answer * shape.bytes_per_token(answer, recompute=False), rel=0.01
+        )
+
+
+def test_blocks_of_queries_are_as_long_as_those_of_packed_layers():
+    assert batch_planner.QUERIES == packed_rows.QUERIES
 
 
 def test_even_batches_are_nearly_equal_and_leave_no_small_rest():

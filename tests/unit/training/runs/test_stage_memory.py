@@ -98,6 +98,32 @@ def test_dpo_that_computes_activations_again_keeps_a_fraction_of_them(llama):
     assert again < kept / 8
 
 
+@pytest.mark.parametrize("hardware", [H100, Hardware("cpu", 2)])
+def test_a_reward_model_holds_the_answers_to_a_prompt_together_however_small_a_batch(llama, hardware):
+    def during(phase: str, answers: int) -> float:
+        options = {"method": "finetune", "max_prompt_tokens": 1500, "max_completion_tokens": 500, "batch_size": 2}
+        config = vars(configs.parse("reward", options)) | {"answers": answers}
+        stage = stage_memory("reward", llama, config, hardware)
+        assert stage is not None
+        return stage.phases[phase]["activations"]
+
+    for phase in ("reading", "finetuning"):
+        assert during(phase, 32) > 6 * during(phase, 2), "17,500 tokens beside 2,500"
+    assert during("finetuning", 2) == during("finetuning", 0), "pairs, where nobody knows"
+
+
+def test_pairs_on_a_processor_hold_their_prompt_once_and_its_attention_twice(llama):
+    options = {"activation_checkpointing": "off", "max_completion_tokens": 64}
+    long, short = (
+        memory_of("dpo", llama, Hardware("cpu", 4), max_prompt_tokens=prompt, **options).phases["training"][
+            "activations"
+        ]
+        for prompt in (448, 8)
+    )
+    assert long < 0.8 * 1024 * llama.shape(32, 4, packed=True).bytes_per_token(512, recompute=False)
+    assert short > 0.9 * 1024 * llama.shape(32, 4, packed=True).bytes_per_token(72, recompute=False)
+
+
 def test_the_peak_is_that_of_the_largest_phase(llama):
     stage = StageMemory({"weights": 5.0}, {"training": {"activations": 3.0}, "saving": {"saved model": 4.0}})
     assert stage.total == 9 and stage.peak_phase == "saving" and stage.during("training") == 8

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from django.urls import reverse
 
 from tests.support.api_client import Program
 from tests.support.factories import make_user
-from tests.support.training.runs import make_run, make_weights
+from tests.support.training.runs import make_dataset, make_run, make_weights
 from training import configs
 from training.runs.ordering import machine_speed
 from training.runs.present.run_estimates import PlannedRun, estimate, memory_of
@@ -90,6 +91,19 @@ def test_what_is_counted_is_not_asked_of_a_cluster_s_host_memory(project, llama)
     run = make_run(project, kind="sft", parent=llama)
     run.config = config
     assert memory_of(run) == 0
+
+
+def test_a_reward_model_counts_the_answers_that_its_prompts_have(project, llama, gpu):
+    pairs, rankings = (make_dataset(project, kind="preferences") for _ in range(2))
+    pairs.counts, rankings.counts = ({"prompts": 100, "completions": count} for count in (200, 3200))
+    one, other = (
+        replace(
+            planned(project, "reward", llama, method="finetune", max_prompt_tokens=1500, batch_size=2), dataset=dataset
+        )
+        for dataset in (pairs, rankings)
+    )
+    assert estimate(other).parts["activations"] > 3 * estimate(one).parts["activations"]
+    assert estimate(one).memory_bytes == estimate(replace(one, dataset=None)).memory_bytes
 
 
 def test_the_form_and_the_api_say_the_same(client, project, llama, gpu):
