@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks import ppo_roofline
 
 BETA = 0.1  # of DPO
 MAX_LENGTH = 512  # of a prompt with its answer
@@ -71,17 +72,8 @@ def _answer_logprobs(work: dict[str, Any], folder: str, rows: list[dict[str, Any
 
 
 def matrix_rate(work: dict[str, Any], folder: Path) -> dict[str, float]:
-    """Floating-point operations a second of the products that these models are made of: 1,024 tokens."""
-    import torch
-
-    x, weight = torch.randn(1024, 576).to(peer_dtype()), torch.randn(1536, 576).to(peer_dtype())
-    best = 0.0
-    for _ in range(20):
-        begun = time.perf_counter()
-        for _ in range(10):
-            torch.nn.functional.linear(x, weight)
-        best = max(best, 10 * 2 * x.numel() * weight.shape[0] / (time.perf_counter() - begun))
-    return {"flops": best}
+    """Floating-point operations a second of the products that these models are made of."""
+    return {"flops": ppo_roofline.matrix_rate(str(peer_dtype()).removeprefix("torch."))}
 
 
 def share_of_kinds(seen: Any) -> dict[str, float]:
