@@ -77,7 +77,7 @@ class FeedbackQuerySet(models.QuerySet):
         """Return the comparisons that may rank models, whatever their status: of the eval split, by one kind of
         annotators, between answers of two models. Raises ValueError on a kind that there is not.
 
-        The one place where this rule is a query; `evaluation/leaderboard/votes/counts.py` has it for a row read.
+        The one place where this rule is a filter; `evaluation/leaderboard/votes/alike.py` has it for rows of any kind.
         """
         if judge not in AnnotatorKind.values:
             raise ValueError(f"unknown judge {judge!r}: use one of {', '.join(AnnotatorKind.values)}.")

@@ -13,6 +13,7 @@ from django.db import transaction
 from annotate.models import Project
 from evaluation.leaderboard.published import listed
 from evaluation.leaderboard.votes import ledger
+from evaluation.leaderboard.votes.alike import alike
 from evaluation.leaderboard.votes.counts import (
     Key,
     Sums,
@@ -66,7 +67,7 @@ def _compared(*, is_read_only: bool) -> tuple[list[Difference], str]:
         counts_by_key = {_key(row): _by_label(row) for row in VoteCounts.objects.all()}
     ledger_by_key: dict[Key, Counter[str]] = {}
     for votes in _blocks(ledger.everything(cursor.last_comparison_id, missing(cursor, "votes"))):
-        _add_sums(ledger_by_key, summed(votes, is_read_only=is_read_only))
+        _add_sums(ledger_by_key, summed(alike(votes), is_read_only=is_read_only))
     for changes in _blocks(ledger.all_changes(cursor.last_status_change_id, missing(cursor, "changes"))):
         _add_sums(ledger_by_key, summed([], changes, is_read_only=is_read_only))
     found = [
@@ -103,5 +104,5 @@ def _differing(counts: Counter[str], ledger_counts: Counter[str]) -> tuple[Count
 
 
 def _blocks(rows: Iterator[Row]) -> Iterable[list[Row]]:
-    while block := list(islice(rows, ledger.BLOCK)):
+    while block := list(islice(rows, ledger.ROWS)):
         yield block

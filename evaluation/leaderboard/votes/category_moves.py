@@ -12,6 +12,7 @@ import uuid
 
 from annotate.models import Prompt, Split
 from evaluation.leaderboard.votes import ledger
+from evaluation.leaderboard.votes.alike import alike
 from evaluation.leaderboard.votes.counts import CountsDiffer, Key, Sums, add, cursor_locked, forget, missing, summed
 from evaluation.models import VoteCounts, VoteCursor
 
@@ -41,7 +42,7 @@ def _folded(cursor: VoteCursor, prompt: Prompt) -> dict[tuple[int, str], Sums]:
     """Return what was folded of the prompt's votes, by project and kind of annotator."""
     votes = ledger.everything(cursor.last_comparison_id, missing(cursor, "votes"), prompt.pk)
     changes = ledger.all_changes(cursor.last_status_change_id, missing(cursor, "changes"), prompt.pk)
-    sums_by_key = summed(votes, changes)
+    sums_by_key = summed(alike(votes), changes)
     return {(key.project, key.judge): sums for key, sums in sums_by_key.items() if key.part == VoteCounts.Part.ALL}
 
 

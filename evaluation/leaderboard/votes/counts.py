@@ -15,24 +15,21 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from django.db import OperationalError, connection, transaction
 from django.db.models import Subquery
 from django.utils import timezone
 
-from annotate.models import Comparison, Project, Split, Status, StatusChange
+from annotate.models import Comparison, Project, Status, StatusChange
 from evaluation.leaderboard.votes import languages, ledger
-from evaluation.leaderboard.votes.ledger import Change, Missing, News, NewVote
+from evaluation.leaderboard.votes.alike import Alike, Like, alike
+from evaluation.leaderboard.votes.ledger import Change, Missing, News
 from evaluation.models import VoteCounts, VoteCursor
 from evaluation.ratings import LABELS, Tally
 
 log = logging.getLogger(__name__)
-_ID, _CELL = attrgetter("id"), attrgetter("a", "b", "winner")
-_LIKE = attrgetter("project", "judge", "category", "language", "status")
-_CODE = {label: code for code, label in enumerate(LABELS)}
 _FOLDED = (
     *("model_ids", "cells", "votes", "left_out"),
     *("last_comparison_id", "last_status_change_id", "state", "changed_at"),
@@ -53,16 +50,6 @@ class Key(NamedTuple):
     judge: str
     part: str = VoteCounts.Part.ALL
     name: str = ""
-
-
-class Like(NamedTuple):
-    """Say what votes have in common that count in the same rows."""
-
-    project: int
-    judge: str
-    category: str
-    language: str | None
-    status: str
 
 
 class Votes(NamedTuple):
@@ -197,7 +184,7 @@ def standing_cursor() -> VoteCursor:
     return VoteCursor.objects.select_for_update().filter(pk=_CURSOR).first() or VoteCursor()
 
 
-def _move(cursor: VoteCursor, votes: News[NewVote], changes: News[Change]) -> None:
+def _move(cursor: VoteCursor, votes: News[Alike], changes: News[Change]) -> None:
     cursor.last_comparison_id, late = votes.last, {"votes": votes.missing, "changes": missing(cursor, "changes")}
     if not votes.is_more:  # else a change could be counted before its vote
         cursor.last_status_change_id, late["changes"] = changes.last, changes.missing
@@ -209,47 +196,36 @@ def missing(cursor: VoteCursor, table: str) -> list[Missing]:
     return [Missing(*gap) for gap in cursor.late.get(table, [])]
 
 
-def summed(votes: Iterable[NewVote], changes: Iterable[Change] = (), *, is_read_only: bool = False) -> dict[Key, Sums]:
+def summed(votes: Iterable[Alike], changes: Iterable[Change] = (), *, is_read_only: bool = False) -> dict[Key, Sums]:
     """Return what votes as they began, and changes of statuses, add to each row of counts. Languages of prompts that
     are found by the way are stored, unless it `is_read_only`."""
     named = partial(_named, is_read_only=is_read_only)
     sums: dict[Key, Sums] = defaultdict(Sums)
-    for like, alike in _alike(named(list(votes))).items():
-        _count(sums, like, alike)
+    for some in named(list(votes)):
+        _count(sums, some.like, some)
     changes = [change for change in changes if change.kind == ledger.COMPARISON]
-    changed = {vote.id: vote for vote in named(list(ledger.votes_of(sorted({change.vote for change in changes}))))}
+    voted = ledger.votes_of(sorted({change.vote for change in changes}))
+    changed = {vote.last: vote for vote in named([some for vote in voted for some in alike([vote])])}
     for change in changes:
         if change.vote in changed:
             vote = changed[change.vote]
-            _count(sums, _like(vote, change.before), [vote], -1, change.id)
-            _count(sums, _like(vote, change.after), [vote], 1, change.id)
+            _count(sums, vote.like._replace(status=change.before), vote, -1, change.id)
+            _count(sums, vote.like._replace(status=change.after), vote, 1, change.id)
     return sums
 
 
-def _named(votes: list[NewVote], *, is_read_only: bool) -> list[NewVote]:
-    """Return the votes that could rank models, with the languages of their prompts."""
-    ranking = [vote for vote in votes if _could_rank(vote)]
-    unnamed = [vote.prompt for vote in ranking if vote.language is None]
-    language_by_prompt = languages.find(unnamed, is_read_only=is_read_only)
-    return [vote if vote.language else vote._replace(language=language_by_prompt[vote.prompt]) for vote in ranking]
-
-
-def _could_rank(vote: NewVote) -> bool:
-    """Return `FeedbackQuerySet.ranking` of a row that was read: the ledger is read whole, so that its cursor passes no
-    row."""
-    return vote.side == Split.EVAL and vote.a is not None and vote.b is not None and vote.a != vote.b
-
-
-def _alike(votes: list[NewVote]) -> dict[Like, list[NewVote]]:
-    """Return the votes by what decides where they count: what follows is asked for each of these, not for each vote."""
-    alike: dict[tuple[Any, ...], list[NewVote]] = defaultdict(list)
-    for like, vote in zip(map(_LIKE, votes), votes, strict=True):
-        alike[like].append(vote)
-    return {Like(*like): some for like, some in alike.items()}
-
-
-def _like(vote: NewVote, status: str) -> Like:
-    return Like(vote.project, vote.judge, vote.category, vote.language, status)
+def _named(votes: list[Alike], *, is_read_only: bool) -> list[Alike]:
+    """Return the votes by the languages of their prompts."""
+    nameless = [some for some in votes if some.like.language is None]
+    prompts = [pk for some in nameless for pk in some.prompts.tolist()]
+    language_by_prompt = languages.find(prompts, is_read_only=is_read_only)
+    named = [some for some in votes if some.like.language is not None]
+    for some in nameless:
+        by_language: dict[str, list[int]] = defaultdict(list)
+        for pk in np.unique(some.prompts).tolist():
+            by_language[language_by_prompt[pk]].append(pk)
+        named += [some.of_prompts(language, of_one) for language, of_one in by_language.items()]
+    return named
 
 
 def _keys(like: Like) -> list[Key]:
@@ -258,24 +234,21 @@ def _keys(like: Like) -> list[Key]:
     return keys + ([Key(project, judge, VoteCounts.Part.CATEGORY, like.category)] if like.category else [])
 
 
-def _count(sums: dict[Key, Sums], like: Like, votes: list[NewVote], times: int = 1, change: int = 0) -> None:
+def _count(sums: dict[Key, Sums], like: Like, votes: Alike, times: int = 1, change: int = 0) -> None:
     """Add votes that are alike to the rows where they count, or with -1 times take them away."""
     counted = [_on_models(votes, times)] if like.status == Status.COUNTED else []
-    last = max(map(_ID, votes))
     for row_sums in (sums[key] for key in _keys(like)):
         if counted:
             row_sums.votes += counted
-            row_sums.last_vote = max(row_sums.last_vote, last)
+            row_sums.last_vote = max(row_sums.last_vote, votes.last)
         else:
-            row_sums.left_out[like.status] += times * len(votes)
+            row_sums.left_out[like.status] += times * len(votes.a)
         row_sums.last_change = max(row_sums.last_change, change)
 
 
-def _on_models(votes: list[NewVote], times: int) -> Votes:
-    a, b, winners = zip(*map(_CELL, votes), strict=True)
-    models = np.array(sorted({*a, *b}), np.int64)
-    label = np.fromiter(map(_CODE.__getitem__, winners), np.int64, len(votes))
-    return Votes(models, np.searchsorted(models, a), np.searchsorted(models, b), label, times)
+def _on_models(votes: Alike, times: int) -> Votes:
+    models, places = np.unique(np.concatenate([votes.a, votes.b]), return_inverse=True)
+    return Votes(models, places[: len(votes.a)], places[len(votes.a) :], votes.label, times)
 
 
 def add(key: Key, sums: Sums) -> None:

@@ -8,40 +8,26 @@ looked for again until no transaction is left that could still bring it (docs/ad
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from django.db import connection
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, When
 from django.db.models.functions import Coalesce
 
 from annotate.models import Comparison, StatusChange
+from evaluation.leaderboard.votes.alike import Alike, NewVote, alike, grouped
 
-BLOCK = 50_000  # rows of one look
+BLOCK = 100_000  # rows of one look
+ROWS = 50_000  # that are held one by one
 PATIENCE = 60.0  # seconds that a missing number is waited for at least
 _LONG_AGO = 3600.0  # seconds: clocks of two machines do not differ by as much
 _AT_ONCE = 100  # ranges in one query
 _MOST_IDS = 500
 _CHANGE = ("id", "kind", "feedback_id", "before", "after")
 COMPARISON = "comparison"  # as the ledger of statuses names it
-
-
-class NewVote(NamedTuple):
-    """A comparison as it was when it was given; later changes of its status are rows of their own."""
-
-    id: int
-    project: int
-    judge: str
-    side: str
-    prompt: int
-    category: str
-    language: str | None
-    a: int | None
-    b: int | None
-    winner: str
-    status: str
 
 
 class Change(NamedTuple):
@@ -72,7 +58,7 @@ class Moment(NamedTuple):
     oldest: int
 
 
-Row = TypeVar("Row", NewVote, Change)
+Row = TypeVar("Row", Alike, Change)
 
 
 @dataclass(frozen=True)
@@ -85,13 +71,33 @@ class News(Generic[Row]):
     is_more: bool
 
 
-def new_votes(last: int, missing: Sequence[Missing]) -> News[NewVote]:
-    return _news(_votes(), NewVote._make, last, missing)
+def new_votes(last: int, missing: Sequence[Missing]) -> News[Alike]:
+    """Return the new votes that could rank models, put together where they are alike."""
+    moment = _moment()  # before the rows are read: what has ended by now is among them
+    late = list(map(NewVote._make, _in_ranges(_votes(), missing)))
+    rows = _votes().annotate(written=F("created_at")).filter(id__gt=last).order_by("id")
+    groups = grouped(rows[:BLOCK], last)
+    gaps = [_gap(*gap, moment) for gap in sorted(gap for group in groups for gap in group.missing())]
+    return News(
+        alike(late) + [group.alike() for group in groups if group.could_rank],
+        max((group.last for group in groups), default=last),
+        _waited_for(_without(missing, sorted(row.id for row in late)), gaps, moment),
+        sum(group.number for group in groups) == BLOCK,
+    )
 
 
 def new_changes(last: int, missing: Sequence[Missing]) -> News[Change]:
-    return _news(
-        StatusChange.objects.values_list("id", "kind", "feedback_id", "before", "after"), Change._make, last, missing
+    rows, moment = StatusChange.objects.order_by("id"), _moment()
+    late = list(map(Change._make, _in_ranges(rows.values_list(*_CHANGE), missing)))
+    read = list(rows.filter(id__gt=last).values_list(*_CHANGE, "created_at")[:BLOCK])
+    new = [Change._make(row[:-1]) for row in read]
+    moments = [(row[0], row[-1].timestamp()) for row in read]
+    gaps = _gaps(last, moments, moment) if connection.vendor == "postgresql" else ()  # SQLite's numbers have none
+    return News(
+        late + new,
+        new[-1].id if new else last,
+        _waited_for(_without(missing, sorted(row.id for row in late)), gaps, moment),
+        len(new) == BLOCK,
     )
 
 
@@ -105,7 +111,7 @@ def everything(last: int, missing: Sequence[Missing], prompt: int | None = None)
     """Yield all comparisons up to `last` but for those that are missing still; those on one prompt if asked."""
     on_it = {} if prompt is None else {"prompt": prompt}
     rows = _votes().filter(_without_ranges(missing), id__lte=last, **on_it)
-    yield from map(NewVote._make, rows.iterator(BLOCK))
+    yield from map(NewVote._make, rows.iterator(ROWS))
 
 
 def all_changes(last: int, missing: Sequence[Missing], prompt: int | None = None) -> Iterator[Change]:
@@ -114,7 +120,7 @@ def all_changes(last: int, missing: Sequence[Missing], prompt: int | None = None
     rows = StatusChange.objects.filter(_without_ranges(missing), id__lte=last, kind=COMPARISON)
     if prompt is not None:
         rows = rows.filter(feedback_id__in=Comparison.objects.filter(prompt=prompt).order_by().values("id"))
-    yield from (Change(*row) for row in rows.order_by("id").values_list(*_CHANGE).iterator(BLOCK))
+    yield from (Change(*row) for row in rows.order_by("id").values_list(*_CHANGE).iterator(ROWS))
 
 
 def _without_ranges(missing: Sequence[Missing]) -> Q:
@@ -125,35 +131,35 @@ def _without_ranges(missing: Sequence[Missing]) -> Q:
 
 
 def _votes() -> QuerySet:
-    """Return votes with the status that each began with, in one statement, so that both are of one moment."""
-    changes = StatusChange.objects.filter(kind=COMPARISON, feedback_id=OuterRef("pk")).order_by("id")
+    """Return votes with the status that each began with, in one statement, so that both are of one moment.
+
+    Changes are looked up only between the lowest and the highest vote that has any.
+    """
+    changes = StatusChange.objects.filter(kind=COMPARISON).order_by("id")
+    lowest, highest = (changes.order_by(way).values("feedback_id")[:1] for way in ("feedback_id", "-feedback_id"))
+    first = Subquery(changes.filter(feedback_id=OuterRef("pk")).values("before")[:1])
+    may_have_changed = When(id__range=(Subquery(lowest), Subquery(highest)), then=Coalesce(first, F("status")))
     return Comparison.objects.order_by().values_list(
         *("id", "project_id", "judge", "prompt__side", "prompt_id", "prompt__category"),
         *("prompt__found_language__language", "completion_a__model", "completion_b__model", "winner"),
-        Coalesce(Subquery(changes.values("before")[:1]), F("status")),
+        Case(may_have_changed, default=F("status")),
     )
 
 
-def _news(rows: QuerySet, kind: Callable[[Iterable[Any]], Any], last: int, missing: Sequence[Missing]) -> News:
-    moment = _moment()  # before the rows are read: what has ended by now is among them
-    late_rows = list(map(kind, _in_ranges(rows, missing)))
-    gaps = list(_without(missing, sorted(row.id for row in late_rows)))
-    rows = rows.filter(id__gt=last).order_by("id")
-    if connection.vendor == "postgresql":
-        rows_read = list(rows.annotate(written=F("created_at"))[:BLOCK])
-        gaps += _gaps(last, [(row[0], row[-1].timestamp()) for row in rows_read], moment)
-        new = [kind(row[:-1]) for row in rows_read]
-    else:  # SQLite's writers come one after the other, and number without gaps
-        new = list(map(kind, rows[:BLOCK]))
-    gaps = [remaining for gap in gaps if (remaining := waited_for(gap, moment))]
-    return News(late_rows + new, new[-1].id if new else last, gaps, len(new) == BLOCK)
-
-
 def _gaps(last: int, rows: Sequence[tuple[int, float]], moment: Moment) -> Iterator[Missing]:
-    """Yield the ids missing between those of the rows. They were drawn before the row above them, perhaps long ago."""
+    """Yield the ids missing between those of the rows."""
     for (below, _), (above, written_at) in pairwise([(last, 0.0), *rows]):
         if above - below > 1:
-            yield Missing(below + 1, above - 1, written_at if written_at < moment.now - _LONG_AGO else moment.now)
+            yield _gap(below, above, written_at, moment)
+
+
+def _gap(below: int, above: int, written_at: float, moment: Moment) -> Missing:
+    """Return the ids between. They were drawn before the row above them, perhaps long ago."""
+    return Missing(below + 1, above - 1, written_at if written_at < moment.now - _LONG_AGO else moment.now)
+
+
+def _waited_for(old: Iterable[Missing], new: Iterable[Missing], moment: Moment) -> list[Missing]:
+    return [remaining for gap in (*old, *new) if (remaining := waited_for(gap, moment))]
 
 
 def waited_for(gap: Missing, moment: Moment) -> Missing | None:

@@ -160,6 +160,27 @@ def test_categories_and_languages_are_counted_apart(project, base, child, vote):
     assert named["language", "en"] == 2
 
 
+def test_votes_of_many_kinds_in_one_block_are_counted_each_in_its_rows(project, base, child, vote):
+    texts = [
+        "Pourquoi le ciel est-il bleu en plein jour, et rouge le soir ? Expliquez-le simplement.",
+        "Warum ist der Himmel am Tag blau, und am Abend rot? Bitte einfach erklären, für Kinder.",
+        "Why is the sky blue during the day, and red in the evening? Please explain it in simple words.",
+    ]
+    prompts = [make_prompt(project, text, side="eval", category=f"odd, {text[0]}|\x1f '\u00e9'") for text in texts]
+    last = {}
+    for language, prompt in [*zip(("fr", "de", "en"), prompts, strict=True)] * 2:
+        answers = make_completion(prompt, model=child), make_completion(prompt, model=base)
+        last["language", language] = make_comparison(*answers, "tie", make_user()).pk
+    of_one = make_completion(prompts[0], model=child), make_completion(prompts[0], model=child)
+    make_comparison(*of_one, "tie", make_user())
+    catch_up()
+    rows = {(row.part, row.name): (row.votes, row.last_comparison_id) for row in parts_of(project, PERSON)}
+    assert {key: row for key, row in rows.items() if key[0] == "language"} == {key: (2, pk) for key, pk in last.items()}
+    assert sum(votes for (part, _), (votes, _) in rows.items() if part == "category") == 6
+    assert VoteCursor.objects.get().last_comparison_id == Comparison.objects.order_by("-id")[0].pk
+    assert differences() == []
+
+
 def test_a_language_is_found_once_and_what_says_nothing_is_undetermined(project, vote, base, child):
     assert languages.language_of("Wie hoch ist der Berg, und wer war als Erster oben?") == "de"
     assert {languages.language_of(text) for text in ("", "2 + 2 = ?", "🙂")} == {"und"}
