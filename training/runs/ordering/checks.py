@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from annotate.core.artefacts import local_copies
@@ -49,7 +50,7 @@ def check_order(
     if checked is not None and order.fits is not None and parent is not None:
         errors |= {f"config.{field}": text for field, text in order.fits(parent, checked).items()}
     if checked is not None and parent is not None and "parent" not in errors:
-        errors |= _training_errors(kind, parent, checked)
+        errors |= _training_errors(kind, parent, dataset, checked)
     errors |= reward_errors(order, reward_model, config, checked)
     errors |= _function_errors(getattr(checked, "reward_function", ""))
     errors |= trust_errors(reward_model, checked)
@@ -126,14 +127,22 @@ def _parent_errors(order: Kind, parent: LanguageModel | None, config: dict[str, 
     return {}
 
 
-def _training_errors(kind: str, parent: LanguageModel, config: Any) -> Errors:
+def _training_errors(kind: str, parent: LanguageModel, dataset: Dataset | None, config: Any) -> Errors:
     """Return what a recipe would refuse the model for, or how it would train it, once it has started."""
     try:
         described = config_of_folder(parent.path)
     except (OSError, ValueError):
         return {}  # the recipe names the file
+    if kind == "reward" and config.method == "auto" and count_annotations(dataset) < config.finetune_from:
+        config = replace(config, method="head")  # as the recipe chooses
     errors = training_errors(kind, described, config) if described else {}
     return {field: f"{parent.name}: {text}" if field == "parent" else text for field, text in errors.items()}
+
+
+def count_annotations(dataset: Dataset | None) -> int:
+    """Return the comparisons and ratings of a dataset, those by which a reward model chooses its method."""
+    counts = dataset.counts if dataset is not None else {}
+    return int(counts.get("comparisons", 0) + counts.get("ratings", 0))
 
 
 def _dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> Errors:

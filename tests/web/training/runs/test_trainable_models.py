@@ -63,6 +63,7 @@ def test_an_order_is_refused_by_its_field_with_the_remedy(project, kind, config,
         ("sft", GPT2, {"adapters": "full"}),
         ("sft", QWEN, {}),
         ("reward", GPT2, {"method": "head"}),
+        ("reward", GPT2, {}),
         ("domain", {"max_position_embeddings": 64}, {"context_length": 64}),
         ("sft", {"model_type": "of another day"}, {}),
     ],
@@ -70,6 +71,18 @@ def test_an_order_is_refused_by_its_field_with_the_remedy(project, kind, config,
 def test_what_a_recipe_can_train_is_queued(project, kind, config, options):
     answer = ordered(project, kind, config, options)
     assert answer.status_code == 201, answer.json()
+
+
+@pytest.mark.parametrize(("annotations", "is_refused"), [(1999, False), (2000, True)])
+def test_a_reward_model_that_is_a_head_by_the_number_of_annotations_needs_no_adapters(project, annotations, is_refused):
+    """By default finetuning is tried from 2,000 annotations on."""
+    dataset = make_dataset(project, kind="preferences")
+    dataset.counts = {"comparisons": annotations - 500, "ratings": 500}
+    dataset.save()
+    order = {"kind": "reward", "project": project.slug, "name": "new", "parent": model_of(GPT2).pk}
+    answer = Program(make_user(project, role="researcher")).post("runs/", order | {"dataset": dataset.pk})
+    assert answer.status_code == (400 if is_refused else 201), answer.json()
+    assert not is_refused or "choose full" in errors(answer)["config.adapters"]
 
 
 @pytest.mark.parametrize(("config", "is_refused"), [(NEOX, True), (QWEN, False)])
