@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate.models import Comparison
 from evaluation.experiments import actions, present
 from evaluation.models import ArmModel, Experiment, ExperimentArm, Round, RoundSeries
 from evaluation.rounds import actions as rounds
@@ -126,6 +127,35 @@ def test_a_page_of_many_rounds_takes_no_more_statements_than_one_of_few(project,
     assert [(row.judged, row.votes) for row in shown.rows] == [(0, 0)] + [(1, 1)] * 7
     assert [row.seconds for row in shown.rows[1:]] == pytest.approx([120.0] * 7, abs=1)
     assert shown.seconds == pytest.approx(840.0, abs=5)
+
+
+def test_ratings_of_rounds_follow_where_one_vote_is_excluded_and_another_counts_again(project, order, researcher):
+    series = rounds.order(
+        project=project,
+        by=researcher,
+        name="r",
+        parent=order["parent"],
+        method="dpo",
+        judgements=20,
+        votes=10,
+        rounds=9,
+    )
+    Round.objects.filter(number=0).update(entered_at=timezone.now())
+    add_rounds(series, range(1, 3))
+    asked = series.questions.prompts.first()
+    pair = [make_completion(asked, model=Round.objects.get(series=series, number=n).model) for n in (1, 0)]
+    better, worse, _last = (
+        make_comparison(*pair, winner, make_user(project)) for winner in ("model_a", "model_b", "model_a")
+    )
+
+    def rating() -> float:
+        return rounds_present.shown(series).rows[1].rating.value
+
+    Comparison.objects.filter(pk=worse.pk).update(status="excluded")
+    before = rating()
+    Comparison.objects.filter(pk=worse.pk).update(status="counted")
+    Comparison.objects.filter(pk=better.pk).update(status="excluded")
+    assert rating() < before - 1, "as many votes, of the same last one"
 
 
 def test_a_page_stands_where_all_votes_on_rounds_are_one_persons(project, order, researcher, client):
