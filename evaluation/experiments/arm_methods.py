@@ -23,7 +23,7 @@ FEWEST_SEEDS = 2  # of which a spread can be told
 CHECKPOINT_NAME = re.compile(
     r", (step \d+|checkpoint \d+ of \d+)$"
 )  # ends the name of an arm that is a checkpoint of another
-LONGEST_WITH_STEP = 40  # characters of a name to which a step, or a place, is added
+LONGEST_WITH_STEP = 39  # characters of a name to which a step, or a place (“, checkpoint 10 of 12”), is added
 Options = dict[str, Any]
 
 

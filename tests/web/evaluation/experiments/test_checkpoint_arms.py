@@ -86,8 +86,9 @@ def test_a_program_orders_them_and_reads_which_arm_and_step_they_are_of(project,
     assert answer.status_code == 400 and "how many it keeps" in errors(answer)["arms.0.config.kept_checkpoints"]
     answer = program.post(path, body | {"arms": [{"method": "best_of", "takes_checkpoints": True}]})
     assert answer.status_code == 400 and "arms.0.config.kept_checkpoints" in errors(answer)
-    answer = program.post(path, body | {"arms": [KEEPS | {"name": "N" * 41}]})
-    assert answer.status_code == 400 and "at most 40" in errors(answer)["arms.0.name"]
+    # A checkpoint's name has 60 characters at most, with what it adds: “, checkpoint 10 of 12”.
+    answer = program.post(path, body | {"arms": [KEEPS | {"name": "N" * 40}]})
+    assert answer.status_code == 400 and "at most 39" in errors(answer)["arms.0.name"]
     answer = program.post(path, body | {"arms": [{"method": "sft", "name": "SFT, step 4"}]})
     assert answer.status_code == 400 and "of a checkpoint" in errors(answer)["arms"]
     answer = program.post(path, body | {"arms": [KEEPS]})
