@@ -134,7 +134,8 @@ def parse_valid(kind: str, values: dict[str, Any]) -> Any:
         return parse(kind, values)
     except ConfigError as error:
         wrong = {name.partition("[")[0] for name in error.errors}
-        return CONFIGS[kind](**{name: value for name, value in values.items() if name not in wrong})
+        others = {name: value for name, value in values.items() if name not in wrong}
+        return CONFIGS[kind](**_with_preset(CONFIGS[kind], others))
 
 
 def as_ordered(kind: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,14 @@ def test_the_form_of_an_experiment_says_how_many_votes_and_models_it_takes(proje
     assert not project.experiments.exists()
 
 
+def test_the_form_stands_where_a_budget_asks_for_more_steps_than_an_arm_with_a_preset_may_have(project, order, client):
+    sign_in(client, project, "researcher")
+    asked = {"method": ["ppo"], "options.ppo": "preset=table; rewards=judge judge=theirs", "unit": "episodes",
+             "amount": "1e14", "parent": order["parent"].pk}  # fmt: skip
+    page = client.get(reverse("new-experiment", args=[project.slug]), asked)
+    assert "The judge theirs grades about" in page.content.decode()
+
+
 def test_an_experiment_says_how_many_answers_a_judge_grades_and_what_that_costs(
     project, order, judge, client, researcher
 ):
