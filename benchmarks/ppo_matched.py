@@ -9,10 +9,13 @@ last policies answer prompts about 8 other nouns, all measured by the same code.
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
+from statistics import fmean, variance
 from typing import Any
 
 from benchmarks.ppo_work import NOUNS, Work
+from common.distributions import student95
 
 ASKS = (
     "Write one sentence about {}.",
@@ -117,3 +120,37 @@ def compare(peers: dict[str, dict[str, Any]], ours: dict[str, dict[str, Any]]) -
         for name, found in {best: peers[best], **ours}.items()
     }
     return {"peer": best, "best_score": peak["score"], "at_kl": peak["kl"], "at_episodes": peak["episodes"], "by": rows}
+
+
+def over_seeds(peers: list[list[Step]], ours: list[list[Step]]) -> list[dict[str, Any]]:
+    """What runs of several seeds score at the same KL and after the same episodes: means, and ours less the peer's.
+
+    The KLs are a half and the whole of the largest that every run reached. `half` is half of Welch's 95 % interval.
+    """
+    runs = [*peers, *ours]
+    reached = min(max(s["kl"] for s in smoothed(steps)) for steps in runs)
+    last = min(smoothed(steps)[-1]["episodes"] for steps in runs)
+    rows = []
+    for name, places in {
+        f"KL {reached / 2:.1f}": [[score_at(steps, reached / 2) for steps in of] for of in (peers, ours)],
+        f"KL {reached:.1f}": [[score_at(steps, reached) for steps in of] for of in (peers, ours)],
+        f"{last:g} episodes": [[_after(steps, last) for steps in of] for of in (peers, ours)],
+    }.items():
+        their, own = ([score for score in scores if score is not None] for scores in places)
+        if min(len(their), len(own)) > 1:
+            rows.append(
+                {"at": name, "peers": fmean(their), "ours": fmean(own), "difference": fmean(own) - fmean(their)}
+                | {"half": _welch(their, own), "seeds": [len(their), len(own)]}
+            )
+    return rows
+
+
+def _after(steps: list[Step], episodes: float) -> float | None:
+    return next((s["score"] for s in smoothed(steps) if s["episodes"] >= episodes), None)
+
+
+def _welch(one: list[float], other: list[float]) -> float:
+    parts = [(variance(values) / len(values), len(values) - 1) for values in (one, other)]
+    error = sum(part for part, _ in parts)
+    degrees = error**2 / max(sum(part**2 / free for part, free in parts), 1e-30)
+    return student95(max(degrees, 1.0)) * math.sqrt(error)

@@ -10,7 +10,7 @@ Found = dict[str, Any]
 
 
 def table(found: Found) -> str:
-    parts = [_speed(found), _roofline(found), _profile(found), _matched(found), _compared(found)]
+    parts = [_speed(found), _roofline(found), _profile(found), _matched(found), _compared(found), _over_seeds(found)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -87,6 +87,15 @@ def _compared(found: Found) -> str:
             rows.append([seed, name, *(_number(by[key]) for key in by)])
     head = ["", "", "episodes to TRL's best score", "score at TRL's KL there", "highest score"]
     return _grid(head, rows) if rows else ""
+
+
+def _over_seeds(found: Found) -> str:
+    rows = []
+    for name, at in found.get("over seeds", {}).items():
+        for row in at:
+            scores = [f"{row[who]:.2f} ({n})" for who, n in zip(("peers", "ours"), row["seeds"], strict=True)]
+            rows.append([name, row["at"], *scores, f"{row['difference']:+.2f} ± {row['half']:.2f}"])
+    return _grid(["", "at", "TRL's score (seeds)", "ours (seeds)", "difference, 95 %"], rows) if rows else ""
 
 
 def _number(value: float | None) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import statistics
@@ -79,6 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=HEADLINE, metavar="CONTESTANT")
     parser.add_argument("--peer-rates", nargs="+", type=float, default=[1e-4, 3e-4], help="of the matched part")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the matched part")
+    parser.add_argument("--peer-seeds", type=int, help="of how many of these seeds the peer runs, too; all by default")
     return parser.parse_args()
 
 
@@ -141,11 +143,11 @@ def _roofline(results: Results, work: Work, profiled: list[str]) -> None:
 def _matched(results: Results, model: Path, arguments: argparse.Namespace, scratch: Path) -> None:
     if "the parent" not in results.found.get("matched", {}):
         results.keep("matched", "the parent", {"behaviour": ppo_matched.behaviour(model, model, arguments.new_tokens)})
-    for seed in arguments.seeds:
+    for place, seed in enumerate(arguments.seeds):
         work = ppo_matched.matched_work(model, 3e-4, seed, arguments.matched_episodes, arguments.new_tokens)
         ours = {f"ours, {adapters}, seed {seed}": Contestant(adapters) for adapters in _adapters(arguments)}
         found = {name: _trained(results, name, work, who, None, scratch, {}) for name, who in ours.items()}
-        if not arguments.trl_python:
+        if not arguments.trl_python or place >= (arguments.peer_seeds or len(arguments.seeds)):
             continue
         parent = next(iter(found.values()))["parent"]
         taste = {"mean": parent["raw_score_mean"], "std": parent["raw_score_std"]}
@@ -155,6 +157,18 @@ def _matched(results: Results, model: Path, arguments: argparse.Namespace, scrat
             who = Contestant("lora", peer=True)
             peers[name] = _trained(results, name, at_rate, who, arguments.trl_python, scratch, taste)
         results.keep("compared", f"seed {seed}", ppo_matched.compare(peers, found))
+    _over_seeds(results)
+
+
+def _over_seeds(results: Results) -> None:
+    """Compare each rate of the peer with each of our adapters, over all seeds that have run."""
+    by: dict[str, list[list[ppo_matched.Step]]] = {}
+    for name, run in results.found["matched"].items():
+        if ", seed " in name:
+            by.setdefault(name.rsplit(", seed ")[0], []).append(run["steps"])
+    for (peer, theirs), (name, ours) in itertools.product(by.items(), by.items()):
+        if peer.startswith("trl") and name.startswith("ours"):
+            results.keep("over seeds", f"{name}; {peer}", ppo_matched.over_seeds(theirs, ours))
 
 
 def _trained(
