@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=float, default=0.3, help="share of the other prompts, for the gold scorer")
     parser.add_argument("--episodes", type=int, default=640, help="of PPO and GRPO")
     parser.add_argument("--pairs-learnt", type=int, default=640, help="of DPO")
+    parser.add_argument("--learning-rate", type=float, help="of the methods that learn; each one's default")
     parser.add_argument("--new-tokens", type=int, default=48)
     parser.add_argument("--most", type=int, help="pairs that are read")
     given = parser.parse_args()
@@ -131,10 +132,12 @@ class Trial:
             config |= {"trust_unproven_reward": True}
             if method == "ppo":  # its limits are left out: the frontier goes on behind them
                 config |= {"at_bound": "finish", "max_length_ratio": 1e6, **dict.fromkeys(LIMITS, 0.0)}
-        data = self.judged if method == "dpo" else {"prompts": self.train}
-        run = self._run(f"{method}-{seed}", method, config, seed, data)
+        data, way = self.judged if method == "dpo" else {"prompts": self.train}, f"{method}-{seed}"
+        if rate := self.given.learning_rate:
+            config["learning_rate"], way = rate, f"{way}-{rate:g}"
+        run = self._run(way, method, config, seed, data)
         for folder in [*kept_steps.models(run), run.model]:
-            name = f"{method}-{seed}-{folder.name}"
+            name = f"{way}-{folder.name}"
             scores = self._answers(name, str(folder), 2)
             place = folder.name.removeprefix("step-").lstrip("0") if folder != run.model else "the last"
             yield Point(method, seed, place, self._kl(name, str(folder)), *self._above(scores))
