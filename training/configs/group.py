@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from training.configs.options import (
     ForwardPasses,
+    RateByAdapters,
     check_processes,
     kept_checkpoints_option,
     learning_rate_option,
@@ -20,7 +21,7 @@ RATES = {"adapters": 1e-4, "full": 1e-5}
 
 
 @dataclass(frozen=True)
-class GroupConfig(ForwardPasses):
+class GroupConfig(RateByAdapters, ForwardPasses):
     """Hold the options that GRPO and RLOO share."""
 
     reward_function: str = option("", "a function that the operator lists, instead of a reward model")
@@ -32,6 +33,7 @@ class GroupConfig(ForwardPasses):
     batch_size: int = option(32, "completions in one step", low=2, high=65536)
     group_size: int = option(4, "completions of each prompt", low=2, high=1024)
     max_new_tokens: int = option(64, "longest completion, in tokens", low=1, high=4096)
+    rates: ClassVar[dict[str, float]] = RATES
     learning_rate: float | None = learning_rate_option("Adam's learning rate", **RATES)
     beta: float = option(0.05, "coefficient of the KL from the parent; 0: none", low=0, high=100)
     adapters: str = option(
@@ -67,14 +69,6 @@ class GroupConfig(ForwardPasses):
     )
     sharding: str = sharding_option()
     nodes: int = nodes_option()
-
-    @property
-    def rate(self) -> float:
-        return self.derived()["learning_rate"] if self.learning_rate is None else self.learning_rate
-
-    def derived(self) -> dict[str, float]:
-        """Return what options are when they are left empty."""
-        return {"learning_rate": RATES["full" if self.adapters == "full" else "adapters"]}
 
     def cross_check(self) -> dict[str, str]:
         if errors := check_rewards(self):

@@ -140,6 +140,22 @@ def learning_rate_option(help: str, *, adapters: float, full: float) -> Any:
     return option(None, text, low=1e-8, high=1)
 
 
+class RateByAdapters:
+    """Let an empty `learning_rate` follow from `adapters`, by the `rates` of a kind."""
+
+    rates: typing.ClassVar[dict[str, float]]
+    adapters: str
+    learning_rate: float | None
+
+    @property
+    def rate(self) -> float:
+        return self.derived()["learning_rate"] if self.learning_rate is None else self.learning_rate
+
+    def derived(self) -> dict[str, float]:
+        """Return what options are when they are left empty."""
+        return {"learning_rate": self.rates["full" if self.adapters == "full" else "adapters"]}
+
+
 def check(value: Any, hint: Any, metadata: typing.Mapping[str, Any]) -> Any:
     """Return the value as its option takes it. Raises ValueError with the remedy; ConfigError where parts of it are
     wrong, by their names behind the option's."""

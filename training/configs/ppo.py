@@ -3,7 +3,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from training.configs.options import check_processes, kept_checkpoints_option, learning_rate_option, option
+from training.configs.options import (
+    RateByAdapters,
+    check_processes,
+    kept_checkpoints_option,
+    learning_rate_option,
+    option,
+)
 from training.configs.rewards.part_lines import check_rewards, rewards_option
 from training.configs.rollout_options import RolloutOptions
 
@@ -31,7 +37,7 @@ RATES = {"adapters": 5e-4, "full": 5e-5}
 
 
 @dataclass(frozen=True)
-class PPOConfig(RolloutOptions):
+class PPOConfig(RateByAdapters, RolloutOptions):
     """Proximal policy optimisation against a reward model or a Python function."""
 
     kind: ClassVar[str] = "ppo"
@@ -61,6 +67,7 @@ class PPOConfig(RolloutOptions):
     steps: int = option(12, "rollout batches", low=1, high=100000)
     batch_size: int = option(32, "episodes in one rollout batch", low=2, high=65536)
     max_new_tokens: int = option(64, "longest completion, in tokens", low=1, high=4096)
+    rates: ClassVar[dict[str, float]] = RATES
     learning_rate: float | None = learning_rate_option("Adam's learning rate", **RATES)
     adapters: str = option(
         "top",
@@ -331,14 +338,6 @@ class PPOConfig(RolloutOptions):
     def stop_kl_of(self, length: float) -> float:
         """Return the bound in nats an answer, for a parent whose answers are so many tokens long; 0 for none."""
         return STOP_KL_PER_TOKEN * length if self.stop_kl is None else self.stop_kl
-
-    @property
-    def rate(self) -> float:
-        return self.derived()["learning_rate"] if self.learning_rate is None else self.learning_rate
-
-    def derived(self) -> dict[str, float]:
-        """Return what options are when they are left empty."""
-        return {"learning_rate": RATES["full" if self.adapters == "full" else "adapters"]}
 
     def cross_check(self) -> dict[str, str]:
         errors = {}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from training.configs.options import (
+    RateByAdapters,
     check_processes,
     kept_checkpoints_option,
     learning_rate_option,
@@ -16,10 +17,11 @@ RATES = {"adapters": 2e-4, "full": 2e-5}
 
 
 @dataclass(frozen=True)
-class SFTConfig:
+class SFTConfig(RateByAdapters):
     """Supervised finetuning on demonstrations, best-rated answers, chats and instructions, loss on answers only."""
 
     kind: ClassVar[str] = "sft"
+    rates: ClassVar[dict[str, float]] = RATES
     learning_rate: float | None = learning_rate_option("peak learning rate", **RATES)
     epochs: float = option(1.0, "passes over the data", low=0.01, high=100)
     batch_size: int = option(
@@ -68,14 +70,6 @@ class SFTConfig:
     kept_checkpoints: int = kept_checkpoints_option()
     sample_every: int = option(20, "optimiser steps between sample completions", low=1, high=100000, advanced=True)
     sample_tokens: int = option(48, "longest sample completion, in tokens", low=1, high=4096, advanced=True)
-
-    @property
-    def rate(self) -> float:
-        return self.derived()["learning_rate"] if self.learning_rate is None else self.learning_rate
-
-    def derived(self) -> dict[str, float]:
-        """Return what options are when they are left empty."""
-        return {"learning_rate": RATES["full" if self.adapters == "full" else "adapters"]}
 
     def cross_check(self) -> dict[str, str]:
         if self.sharding == "full" and self.adapters == "qlora":

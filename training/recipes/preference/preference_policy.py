@@ -94,7 +94,7 @@ class Course:
     def rate(self, step: int) -> float:
         config, total = self.work.config, self.total_steps
         warmup = math.ceil(config.warmup_ratio * total)
-        return config.learning_rate * steps.schedule_factor(step, total, kind="linear", warmup=warmup)
+        return config.rate * steps.schedule_factor(step, total, kind="linear", warmup=warmup)
 
 
 def load(run: RunDirectory, spec: RunSpec, config: PreferenceConfig) -> Work:
@@ -121,7 +121,7 @@ def carry_out(work: Work, objective: Objective, places: AnswerPlaces, *, phase: 
     """Train, save, measure what was saved on held-out prompts."""
     started = time.monotonic()
     course = prepare(work, objective, places, phase)
-    optimiser = work.policy.masters.optimiser(rate=work.config.learning_rate, weight_decay=0.0, beta2=0.999)
+    optimiser = work.policy.masters.optimiser(rate=work.config.rate, weight_decay=0.0, beta2=0.999)
     standing = resume(work, optimiser)
     learn(course, optimiser, standing)
     finish(course, places, standing, counts, started)

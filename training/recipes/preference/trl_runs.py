@@ -76,7 +76,7 @@ def arguments(run: RunDirectory, spec: RunSpec, config: Any) -> Row:
         "output_dir": str(run.path / ".trainer.partial"),
         "per_device_train_batch_size": micro,
         "gradient_accumulation_steps": config.batch_size // micro,
-        "learning_rate": config.learning_rate,
+        "learning_rate": config.rate,
         "max_grad_norm": config.max_grad_norm,
         "weight_decay": 0.0,
         "optim": "adamw_torch",

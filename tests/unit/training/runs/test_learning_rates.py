@@ -7,8 +7,8 @@ import pytest
 from training import configs
 from training.runs.ordering import remedies
 
-KINDS = ("ppo", "sft", "grpo", "rloo")
-ADAPTERS = {"ppo": ("top", "lora"), "sft": ("lora", "top", "qlora"), "grpo": ("lora", "top"), "rloo": ("lora", "top")}
+KINDS = ("ppo", "sft", "grpo", "rloo", "dpo", "kto")
+ADAPTERS = dict.fromkeys(KINDS, ("lora", "top")) | {"sft": ("lora", "top", "qlora")}
 
 
 @pytest.mark.parametrize("kind", KINDS)
