@@ -126,7 +126,11 @@ def _let_go(assignment: Assignment) -> None:
 
 
 def _expire(project: Project, rows: QuerySet[Assignment]) -> int:
-    prompts = dict(rows.filter(state=Assignment.State.OPEN).values_list("pk", "prompt_id"))
+    """Close those of the rows that are open, but for what is being sent: its sender may wait for the project, which we
+    hold, and it is submitted before we could close it."""
+    open_rows = Assignment.objects.filter(pk__in=rows.values("pk"), state=Assignment.State.OPEN)
+    free_rows = open_rows.select_for_update(skip_locked=True, no_key=True)
+    prompts = dict(free_rows.values_list("pk", "prompt_id"))
     if prompts:
         ran_out = Assignment.objects.filter(pk__in=prompts)
         ran_out.update(state=Assignment.State.EXPIRED, closed_at=timezone.now())

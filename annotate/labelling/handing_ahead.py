@@ -63,7 +63,9 @@ def take_up(
             expire_stale(project)
         rows = project.assignments.filter(user=user, kind__in=kinds)
         related = rows.select_related("project", "user", "prompt", "completion_a", "completion_b")
-        assignment = related.filter(pk=pk).first()
+        # What is being sent already is passed over: its sender may wait for the project.
+        free_rows = related.select_for_update(of=("self",), skip_locked=True, no_key=True)
+        assignment = free_rows.filter(pk=pk).first()
         if assignment is None or not assignment.is_ahead:
             return assignment if assignment and assignment.state == Assignment.State.OPEN else None
         prerequisites.check(project, member)

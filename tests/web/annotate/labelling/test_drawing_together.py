@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.db import connection, connections, transaction
@@ -17,10 +19,10 @@ from annotate.core.db.postgres import one_trip
 from annotate.core.db.prepared import Asked
 from annotate.core.metrics.counters import VOTES
 from annotate.labelling import actions as feedback
-from annotate.labelling import assigning
+from annotate.labelling import assigning, handing_ahead
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.locked_look import lock_together
-from annotate.models import Assignment, Comparison, FirstAnswer, Membership, Project, QueueChange, User
+from annotate.models import Assignment, Comparison, Completion, FirstAnswer, Membership, Project, QueueChange, User
 from annotate.models.project_locks import give_back
 from tests.support.api_client import errors, program
 from tests.support.factories import make_completion, make_project, make_prompt, make_user
@@ -280,3 +282,47 @@ def test_a_form_that_comes_twice_at_once_is_stored_once_and_both_show_the_next_i
     following = project.assignments.get(state="open")
     assert page.status_code == 200 and f'data-assignment="{following.pk}"' in page.content.decode()
     assert Comparison.objects.count() == 1
+
+
+@pytest.fixture
+def ahead(project: Project) -> tuple[Client, Assignment]:
+    """Return the page of somebody who sends the only item left before anybody heard that they were shown it."""
+    client, user = Client(), make_user(project)
+    client.force_login(user)
+    others = project.prompts.exclude(pk=project.prompts.first().pk)
+    Completion.objects.filter(prompt__in=others).delete(), others.delete()
+    [item] = handing_ahead.hand_ahead(project=project, user=user)
+    assert item.is_ahead
+    return client, item
+
+
+def run_out_and_draw(project: Project, item: Assignment) -> Any:
+    late = timezone.now() + timedelta(hours=1)
+    with mock.patch("django.utils.timezone.now", lambda: late):
+        return draw(project, make_user(project))
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(lambda project, item: draw(project, make_user(project)), id="somebody else draws"),
+        pytest.param(run_out_and_draw, id="somebody else draws when it has run out"),
+        pytest.param(
+            lambda project, item: handing_ahead.take_up(project=project, user=item.user, pk=item.pk),
+            id="it is taken up",
+        ),
+    ],
+)
+def test_whoever_has_the_project_does_not_wait_for_what_is_being_sent(
+    project: Project, ahead: tuple[Client, Assignment], act: Callable[[Project, Assignment], Any]
+) -> None:
+    """Its sender waits for the project: the two would wait for each other."""
+    client, item = ahead
+    with transaction.atomic():
+        project.lock()
+        sending = Elsewhere(lambda: judge_on_page(client, item, "once"))
+        until(somebody_waits, LONG, "it is stored, and waits for the project to draw the next")
+        assert act(project, item) is None
+    assert sending.done().status_code == 200
+    item.refresh_from_db()
+    assert item.state == "submitted" and Comparison.objects.get().assignment == item
