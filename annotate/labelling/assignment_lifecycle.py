@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 
 from django.db import transaction
-from django.db.models import DateTimeField, QuerySet, Value
+from django.db.models import DateTimeField, Value
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
@@ -26,6 +26,7 @@ from annotate.models import (
     Project,
     User,
 )
+from annotate.models.assignments import AssignmentQuerySet
 from annotate.models.feedback import Feedback
 from annotate.projects import member_languages
 from annotate.projects.wellbeing import actions as harm_budget
@@ -86,7 +87,7 @@ def expire_stale(project: Project) -> None:
     _expire(project, project.assignments.filter(expires_at__lte=timezone.now()))
 
 
-def put_back(project: Project, rows: QuerySet[Assignment]) -> int:
+def put_back(project: Project, rows: AssignmentQuerySet) -> int:
     """Give back those of the rows that were handed out ahead and never shown; return how many."""
     return _expire(project, rows.filter(is_ahead=True))
 
@@ -125,16 +126,10 @@ def _let_go(assignment: Assignment) -> None:
         count_swapped(assignment.project, assignment.user, assignment.completion_b, assignment.completion_a)
 
 
-def _expire(project: Project, rows: QuerySet[Assignment]) -> int:
-    """Close those of the rows that are open, but for what is being sent: its sender may wait for the project, which we
-    hold, and it is submitted before we could close it."""
-    open_rows = Assignment.objects.filter(pk__in=rows.values("pk"), state=Assignment.State.OPEN)
-    free_rows = open_rows.select_for_update(skip_locked=True, no_key=True)
-    prompts = dict(free_rows.values_list("pk", "prompt_id"))
+def _expire(project: Project, rows: AssignmentQuerySet) -> int:
+    prompts = [prompt for _, prompt in rows.expire()]
     if prompts:
-        ran_out = Assignment.objects.filter(pk__in=prompts)
-        ran_out.update(state=Assignment.State.EXPIRED, closed_at=timezone.now())
-        queue.changed(project.pk, prompts.values())
+        queue.changed(project.pk, prompts)
     return len(prompts)
 
 

@@ -20,6 +20,19 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
         work = self.filter(state__in=states, purpose=Assignment.Purpose.WORK, is_review=False)
         return work.filter(user__is_simulated=is_simulated)
 
+    def expire(self) -> list[tuple[int, int]]:
+        """Close the open ones as run out, in the transaction around it; return (project, prompt) of each.
+
+        What is being sent is passed over: its sender may wait for the project that we hold, and it is submitted before
+        we could close it.
+        """
+        open_rows = Assignment.objects.filter(pk__in=self.values("pk"), state=Assignment.State.OPEN)
+        free_rows = open_rows.select_for_update(skip_locked=True, no_key=True)
+        found = list(free_rows.values_list("pk", "project_id", "prompt_id"))
+        closed = Assignment.objects.filter(pk__in=[pk for pk, _, _ in found])
+        closed.update(state=Assignment.State.EXPIRED, closed_at=timezone.now())
+        return [(project, prompt) for _, project, prompt in found]
+
 
 class Assignment(models.Model):
     """One item handed to one person for a while: what to judge, in the order shown, or what to answer or attack."""

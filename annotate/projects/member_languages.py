@@ -11,11 +11,10 @@ from typing import TypeVar
 
 from django.db import transaction
 from django.db.models import Model, Q, QuerySet
-from django.utils import timezone
 
 from annotate.core import audit
 from annotate.core.errors import Refused
-from annotate.models import Assignment, Membership, Project, Prompt, QueueChange, QueueEntry, User
+from annotate.models import Membership, Project, Prompt, QueueChange, QueueEntry, User
 from annotate.projects import actions
 from common.languages import language_names, language_tags
 
@@ -107,5 +106,5 @@ def _give_back_unseen(project: Project, user: User) -> None:
     unseen = dict(project.assignments.live().filter(user=user, is_ahead=True).values_list("pk", "prompt_id"))
     kept = readable(unseen.values(), languages_of(project, user))
     gone = [pk for pk, prompt in unseen.items() if prompt not in kept]
-    QueueChange.note(project.pk, [unseen[pk] for pk in gone])
-    Assignment.objects.filter(pk__in=gone).update(state=Assignment.State.EXPIRED, closed_at=timezone.now())
+    found = project.assignments.filter(pk__in=gone).expire()
+    QueueChange.note(project.pk, [prompt for _, prompt in found])

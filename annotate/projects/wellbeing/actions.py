@@ -70,13 +70,9 @@ def agree(
 def _give_back(user: User, budget: HarmBudget) -> None:
     """Give what they hold of a kind that they now opt out of to others: nobody must skip it with a reason."""
     unwanted = ~_bearable(budget.accepted)
-    unwanted_assignments = Assignment.objects.filter(unwanted, user=user, state=Assignment.State.OPEN)
-    rows = list(unwanted_assignments.values_list("pk", "project_id", "prompt_id"))
-    Assignment.objects.filter(pk__in=[pk for pk, _, _ in rows]).update(
-        state=Assignment.State.EXPIRED, closed_at=timezone.now()
-    )
-    for project in {project for _, project, _ in rows}:
-        QueueChange.note(project, [prompt for _, project_id, prompt in rows if project_id == project])
+    found = Assignment.objects.filter(unwanted, user=user).expire()
+    for project in {project for project, _ in found}:
+        QueueChange.note(project, [prompt for project_id, prompt in found if project_id == project])
 
 
 def within(rows: QuerySet[M], project: Project, user: User) -> QuerySet[M]:
