@@ -49,19 +49,31 @@ from training.models import Run
 INVITED = "a-token-of-an-invitation"
 PLAN = {
     **{"test": "a test", "baseline": "base", "family": "baseline", "alpha": 0.05, "seeds": [0, 1], "judge": "person"},
-    **{"stop": {"votes": 10, "votes_per_pair": 10, "pairs": 1}, "arms": [{"name": "base"}]},
+    **{
+        "stop": {"votes": 10, "votes_per_pair": 10, "pairs": 1},
+        "arms": [{"name": "base"}],
+        "completions_per_prompt": 2,
+    },
     **{"budget": {"unit": "", "amount": 0.0}, "parent": {"name": "base"}, "dataset": {"name": "judgements"}},
 }
 
 ROUND_PLAN = {
     **{
-        "arm": {"method": "ppo", "config": {}, "drawing": {}},
+        "arm": {"method": "ppo", "name": "PPO", "config": {}, "drawing": {}},
         "reward_config": {},
         "starts": "newest",
         "older": "all",
         "older_weight": None,
     },
-    **{"judge": "person", "rounds": 3, "judgements": 20, "answers_per_prompt": 2, "votes": 10, "gain": 50.0},
+    **{
+        "judge": "person",
+        "rounds": 3,
+        "judgements": 20,
+        "answers_per_prompt": 2,
+        "completions_per_prompt": 2,
+        "votes": 10,
+        "gain": 50.0,
+    },
     **{"power": 0.1, "seconds": None, "accuracy_floor": None, "prompts": {"name": "train"}, "questions": {"name": "e"}},
 }
 
