@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 from annotate.models.prompts import Completion, index_where_set
@@ -26,7 +27,8 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
         What is being sent is passed over: its sender may wait for the project that we hold, and it is submitted before
         we could close it.
         """
-        open_rows = Assignment.objects.filter(pk__in=self.values("pk"), state=Assignment.State.OPEN)
+        is_open = Q(state=Assignment.State.OPEN)  # asked twice: to find few rows, and of each once it is locked
+        open_rows = Assignment.objects.filter(is_open, pk__in=self.filter(is_open).values("pk"))
         free_rows = open_rows.select_for_update(skip_locked=True, no_key=True)
         found = list(free_rows.values_list("pk", "project_id", "prompt_id"))
         closed = Assignment.objects.filter(pk__in=[pk for pk, _, _ in found])
