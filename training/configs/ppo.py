@@ -33,8 +33,6 @@ TABLE: dict[str, Any] = {
 KL_TARGET_PER_TOKEN = 0.1
 STOP_KL_PER_TOKEN = 0.15
 
-RATES = {"adapters": 5e-4, "full": 5e-5}
-
 
 @dataclass(frozen=True)
 class PPOConfig(RateByAdapters, RolloutOptions):
@@ -67,8 +65,8 @@ class PPOConfig(RateByAdapters, RolloutOptions):
     steps: int = option(12, "rollout batches", low=1, high=100000)
     batch_size: int = option(32, "episodes in one rollout batch", low=2, high=65536)
     max_new_tokens: int = option(64, "longest completion, in tokens", low=1, high=4096)
-    rates: ClassVar[dict[str, float]] = RATES
-    learning_rate: float | None = learning_rate_option("Adam's learning rate", **RATES)
+    rates: ClassVar[dict[str, float]] = {"adapters": 5e-4, "full": 5e-5}
+    learning_rate: float | None = learning_rate_option("Adam's learning rate", **rates)
     adapters: str = option(
         "top",
         "top: LoRA in the top third over a shared trunk; lora: on all layers; full: every weight",

@@ -20,15 +20,13 @@ from training.configs.options import (
 FEWEST_PAIRS = 8  # DPO: comparisons with a winner
 FEWEST_OF_EACH = 4  # KTO: thumbs up, and thumbs down
 
-RATES = {"adapters": 2e-4, "full": 2e-5}
-
 
 @dataclass(frozen=True)
 class PreferenceConfig(RateByAdapters, ForwardPasses):
     """Hold the options that DPO and KTO share."""
 
-    rates: ClassVar[dict[str, float]] = RATES
-    learning_rate: float | None = learning_rate_option("peak learning rate", **RATES)
+    rates: ClassVar[dict[str, float]] = {"adapters": 2e-4, "full": 2e-5}
+    learning_rate: float | None = learning_rate_option("peak learning rate", **rates)
     epochs: float = option(1.0, "passes over the data", low=0.01, high=100)
     batch_size: int = option(8, "examples in one optimiser step", low=2, high=4096)
     beta: float = option(0.1, "strength of the KL penalty: higher stays closer to the parent", low=1e-4, high=100)

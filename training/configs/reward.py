@@ -57,5 +57,9 @@ class RewardConfig:
     sharding: str = sharding_option()
     nodes: int = nodes_option()
 
+    def wants_finetuning(self, annotations: int) -> bool:
+        """Return whether finetuning is tried with so many annotations."""
+        return self.method == "finetune" or (self.method == "auto" and annotations >= self.finetune_from)
+
     def cross_check(self) -> dict[str, str]:
         return check_processes(self, batch_size=self.batch_size, rows="answers")

@@ -13,16 +13,14 @@ from training.configs.options import (
     sharding_option,
 )
 
-RATES = {"adapters": 2e-4, "full": 2e-5}
-
 
 @dataclass(frozen=True)
 class SFTConfig(RateByAdapters):
     """Supervised finetuning on demonstrations, best-rated answers, chats and instructions, loss on answers only."""
 
     kind: ClassVar[str] = "sft"
-    rates: ClassVar[dict[str, float]] = RATES
-    learning_rate: float | None = learning_rate_option("peak learning rate", **RATES)
+    rates: ClassVar[dict[str, float]] = {"adapters": 2e-4, "full": 2e-5}
+    learning_rate: float | None = learning_rate_option("peak learning rate", **rates)
     epochs: float = option(1.0, "passes over the data", low=0.01, high=100)
     batch_size: int = option(
         8, "examples in one optimiser step; they need not fit in memory together", low=1, high=4096

@@ -97,7 +97,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     priors, trials, head = together.from_first(fit_head)
     seconds = time.monotonic() - forwarded
     tuned = None
-    if wants_finetuning(config, feedback.feedback_count):
+    if config.wants_finetuning(feedback.feedback_count):
         trunk = reward_finetune.learning_trunk(trunk, best.features, config, spec, together)
         tuned = reward_finetune.finetune(
             run, trunk, sequences, observed, training, head, best, priors, config, spec, tokenizer,
@@ -146,10 +146,6 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             "seconds": {"forward": forwarded - started, **{f.model.method: f.seconds for f in fitted}},
         }
     )
-
-
-def wants_finetuning(config: RewardConfig, judgements: int) -> bool:
-    return config.method == "finetune" or (config.method == "auto" and judgements >= config.finetune_from)
 
 
 def begin_trunk(run: RunDirectory) -> Path:

@@ -133,7 +133,7 @@ def _training_errors(kind: str, parent: LanguageModel, dataset: Dataset | None, 
         described = config_of_folder(parent.path)
     except (OSError, ValueError):
         return {}  # the recipe names the file
-    if kind == "reward" and config.method == "auto" and count_annotations(dataset) < config.finetune_from:
+    if kind == "reward" and not config.wants_finetuning(count_annotations(dataset)):
         config = replace(config, method="head")  # as the recipe chooses
     errors = training_errors(kind, described, config) if described else {}
     return {field: f"{parent.name}: {text}" if field == "parent" else text for field, text in errors.items()}
