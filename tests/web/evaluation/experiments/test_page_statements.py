@@ -76,6 +76,17 @@ def test_a_page_of_many_arms_takes_no_more_statements_than_one_of_few(project, o
     assert len(shown.frontiers) == 10 and shown.frontiers[-1].points == [(1.0, 0.0)] * 3
 
 
+@pytest.fixture
+def series(project: Any, order: Any, researcher: Any) -> RoundSeries:
+    """Rounds that were ordered, of which none has begun."""
+    ordered = rounds.order(
+        project=project, by=researcher, name="r", parent=order["parent"], method="dpo", judgements=20, votes=10,
+        rounds=9,
+    )  # fmt: skip
+    Round.objects.filter(number=0).update(entered_at=timezone.now())
+    return ordered
+
+
 def add_rounds(series: RoundSeries, numbers: range, voter: Any = None) -> None:
     """Rounds that are compared: one comparison with a winner among two, and one vote."""
     project, judge = series.project, make_user(series.project)
@@ -104,18 +115,7 @@ def add_rounds(series: RoundSeries, numbers: range, voter: Any = None) -> None:
         make_comparison(*met, "model_a", voter or make_user(project))
 
 
-def test_a_page_of_many_rounds_takes_no_more_statements_than_one_of_few(project, order, researcher, client):
-    series = rounds.order(
-        project=project,
-        by=researcher,
-        name="r",
-        parent=order["parent"],
-        method="dpo",
-        judgements=20,
-        votes=10,
-        rounds=9,
-    )
-    Round.objects.filter(number=0).update(entered_at=timezone.now())
+def test_a_page_of_many_rounds_takes_no_more_statements_than_one_of_few(project, series, client):
     add_rounds(series, range(1, 3))
     address = reverse("round-series", args=[project.slug, series.pk])
     statements(client, address)  # what a process reads once is not counted
@@ -129,18 +129,7 @@ def test_a_page_of_many_rounds_takes_no_more_statements_than_one_of_few(project,
     assert shown.seconds == pytest.approx(840.0, abs=5)
 
 
-def test_ratings_of_rounds_follow_where_one_vote_is_excluded_and_another_counts_again(project, order, researcher):
-    series = rounds.order(
-        project=project,
-        by=researcher,
-        name="r",
-        parent=order["parent"],
-        method="dpo",
-        judgements=20,
-        votes=10,
-        rounds=9,
-    )
-    Round.objects.filter(number=0).update(entered_at=timezone.now())
+def test_ratings_of_rounds_follow_where_one_vote_is_excluded_and_another_counts_again(project, series):
     add_rounds(series, range(1, 3))
     asked = series.questions.prompts.first()
     pair = [make_completion(asked, model=Round.objects.get(series=series, number=n).model) for n in (1, 0)]
@@ -158,18 +147,7 @@ def test_ratings_of_rounds_follow_where_one_vote_is_excluded_and_another_counts_
     assert rating() < before - 1, "as many votes, of the same last one"
 
 
-def test_a_page_stands_where_all_votes_on_rounds_are_one_persons(project, order, researcher, client):
-    series = rounds.order(
-        project=project,
-        by=researcher,
-        name="r",
-        parent=order["parent"],
-        method="dpo",
-        judgements=20,
-        votes=10,
-        rounds=9,
-    )
-    Round.objects.filter(number=0).update(entered_at=timezone.now())
+def test_a_page_stands_where_all_votes_on_rounds_are_one_persons(project, series, researcher, client):
     add_rounds(series, range(1, 3), make_user(project))
     page = client.get(reverse("round-series", args=[project.slug, series.pk]))
     assert page.status_code == 200 and "no interval" in page.content.decode()
