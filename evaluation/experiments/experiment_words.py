@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from annotate.models import DatasetFreeze
+from evaluation.core.voter_names import voters_of
 from evaluation.experiments.arm_checkpoints import is_checkpoint
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.experiments.experiment_progress import is_lost
@@ -111,7 +112,7 @@ def plan_in_words(experiment: Experiment) -> list[str]:
     limit = (
         f"Each model may take {budget['amount']:,.0f} {budget['unit']}." if budget["unit"] else "There is no budget."
     )
-    judges = "people" if plan["judge"] == "person" else "simulated annotators"
+    judges = voters_of(plan["judge"])
     return [
         f"Arms: {', '.join(names)}, with {len(plan['seeds'])} seeds each (the base has one model).",
         f"All start from {plan['parent']['name']} and learn from {plan['dataset']['name']}. {limit}",

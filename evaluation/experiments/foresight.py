@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 from annotate.data.datasets.sampled_prompts import prompts_to_sample
 from annotate.models import Dataset, Project, Split
+from evaluation.core.voter_names import voters_of
 from evaluation.experiments.arm_methods import METHODS, Arm
 from evaluation.models import Experiment
 from training import configs
@@ -18,7 +20,7 @@ _LOOKED_AT = 200  # prompts whose length is taken for that of all
 
 def votes_in_words(stop: Mapping[str, Any], judge: str) -> str:
     """Say how many votes the verdict waits for."""
-    whose = "people" if judge == "person" else "simulated annotators"
+    whose = voters_of(judge)
     if "votes" not in stop:
         return f"The verdict reads what {whose} vote until its moment."
     return (
@@ -40,6 +42,7 @@ def judges_in_words(
     """Say what judges of these arms' rewards are asked. `prompts` are of the train split, `questions` of the eval
     split."""
     asked: list[JudgeQuestions] = []
+    length = cache(partial(prompt_characters, project))
     for arm in arms:
         method = METHODS[arm.method]
         kind, options = ("rejection", arm.drawing) if method.draws_examples else (method.kind, dict(arm.config))
@@ -49,7 +52,7 @@ def judges_in_words(
             continue
         asked += judge_questions.questions(
             project, kind, configs.parse_valid(kind, options), questions if kind == "best_of" else prompts,
-            runs=seeds, prompt_characters=prompt_characters(project),
+            runs=seeds, prompt_characters=length(),
         )  # fmt: skip
     return [judge_questions.in_words(one) for one in judge_questions.by_judge(asked)]
 

@@ -16,6 +16,7 @@ from annotate.core.errors import Refused
 from annotate.data.datasets.api import FreezeOut
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
 from common.judging.rubrics import PAIRWISE
+from evaluation.core.voter_names import voters_of
 from evaluation.core.while_computed import BeingComputedOut, api_waits
 from evaluation.judge_models import actions, present
 from evaluation.judge_models.combined_rating import combined_rating
@@ -260,7 +261,7 @@ def with_judge(request: Request) -> Response:
     rubric = _rubric(request, _judge(project, request.query_params.get("judge_model", "")))
     rating = combined_rating(project, kind, rubric)
     if rating is None:
-        raise Refused(404, judge=f"No vote of {present.people(kind)} ranks two models here; collect votes first.")
+        raise Refused(404, judge=f"No vote of {voters_of(kind)} ranks two models here; collect votes first.")
     found = rating.found
     body: Row = {
         "project": project.slug,

@@ -13,6 +13,7 @@ from django.db.models import Count, Max
 from annotate.models import Comparison, Completion, LanguageModel, Project, Status, StatusChange
 from evaluation.core.kept_figures import Tell
 from evaluation.core.recent_values import Recent
+from evaluation.core.voter_names import voters_of
 from evaluation.judge_models import kept_by_rubric
 from evaluation.judge_models.judged_pairs import JudgedPair, PersonVote, judged_pairs, person_votes
 from evaluation.leaderboard.votes.vote_blocks import counted
@@ -54,7 +55,7 @@ class CombinedRating:
     @property
     def label(self) -> str:
         """Return who rates here, as every place that shows it says."""
-        whose = "people" if self.kind == "person" else "simulated annotators"
+        whose = voters_of(self.kind)
         return f"{self.found.votes:,} votes of {whose} and {self.found.verdicts:,} verdicts of {self.rubric}"
 
     def against(self, model: int, other: int) -> Difference | None:

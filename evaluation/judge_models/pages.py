@@ -19,6 +19,7 @@ from common.charts.rating_charts import Interval, interval_chart
 from common.charts.scene import svg
 from common.judging import rubrics
 from common.whole_numbers import row_id
+from evaluation.core.voter_names import voters_of
 from evaluation.core.while_computed import kept_age, page_waits
 from evaluation.judge_models import actions, kept_by_rubric, present
 from evaluation.judge_models.combined_rating import CombinedRating, combined_rating
@@ -69,7 +70,7 @@ def _all(
     context = {
         "project": project,
         "judge": kind,
-        "whose": present.people(kind),
+        "whose": voters_of(kind),
         "kind_votes": votes_by_kind(project),
         "rows": present.judge_rows(project, kind),
         "kept": kept_by_rubric.row_of(project, kind, KeptFigures.What.JUDGE_MODELS),
@@ -143,7 +144,7 @@ def _one(request: HttpRequest, judge: JudgeModel, errors: dict[str, str], status
     context = {
         "project": project,
         "judge": kind,
-        "whose": present.people(kind),
+        "whose": voters_of(kind),
         "kind_votes": votes_by_kind(project),
         "judge_model": judge,
         "rubric": rubric,
@@ -227,7 +228,7 @@ def with_judge(request: HttpRequest, project: Project) -> HttpResponse:
         "tab": "with-judge",
         "may_see_judges": can(request.user, "review", project),
         "judge": kind,
-        "whose": present.people(kind),
+        "whose": voters_of(kind),
         "kind_votes": votes_by_kind(project),
         "offered": offered,
         "rubric": rubric,
@@ -244,7 +245,7 @@ def _picture(rating: CombinedRating) -> Any:
         for row in rating.rows[:_IN_PICTURE]
         for name, ends in (
             (row.model.name, (row.rating, row.lower, row.upper)),
-            (f"– {present.people(rating.kind)} alone", (row.people, row.people_lower, row.people_upper)),
+            (f"– {voters_of(rating.kind)} alone", (row.people, row.people_lower, row.people_upper)),
         )
     ]
     return interval_chart(rows, "Ratings with a judge model and by votes alone, with their 95 % intervals")

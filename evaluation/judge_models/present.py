@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from annotate.models import AnnotatorKind, Project
+from annotate.models import Project
 from evaluation.core import number_formats as numbers
+from evaluation.core.voter_names import voters_of
 from evaluation.judge_models.judge_figures import Drift, JudgeFigures, figures_of
 from evaluation.metrics.model_judges import Figure
 from evaluation.models import JudgeModel, Rubric
@@ -45,7 +46,7 @@ def judge_rows(project: Project, kind: str) -> list[JudgeRow]:
 
 def sentences(figures: JudgeFigures, kind: str) -> list[Sentence]:
     """Return the figures that there are, each in words."""
-    whose = people(kind)
+    whose = voters_of(kind)
     made = (
         _agreement(figures.agreement, whose),
         _said(
@@ -64,10 +65,6 @@ def sentences(figures: JudgeFigures, kind: str) -> list[Sentence]:
         _lean("own", "Self-preference", figures.own, f"It gives answers of its own family {{gap}} than {whose} do"),
     )  # fmt: skip
     return [sentence for sentence in made if sentence is not None]
-
-
-def people(kind: str) -> str:
-    return "people" if kind == AnnotatorKind.PERSON else "simulated annotators"
 
 
 def _agreement(figure: Figure | None, whose: str) -> Sentence | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evaluation.core.voter_names import voters_of
 from evaluation.experiments import foresight
 from evaluation.experiments.arm_methods import METHODS, Arm
 from evaluation.experiments.experiment_words import answers_in_words
@@ -99,7 +100,7 @@ def _end(value: float | None) -> str:
 def foreseen(plan: Mapping[str, Any]) -> list[str]:
     """Say how much people are asked for, by a plan or an order of rounds."""
     rounds, judgements, votes = plan["rounds"], plan["judgements"], plan["votes"]
-    whose = "people" if plan["judge"] == "person" else "simulated annotators"
+    whose = voters_of(plan["judge"])
     return [
         f"Each round asks {whose} for {judgements:,} comparisons with a winner and {votes:,} blind votes: "
         f"{rounds * judgements:,} comparisons and {rounds * votes:,} votes in all {rounds} rounds."
@@ -134,7 +135,7 @@ def plan_in_words(series: RoundSeries) -> list[str]:
         ALL: "all annotations so far",
         WEIGHTED: f"all annotations so far, those of earlier rounds at weight {plan['older_weight']}",
     }.get(plan["older"], "the annotations of its own round alone")
-    judges = "people" if plan["judge"] == "person" else "simulated annotators"
+    judges = voters_of(plan["judge"])
     fits = " Each round trains a reward model." if method.needs_reward else ""
     lines = [
         f"Each round: the newest model gives {plan['answers_per_prompt']} answers to each of the prompts in "
