@@ -218,7 +218,7 @@ class ArtefactStore:
 
     def _put_files(self, name: str, path: Path, rules: Rules, is_trusting: bool) -> Iterator[Entry]:
         pool, condemned = _own_pool(name), blob_sweep.condemned(self.files)
-        for relative in [""] if path.is_file() else _files_below(path, rules):
+        for relative in [""] if path.is_file() else files_below(path, rules):
             place = pool if rules.is_own(relative) else ""
             yield self._put_file(path / relative, relative, place, is_trusting, pool, condemned)
 
@@ -282,7 +282,7 @@ def _own_pool(name: str) -> str:
     return f"own/{name}"
 
 
-def _files_below(folder: Path, rules: Rules) -> list[str]:
+def files_below(folder: Path, rules: Rules) -> list[str]:
     """List the files of a folder by their relative names. The folder itself is listed before what it holds: a recipe's
     result, once seen, has its model beside it."""
     found = []

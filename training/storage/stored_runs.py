@@ -12,7 +12,7 @@ from annotate.core.artefacts import local_copies
 from common.artefacts.manifests import Manifest
 from common.artefacts.storage_problems import NotStored, StorageProblem
 from training.core import kept_steps
-from training.core.run_artefact import RULES, is_of, newest_step
+from training.core.run_artefact import RULES, is_of, newest_step, snapshot
 from training.core.run_directory import RunDirectory
 from training.models import Run
 
@@ -26,7 +26,9 @@ def identity_of(run: Run) -> str:
 
 def keep(run: Run, may_write: Callable[[], None]) -> None:
     """Store the directory as it is. `may_write` raises where another worker has the run. Raises StorageProblem."""
-    local_copies.keep(run.path, RULES, may_write)
+    if local_copies.is_on():
+        with snapshot(run.path) as folder:
+            local_copies.store().put(local_copies.name_of(run.path), folder, RULES, may_write=may_write)
 
 
 def bring(run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from common.artefacts.artefact_store import ArtefactStore
 from common.artefacts.file_systems import FileSystem
 from tests.support.processes import until
 from training.core import run_artefact
+from training.core.run_directory import RunDirectory
 from training.runs.launchers.heartbeat_watch import HeartbeatWatch
 from training.runs.launchers.node_files import End, Heartbeat, NodeFiles, Report
 from training.runs.launchers.over_nodes.relays import MemberRelay, PlacedRelay, member_folder
@@ -62,6 +64,36 @@ def test_what_an_earlier_attempt_left_replaces_nothing_that_another_node_has_sto
     checkpoint(relay.directory, 12)
     until(lambda: stored_step(store) == 12, 10)
     relay.close(End(3, 0))
+
+
+def test_a_checkpoint_is_stored_by_a_storage_that_is_slower_than_the_recipe(tmp_path, store, monkeypatch):
+    """Three more are made, and the first ones deleted, while one file is on its way."""
+    relay = NodeRelay(store.address, BOX, tmp_path / "node", 3)
+    run, steps, write = RunDirectory(relay.directory), count(20), FileSystem.write
+
+    def commit(step: int) -> None:
+        folder = run.begin_checkpoint(step)
+        for part in range(3):
+            (folder / f"{part}.pt").write_text(f"{step} {part}")
+        run.commit_checkpoint(step)
+
+    def slowly(files, name, blocks):
+        if name.startswith("own/"):
+            for _ in range(3):
+                commit(next(steps))
+        write(files, name, blocks)
+
+    relay.start(0.02)
+    relay.bring(HeartbeatWatch(3, 60.0, 1.0))
+    monkeypatch.setattr(FileSystem, "write", slowly)
+    commit(12)
+    until(lambda: stored_step(store) > 20, 10)
+    relay.close(End(3, 0))
+    manifest = store.fetch("runs/000001", tmp_path / "back")
+    step = run_artefact.newest_step(manifest)
+    latest = RunDirectory(tmp_path / "back").latest_checkpoint()
+    assert {path.name: path.read_text() for path in latest.iterdir()} == {f"{n}.pt": f"{step} {n}" for n in range(3)}
+    assert not list(relay.directory.glob(".snapshot-*"))
 
 
 def test_all_parts_of_a_run_begin_with_what_is_stored_and_the_first_alone_stores(tmp_path, store):

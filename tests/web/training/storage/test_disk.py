@@ -18,7 +18,7 @@ from annotate.core.errors import Refused
 from tests.support.api_client import Program, errors, program
 from tests.support.factories import make_project, make_user
 from tests.support.training.runs import make_run
-from training.core import kept_steps
+from training.core import kept_steps, run_artefact
 from training.core.run_directory import RunDirectory
 from training.models import Run
 from training.runs.worker import Worker
@@ -211,7 +211,7 @@ def stored_elsewhere(project, settings, tmp_path):
         (run.path / "identity").write_text(stored_runs.identity_of(run))
         RunDirectory(run.path).model.mkdir()
         (RunDirectory(run.path).model / "weights").write_bytes(os.urandom(_SIZE))
-        stored_runs.keep(run, lambda: None)
+        local_copies.keep(run.path, run_artefact.RULES)
         shutil.rmtree(run.path)
     return runs
 

@@ -193,8 +193,9 @@ class NodeRelay:
     def _put(self) -> None:
         """Store the run's directory, unless another attempt has begun. Raises NotWanted or StorageProblem."""
         with self._putting:
-            step = RunDirectory(self.directory).latest_step()
-            self._store.put(self._folder.name, self.directory, run_artefact.RULES, may_write=self._require_wanted)
+            with run_artefact.snapshot(self.directory) as folder:
+                step = RunDirectory(folder).latest_step()
+                self._store.put(self._folder.name, folder, run_artefact.RULES, may_write=self._require_wanted)
             self._stored_step = step
 
     def _require_wanted(self) -> None:
