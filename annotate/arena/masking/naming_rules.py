@@ -133,7 +133,7 @@ def rules_for(masking: MaskingContext, strict: bool) -> Rules:
     typed = set() if asks_who else {n for names in kinds.values() for n in names if _pattern(n).search(question.latin)}
     is_choice = strict or len(_without_contained(typed - set(self_naming.MAKERS))) > 1
     rules: list[Rule] = []
-    beginnings: set[str] = set()
+    forbidden: list[str] = []
     for kind, names in kinds.items():
         free = tuple(name for name in names if name not in typed)
         if free:
@@ -142,10 +142,14 @@ def rules_for(masking: MaskingContext, strict: bool) -> Rules:
         if typed_names:
             as_own = "family" if kind == "anywhere" else kind
             rules.append(Rule(as_own, _any_of(typed_names, kind != "maker"), asks_who, is_typed=True))
-        for name in free + typed_names:
-            skeleton = fold(name).latin.translate(SKELETON)
-            beginnings |= {skeleton[:n] for n in range(1, len(skeleton) + 1)}
-    return Rules(tuple(rules), frozenset(beginnings))
+        forbidden += free + typed_names
+    return Rules(tuple(rules), _beginnings(tuple(forbidden)))
+
+
+@lru_cache(maxsize=32)  # hundreds of kept rules share one: nearly all questions type no name
+def _beginnings(names: tuple[str, ...]) -> frozenset[str]:
+    skeletons = (fold(name).latin.translate(SKELETON) for name in names)
+    return frozenset(skeleton[:n] for skeleton in skeletons for n in range(1, len(skeleton) + 1))
 
 
 def _without_contained(names: set[str]) -> set[str]:
