@@ -21,6 +21,9 @@ class Layer(RedisChannelLayer):
         while True:
             try:
                 return await super().receive(channel)
+            except asyncio.CancelledError:
+                self.receive_buffer.pop(channel, None)  # else of each socket that ever was a queue would stay here
+                raise
             except (RedisError, OSError) as error:
                 log.warning("Redis does not answer; again in %.0f s: %s", REST_SECONDS, error)
                 await asyncio.sleep(REST_SECONDS)

@@ -99,6 +99,20 @@ async def test_whoever_leaves_waits_no_longer(tmp_path):
         await layer.close_pools()
 
 
+async def test_whoever_leaves_leaves_nothing(tmp_path):
+    """Of many who wait one asks Redis for all, and whoever leaves while asking hands over to the next."""
+    with redis_server(tmp_path) as url:
+        layer = _layer(url)
+        waiting = [asyncio.create_task(layer.receive(await layer.new_channel())) for _ in range(10)]
+        await asyncio.sleep(0.1)
+        assert len(layer.receive_buffer) == 10
+        for task in waiting:
+            task.cancel()
+            await asyncio.wait({task}, timeout=3)
+        assert not layer.receive_buffer
+        await layer.close_pools()
+
+
 async def test_a_message_that_comes_late_is_no_error(tmp_path):
     with redis_server(tmp_path) as url:
         layer = _layer(url)
