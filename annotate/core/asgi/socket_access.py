@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -24,6 +25,16 @@ class DeclaredConsumer(AsyncWebsocketConsumer):
         if not hasattr(cls, "right"):
             raise ImproperlyConfigured(f"Say by {cls.__name__}.right who may open this live page.")
         checked({"get": cls.right})
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Follow one socket. Somebody who has gone is no fault: the server then refuses what is sent by an OSError, and
+        that they left is the next that it says."""
+
+        async def send_if_there(message: Any) -> None:
+            with suppress(OSError):
+                await send(message)
+
+        await super().__call__(scope, receive, send_if_there)
 
     def may_enter(self, project: Project) -> bool:
         """Return whether this person may do in the project what `right` says of it."""

@@ -293,6 +293,26 @@ async def test_live_pages_ask_the_database_in_threads_of_their_own(own_urls: Non
     assert len(names) == len(pages) and {name.partition("_")[0] for name in names} == {"live"}
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("refused", ["websocket.accept", "websocket.send", "websocket.close"])
+async def test_whoever_leaves_a_live_page_is_no_fault_of_it(refused: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A server refuses by an OSError what is sent to somebody who has gone."""
+    page = type("Run", (LivePage,), {"open": lambda _: True, "updates": lambda _: ("<p>", True), "right": "anybody"})
+    arriving: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    sent = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message["type"])
+        if message["type"] == refused:
+            arriving.put_nowait({"type": "websocket.disconnect", "code": 1006})
+            raise ConnectionResetError
+
+    arriving.put_nowait({"type": "websocket.connect"})
+    async with asyncio.timeout(10):
+        await page.as_asgi()({"type": "websocket", "query_string": b"", "headers": []}, arriving.get, send)
+    assert refused in sent and not caplog.records
+
+
 def test_no_other_place_crosses_into_a_thread_for_the_database() -> None:
     root = ROOT
     sources = [path for app in ("annotate", "training", "evaluation") for path in (root / app).rglob("*.py")]
