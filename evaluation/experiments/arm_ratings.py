@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -41,9 +42,9 @@ class Combinations:
     value: np.ndarray
     errors: np.ndarray
 
-    @property
+    @cached_property
     def reach(self) -> np.ndarray:
-        """Return (K,) the half width of a 95 % interval of each by itself."""
+        """Return (K,) the half width of a 95 % interval of each by itself, found once."""
         return np.quantile(np.abs(self.errors), 0.95, axis=0)
 
 

@@ -47,10 +47,9 @@ def judged_at_once(of: Combinations, alpha: float) -> FamilyResult:
         return FamilyResult(np.zeros(0), np.zeros(0))
     scale = np.where(of.reach > 0, of.reach, 1.0)
     drawn, observed = np.abs(of.errors) / scale, np.abs(of.value) / scale
-    adjusted, highest = np.ones(len(observed)), 0.0
     order = np.argsort(-observed, kind="stable")
-    for place, k in enumerate(order):
-        most = drawn[:, order[place:]].max(axis=1)
-        highest = max(highest, float((1 + (most >= observed[k]).sum()) / (len(drawn) + 1)))  # never below an earlier p
-        adjusted[k] = highest
-    return FamilyResult(adjusted, scale * float(np.quantile(drawn.max(axis=1), 1 - alpha)))
+    most = np.maximum.accumulate(drawn[:, order[::-1]], axis=1)[:, ::-1]  # (D, K) of each comparison and those after it
+    shares = (1 + (most >= observed[order]).sum(axis=0)) / (len(drawn) + 1)
+    adjusted = np.empty(len(observed))
+    adjusted[order] = np.maximum.accumulate(shares)  # never below an earlier p
+    return FamilyResult(adjusted, scale * float(np.quantile(most[:, 0], 1 - alpha)))

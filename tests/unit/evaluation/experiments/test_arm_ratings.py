@@ -8,7 +8,7 @@ import pytest
 from benchmarks import experiment_errors
 from benchmarks.experiment_errors import Design
 from evaluation.experiments import experiment_results
-from evaluation.experiments.arm_ratings import SeedSpread, arm_means, combine, seed_spread
+from evaluation.experiments.arm_ratings import Combinations, SeedSpread, arm_means, combine, seed_spread
 from evaluation.experiments.family_tests import ALL_PAIRS, compared, comparisons, judged_at_once
 from evaluation.models import ArmModel, Experiment, ExperimentArm
 from evaluation.ratings.bradley_terry import SCALE, sigmoid
@@ -50,6 +50,37 @@ def test_a_comparison_among_others_needs_more_than_one_by_itself():
     both = judged_at_once(combine(weights, rating, covariance, SEEDED, spread), 0.05)
     assert alone.p[0] < both.p[0] < 2 * alone.p[0] + 1e-3 and both.reach[0] > alone.reach[0]
     assert both.p[1] == pytest.approx(1.0, abs=0.01) and list(both.is_different(0.05)) == [True, False]
+
+
+def test_an_adjusted_p_is_by_the_largest_of_a_comparison_and_those_after_it():
+    random = np.random.default_rng(1)
+    of = Combinations(random.standard_normal(7), random.standard_normal((500, 7)))
+    p = judged_at_once(of, 0.05).p
+    drawn, observed = np.abs(of.errors) / of.reach, np.abs(of.value) / of.reach
+    highest = 0.0
+    for k in np.argsort(-observed):
+        most = drawn[:, observed <= observed[k]].max(axis=1)
+        highest = max(highest, (1 + (most >= observed[k]).sum()) / 501)
+        assert p[k] == highest
+
+
+def arms_with_two_models(count: int) -> list[ArmModel]:
+    arms = [ExperimentArm(pk=n, name=f"arm {n}", method="sft") for n in range(count)]
+    return [ArmModel(pk=n, arm=arms[n // 2]) for n in range(2 * count)]
+
+
+def test_many_arms_take_no_more_quantiles_of_the_draws_than_few(monkeypatch):
+    experiment = Experiment(plan={"family": "baseline", "baseline": "arm 0", "alpha": 0.05})
+    quantile, asked = np.quantile, []
+    monkeypatch.setattr(np, "quantile", lambda *given, **options: asked.append(1) or quantile(*given, **options))
+    counts = []
+    for count in (2, 6):
+        a, b = np.random.default_rng(0).permuted(np.tile(np.arange(2 * count), (900, 1)), axis=1)[:, :2].T
+        votes = (np.arange(900), a, b, (a + b) % 2)
+        assert len(experiment_results._rated(experiment, arms_with_two_models(count), votes).arms) == count
+        counts.append(len(asked))
+        asked.clear()
+    assert counts[0] == counts[1]
 
 
 def test_the_base_has_luck_of_its_own_though_it_is_one_model():
