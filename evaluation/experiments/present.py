@@ -21,7 +21,7 @@ from evaluation.experiments.experiment_start import freezes_of
 from evaluation.experiments.experiment_words import options_in_words, sentence, state_of, verdict_sentence
 from evaluation.experiments.family_tests import AGAINST_BASELINE
 from evaluation.experiments.older_skills import SkillChange
-from evaluation.experiments.read_votes import read_votes
+from evaluation.experiments.read_votes import mark_of, read_votes
 from evaluation.experiments.score_frontiers import Frontier
 from evaluation.leaderboard.interval_pictures import axis_over, axis_picture, interval_picture
 from evaluation.models import ArmModel, Experiment, ExperimentArm
@@ -29,6 +29,7 @@ from training.models import Attempt, Run
 
 State = Experiment.State
 _recent = Recent(32)
+_recent_fits = Recent(32)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def shown(experiment: Experiment) -> Shown:
     freezes = freezes_of(experiment) if experiment.state == State.FREEZING else []
     every = members(experiment)
     arms = list(experiment.arms.all())
-    reached = experiment_results.reached(experiment) if experiment.entered_at else None
+    reached, exploratory = _by_votes(experiment)
     verdict = experiment_results.from_json(experiment.verdict) if experiment.verdict else None
     ratings = {one.arm: one for one in verdict.arms} if verdict else {}
     axis = axis_over([(one.lower, one.upper) for one in ratings.values()]) if ratings else None
@@ -142,7 +143,7 @@ def shown(experiment: Experiment) -> Shown:
         rows=rows,
         verdict=verdict,
         verdict_sentence=verdict_sentence(experiment, verdict) if verdict else "",
-        exploratory=_exploratory(experiment),
+        exploratory=exploratory,
         axis=axis_picture(axis) if axis else None,
         frontiers=found,
         frontier_picture=score_frontiers.picture(found, colour_by_arm),
@@ -172,10 +173,21 @@ def _against_baseline(experiment: Experiment, arm: ExperimentArm, verdict: Resul
     return next((one for one in verdict.comparisons if one.arm == arm.name), None)
 
 
-def _exploratory(experiment: Experiment) -> Results | None:
+def _by_votes(experiment: Experiment) -> tuple[Reached | None, Results | None]:
+    """Return how far the stopping rule is, and what all votes so far say beside a verdict. After the verdict both are
+    found again when a vote on the project's models comes or changes, or a model enters."""
     if experiment.state != State.DECIDED:
-        return None
+        return (experiment_results.reached(experiment) if experiment.entered_at else None), None
+    mark = mark_of(experiment.project, experiment.plan["judge"])
     models = experiment_results.everybody(experiment)
+    key, state = (experiment.pk, experiment.plan_hash), f"{mark} {[one.model_id for one in models]}"
+    if (kept := _recent.get(key, state)) is None:
+        kept = experiment_results.reached(experiment), _exploratory(experiment, models)
+        _recent.put(key, state, kept)
+    return kept
+
+
+def _exploratory(experiment: Experiment, models: Sequence[ArmModel]) -> Results | None:
     votes = experiment_results.votes_on(experiment, models)
     read = read_votes(votes)
     late = [one.model_id for one in models if one.arm.is_exploratory]
@@ -184,10 +196,10 @@ def _exploratory(experiment: Experiment) -> Results | None:
     if not is_later and not (late and votes.filter(on_late).exists()):
         return None
     key, state = (experiment.pk, experiment.plan_hash), f"{len(models)} {read.state}"
-    if (kept := _recent.get(key, state)) is None:
-        kept = experiment_results.results(experiment, models, read.votes)
-        _recent.put(key, state, kept)
-    return kept
+    if (fitted := _recent_fits.get(key, state)) is None:
+        fitted = experiment_results.results(experiment, models, read.votes)
+        _recent_fits.put(key, state, fitted)
+    return fitted
 
 
 def _seconds(every: Sequence[ArmModel]) -> dict[int, float]:

@@ -12,7 +12,7 @@ from evaluation.rounds import round_judging, round_votes, stop_rules
 from evaluation.rounds.ordered_runs import seconds_by_round
 from evaluation.rounds.round_pictures import accuracy_line, rating_line
 from evaluation.rounds.round_progress import rounds_of
-from evaluation.rounds.round_votes import RoundRating
+from evaluation.rounds.round_votes import RoundRating, VotesSoFar
 from evaluation.rounds.round_words import failure_of, sentence, where
 from evaluation.rounds.stop_rules import Gain
 
@@ -51,9 +51,8 @@ class Shown:
 
 def shown(series: RoundSeries) -> Shown:
     every = list(rounds_of(series).select_related("reward_run__output_model"))
-    ratings = round_votes.ratings(series, every)
-    seconds = seconds_by_round(series)
-    rows = _rows(series, every, {one.number: one for one in ratings}, seconds)
+    votes, seconds = round_votes.votes_so_far(series, every), seconds_by_round(series)
+    rows = _rows(series, every, votes, seconds)
     last = rows[-1] if rows and rows[-1].one.number else None
     return Shown(
         series=series,
@@ -62,7 +61,7 @@ def shown(series: RoundSeries) -> Shown:
         rating_picture=rating_line(
             [
                 (float(one.number), one.value, one.lower, one.upper)
-                for one in ratings
+                for one in votes.ratings
                 if one.lower is not None and one.upper is not None
             ]
         ),
@@ -72,16 +71,16 @@ def shown(series: RoundSeries) -> Shown:
 
 
 def _rows(
-    series: RoundSeries, every: Sequence[Round], ratings: Mapping[int, RoundRating], seconds: Mapping[int, float]
+    series: RoundSeries, every: Sequence[Round], votes: VotesSoFar, seconds: Mapping[int, float]
 ) -> list[RoundRow]:
     reviews: dict[int, list[RoundReview]] = {}
     for review in RoundReview.objects.filter(round__series=series).select_related("by", "round"):
         reviews.setdefault(review.round_id, []).append(review)
     judged = round_judging.winners_by_round(series, every)
-    votes = round_votes.votes_by_round(series, every)
+    ratings = {one.number: one for one in votes.ratings}
     rows = []
     for one in every:
-        counts = judged.get(one.number, 0), votes.get(one.number, 0)
+        counts = judged.get(one.number, 0), votes.counts.get(one.number, 0)
         rows.append(
             RoundRow(
                 one=one,

@@ -12,13 +12,14 @@ from django.db.models import Count, Q, QuerySet
 
 from evaluation.core.recent_values import Recent
 from evaluation.experiments.experiment_results import vote_arrays, vote_rows
-from evaluation.experiments.read_votes import read_votes
+from evaluation.experiments.read_votes import mark_of, read_votes
 from evaluation.leaderboard.votes.vote_blocks import counted
 from evaluation.models import Round, RoundSeries
 from evaluation.rounds.stop_rules import Gain
 from evaluation.rounds.vote_fits import fitted, gain_from
 
 _recent = Recent(32)
+_recent_fits = Recent(32)
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,27 @@ class RoundRating:
     votes: int
 
 
+@dataclass(frozen=True)
+class VotesSoFar:
+    """What the votes say of rounds: `ratings` of those whose models have met, and by a round's number how many votes
+    there are between its model and the one before."""
+
+    ratings: list[RoundRating]
+    counts: dict[int, int]
+
+
+def votes_so_far(series: RoundSeries, rounds: Sequence[Round]) -> VotesSoFar:
+    """Return what the votes say, found again when a vote on the project's models comes or changes, or a model
+    enters."""
+    mark = mark_of(series.project, series.plan["judge"])
+    entered = [(one.number, one.model_id, one.entered_at) for one in rounds]
+    key, state = (series.pk, series.plan_hash), f"{mark} {entered}"
+    if (kept := _recent.get(key, state)) is None:
+        kept = VotesSoFar(_ratings(series, rounds), _votes_by_round(series, rounds))
+        _recent.put(key, state, kept)
+    return kept
+
+
 def votes_between(series: RoundSeries, one: Round, before: Round) -> QuerySet:
     """Return the counted votes between a round's model and the one before since they met, the first first."""
     ids = [one.model_id, before.model_id]
@@ -40,7 +62,7 @@ def votes_between(series: RoundSeries, one: Round, before: Round) -> QuerySet:
     return rows.filter(completion_a__model__in=ids, completion_b__model__in=ids).order_by("id")
 
 
-def votes_by_round(series: RoundSeries, rounds: Sequence[Round]) -> dict[int, int]:
+def _votes_by_round(series: RoundSeries, rounds: Sequence[Round]) -> dict[int, int]:
     """Return how many counted votes there are between each round's model and the one before since they met, by its
     number."""
     model_by_number = {one.number: one.model_id for one in rounds}
@@ -69,7 +91,7 @@ def gain_of(series: RoundSeries, one: Round, before: Round) -> Gain | None:
     return gain_from(vote_arrays(rows, [before.model_id, one.model_id]))
 
 
-def ratings(series: RoundSeries, rounds: Sequence[Round]) -> list[RoundRating]:
+def _ratings(series: RoundSeries, rounds: Sequence[Round]) -> list[RoundRating]:
     """Return the models that have met, each in points over the first, by the votes between them since."""
     met = [one for one in rounds if one.entered_at is not None]
     if len(met) < 2:
@@ -78,10 +100,10 @@ def ratings(series: RoundSeries, rounds: Sequence[Round]) -> list[RoundRating]:
     votes = counted(series.project, series.plan["judge"]).filter(created_at__gte=met[1].entered_at)
     read = read_votes(votes.filter(completion_a__model__in=ids, completion_b__model__in=ids))
     key, state = (series.pk, series.plan_hash), f"{ids} {read.state}"
-    if (kept := _recent.get(key, state)) is None:
-        kept = _rated(met, vote_rows(read.votes))
-        _recent.put(key, state, kept)
-    return kept
+    if (rated := _recent_fits.get(key, state)) is None:
+        rated = _rated(met, vote_rows(read.votes))
+        _recent_fits.put(key, state, rated)
+    return rated
 
 
 def _rated(met: Sequence[Round], rows: Sequence[tuple[Any, ...]]) -> list[RoundRating]:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from annotate.arena.battles import pairing
 from annotate.core.errors import Refused
+from annotate.labelling.actions import change_status
 from annotate.models import Comparison, LanguageModel
 from evaluation.core import served_model
 from evaluation.experiments import (
@@ -95,7 +96,7 @@ def test_the_verdict_is_of_the_votes_that_the_plan_asked_for_and_stays(project, 
     shown = present.shown(experiment)
     assert shown.verdict.votes == 60 and shown.exploratory.votes == 90 and Notice.objects.count() == 1
     withdrawn = experiment_results.votes_on(experiment, experiment_results.registered(experiment)).first()
-    Comparison.objects.filter(pk=withdrawn.pk).update(status="withdrawn")
+    change_status([withdrawn], "withdrawn", "test", None)
     text = client.get(page).content.decode()
     assert "1 of these votes do not count any more" in text, "later votes do not stand in for it"
     assert "Better than base: SFT" in text and "Family-wise error rate: at most 5 %" in text

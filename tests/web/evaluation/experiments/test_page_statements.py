@@ -11,17 +11,25 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate.labelling.actions import change_status
 from annotate.models import Comparison
-from evaluation.experiments import actions, present
+from evaluation.experiments import actions, experiment_results, present, read_votes
+from evaluation.leaderboard.votes import ledger
 from evaluation.models import ArmModel, Experiment, ExperimentArm, Round, RoundSeries
 from evaluation.rounds import actions as rounds
 from evaluation.rounds import present as rounds_present
 from tests.support.api_client import Program
 from tests.support.evaluation.experiments import vote
-from tests.support.factories import make_comparison, make_completion, make_model, make_user
+from tests.support.factories import make_comparison, make_completion, make_model, make_pair, make_user
 from training.models import Attempt, Metric, Run
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch: Any) -> None:
+    """Sequences of a test's database do not begin at 1, and a page would look for votes that come late."""
+    monkeypatch.setattr(ledger, "PATIENCE", -1.0)
 
 
 def make_run(project: Any, kind: str, key: str, by: Any) -> Run:
@@ -74,6 +82,68 @@ def test_a_page_of_many_arms_takes_no_more_statements_than_one_of_few(project, o
     assert statements(client, address) == few
     shown = present.shown(experiment)
     assert len(shown.frontiers) == 10 and shown.frontiers[-1].points == [(1.0, 0.0)] * 3
+
+
+def test_of_many_votes_the_first_are_read_and_told_from_others(project, monkeypatch):
+    monkeypatch.setattr(read_votes, "count_read", lambda count: 3)
+    pks = [make_comparison(*make_pair(project, side="eval")).pk for _ in range(5)]
+
+    def read(votes: Any) -> tuple[list[int], str]:
+        found = read_votes.read_votes(votes)
+        assert found.last == votes.last().pk
+        return sorted(one.pk for one in found.votes), found.state
+
+    every = Comparison.objects.order_by("pk")
+    first = read(every)
+    assert first[0] == pks[:3] and read(every.exclude(pk=pks[4])) == first, "later ones are not read"
+    others = [read(every.exclude(pk=pk)) for pk in pks[:3]]
+    assert [found for found, _ in others] == [sorted({*pks[:4]} - {pk}) for pk in pks[:3]]
+    assert len({state for _, state in [first, *others]}) == 4
+
+
+def reads_votes(client: Any, address: str) -> bool:
+    """Whether a page reads votes on models from the database."""
+    with CaptureQueriesContext(connection) as seen:
+        assert client.get(address).status_code == 200
+    return any('"annotate_comparison"' in one["sql"] and "\"side\" = 'eval'" in one["sql"] for one in seen)
+
+
+@pytest.fixture
+def decided(project: Any, order: Any) -> Experiment:
+    """An experiment that four votes have decided; a fifth came later."""
+    experiment = actions.order(**order | {"arms": [{"method": "sft"}], "votes_per_pair": 2})
+    entered = timezone.now()
+    plan = {**experiment.plan, "stop": {"votes": 4, "votes_per_pair": 2, "pairs": 2}}
+    Experiment.objects.update(state="voting", entered_at=entered, plan=plan)
+    experiment.refresh_from_db()
+    add_arms(experiment, 1)
+    ArmModel.objects.exclude(model=None).update(entered_at=entered)
+    assert experiment_results.decide(experiment)
+    vote(experiment, ArmModel.objects.filter(arm__method="grpo").first().model, experiment.parent)
+    experiment.refresh_from_db()
+    return experiment
+
+
+def test_a_decided_experiment_reads_votes_again_where_one_is_withdrawn_excluded_or_new(project, decided, client):
+    address = reverse("experiment", args=[project.slug, decided.pk])
+    of_the_verdict, *_, later = Comparison.objects.filter(prompt__side="eval").order_by("pk")
+
+    def told() -> tuple[int, bool]:
+        """How many votes the page says that there are, and whether one of the verdict is gone."""
+        text = client.get(address).content.decode()
+        votes = next(n for n in range(9) if f"All {n} votes so far" in text)
+        return votes, "1 of these votes do not count any more" in text
+
+    assert told() == (5, False) and not reads_votes(client, address), "nothing has changed"
+    change_status([of_the_verdict], "withdrawn", "test", None)
+    assert told() == (4, True) and not reads_votes(client, address)
+    change_status([of_the_verdict], "counted", "test", None)
+    change_status([later], "excluded", "test", None)
+    assert "votes so far" not in client.get(address).content.decode(), "nothing is later than the verdict"
+    change_status([later], "counted", "test", None)
+    assert told() == (5, False)
+    vote(decided, ArmModel.objects.filter(arm__method="grpo").first().model, decided.parent)
+    assert told() == (6, False) and not reads_votes(client, address)
 
 
 @pytest.fixture
@@ -140,11 +210,29 @@ def test_ratings_of_rounds_follow_where_one_vote_is_excluded_and_another_counts_
     def rating() -> float:
         return rounds_present.shown(series).rows[1].rating.value
 
-    Comparison.objects.filter(pk=worse.pk).update(status="excluded")
+    change_status([worse], "excluded", "test", None)
     before = rating()
-    Comparison.objects.filter(pk=worse.pk).update(status="counted")
-    Comparison.objects.filter(pk=better.pk).update(status="excluded")
+    change_status([worse], "counted", "test", None)
+    change_status([better], "excluded", "test", None)
     assert rating() < before - 1, "as many votes, of the same last one"
+
+
+def test_rounds_read_votes_again_where_one_is_withdrawn_or_new(project, series, client):
+    add_rounds(series, range(1, 3))
+    address = reverse("round-series", args=[project.slug, series.pk])
+
+    def votes() -> list[int]:
+        return [row.votes for row in rounds_present.shown(series).rows]
+
+    one, _ = Comparison.objects.filter(prompt__side="eval")
+    assert votes() == [0, 1, 1] and not reads_votes(client, address), "nothing has changed"
+    change_status([one], "withdrawn", "test", None)
+    assert votes() == [0, 0, 1] and not reads_votes(client, address)
+    change_status([one], "counted", "test", None)
+    make_comparison(one.completion_a, one.completion_b, "model_a", make_user(project))
+    assert votes() == [0, 2, 1]
+    add_rounds(series, range(3, 4))
+    assert votes() == [0, 2, 1, 1]
 
 
 def test_a_page_stands_where_all_votes_on_rounds_are_one_persons(project, series, researcher, client):
