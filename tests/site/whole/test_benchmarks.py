@@ -86,6 +86,7 @@ SMALL = {
         "| each fault struck a run at work | 6 of 6: ",
     ),
     "contract": ("--roles manager --only /flags/ --examples 2", "| manager | 3 |"),
+    "experiment_pages": ("--votes 200 --arms 2 --rounds 2 --repeats 1", "| rounds | "),
     "experiment_errors": ("--arenas 3 --last 0", '"family-wise"'),
     "gpu": ("--small --out {new}", "| evaluation, ours: sentences | "),
     "hh_frontiers": (
@@ -151,6 +152,7 @@ OWN_PROCESS = {
     "choices_vs_lm_eval",
     "cluster_faults",
     "contract",
+    "experiment_pages",
     "holds",
     "hot_children",
     "import_formats",
