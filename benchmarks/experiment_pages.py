@@ -153,8 +153,8 @@ def _run(project: Any, kind: str, key: str, by: Any) -> Any:
         project=project, kind=kind, name=f"{kind} {key}", config={}, state="succeeded", created_by=by,
         idempotency_key=f"{by.pk}:{key}:{kind}", finished_at=now,
     )  # fmt: skip
-    begun = now - timedelta(minutes=1)
-    Attempt.objects.create(run=run, number=1, state="succeeded", started_at=begun, ended_at=now, lease_expires_at=now)
+    ended = now + timedelta(minutes=1)  # it starts when it is stored
+    Attempt.objects.create(run=run, number=1, state="succeeded", ended_at=ended, lease_expires_at=now)
     if kind in ("ppo", "grpo"):
         values = ({"kl": 0.05 * n, "score": 0.02 * n} for n in range(STEPS))
         Metric.objects.bulk_create(

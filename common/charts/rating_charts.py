@@ -10,6 +10,8 @@ from datetime import datetime
 from common.charts.axes import Scale, level_lines, number, scale, ticks
 from common.charts.scene import Area, Dot, Line, Mark, Scene, Text, box, colour_of
 
+LETTER = 6.5  # width of one in a picture
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -87,7 +89,7 @@ def line_chart(
     series: Sequence[Series], title: str, unit: str, x_ticks: Sequence[tuple[float, str]], zero: float | None = None
 ) -> Scene:
     """Return lines over one axis, each with its band; names stand at their ends, where no legend has to be looked
-    up."""
+    up. Of `x_ticks` that would touch some are left out."""
     left, right, top, bottom, width, height = 56, 170, 16, 30, 860, 360
     xs = [p[0] for line in series for p in line.points]
     ys = [v for line in series for p in line.points for v in p[1:] if math.isfinite(v)]
@@ -102,11 +104,23 @@ def line_chart(
     marks += level_lines([(y(tick), number(tick)) for tick in ticks(low, high)], left, width - right)
     if zero is not None:
         marks.append(Line(((left, y(zero)), (width - right, y(zero))), "soft", 1.0, True))
-    marks += [Text((x(at), height - 8), text, "middle") for at, text in x_ticks]
+    marks += [Text((x(at), height - 8), text, "middle") for at, text in _apart(x_ticks, x)]
     for index, line in enumerate(series):
         marks += _line(line, index, x, y)
     marks += _names(series, y, width - right + 10, top, height - bottom)
     return Scene(width, height, title, marks)
+
+
+def _apart(labels: Sequence[tuple[float, str]], x: Scale) -> list[tuple[float, str]]:
+    """Return the labels that do not touch, the last among them: it is that of the newest."""
+    kept: list[tuple[float, str]] = []
+    free = math.inf  # what is to the right of it is taken
+    for at, text in reversed(labels):
+        half = LETTER * len(text) / 2
+        if x(at) + half <= free:
+            kept.insert(0, (at, text))
+            free = x(at) - half - LETTER
+    return kept
 
 
 def nothing(text: str, title: str = "") -> Scene:

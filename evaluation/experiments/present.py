@@ -95,10 +95,10 @@ class Shown:
         return sum(one.percent for one in self.freezes) // max(len(self.freezes), 1)
 
     @property
-    def key(self) -> dict[str, str]:
-        """Return the colours of the arms that have a line or a dot."""
-        drawn = {one.arm for one in self.frontiers}
-        return {arm: colour for arm, colour in self.colours.items() if arm in drawn}
+    def key(self) -> list[tuple[str, str, bool]]:
+        """Return the arms that have a line or a dot: name, colour, and whether its lines are dashed."""
+        drawn, dashed = {one.arm for one in self.frontiers}, score_frontiers.repeated(list(self.colours))
+        return [(arm, colour, arm in dashed) for arm, colour in self.colours.items() if arm in drawn]
 
 
 def shown(experiment: Experiment) -> Shown:

@@ -110,8 +110,14 @@ def colours(arms: Sequence[str]) -> dict[str, str]:
     return {arm: f"line-{n % LINE_COLOURS + 1}" for n, arm in enumerate(arms)}
 
 
+def repeated(arms: Sequence[str]) -> list[str]:
+    """Return the arms whose colour an earlier one has, too."""
+    return list(arms[LINE_COLOURS:])
+
+
 def picture(found: Sequence[Frontier], colour_by_arm: dict[str, str]) -> Svg | None:
-    """Return one line for each run, its last point filled; None where no run recorded both."""
+    """Return one line for each run, its last point filled; None where no run recorded both. Colours repeat past the
+    eighth, and the lines of their arms are dashed."""
     if not found:
         return None
     kls, scores = zip(*(point for one in found for point in one.points), strict=True)
@@ -122,9 +128,11 @@ def picture(found: Sequence[Frontier], colour_by_arm: dict[str, str]) -> Svg | N
     marks: list[Mark] = [*level_lines([(y(t), number(t)) for t in ticks(low - pad, high + pad)], LEFT, right)]
     marks += [Text((x(t), HEIGHT - 26), number(t), "middle") for t in ticks(min(0.0, *kls), max(kls) or 1.0)]
     marks.append(Text(((LEFT + right) / 2, HEIGHT - 6), "KL from the parent, nats per answer", "middle"))
+    dashed = repeated(list(colour_by_arm))
     for one in found:
         colour, named = colour_by_arm[one.arm], f"{one.arm}, seed {one.seed}"
         if len(one.points) > 1:
-            marks.append(Line(tuple((x(kl), y(s)) for kl, s in one.points), colour, 1.6, opacity=0.7, title=named))
+            points = tuple((x(kl), y(s)) for kl, s in one.points)
+            marks.append(Line(points, colour, 1.6, one.arm in dashed, opacity=0.7, title=named))
         marks.append(Dot((x(one.last[0]), y(one.last[1])), colour, 5.0, title=named))
     return svg(Scene(WIDTH, HEIGHT, "Score by KL from the parent; the table below has the last points", marks))

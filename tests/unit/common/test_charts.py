@@ -6,6 +6,7 @@ import io
 import math
 import re
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from django.conf import settings
@@ -47,6 +48,16 @@ def test_lines_end_with_their_names_apart_from_each_other():
     scene = line_chart([Series("one", points), Series("two", points)], "t", "rating", [])
     places = [m.at[1] for m in scene.marks if isinstance(m, Text) and m.text in ("one", "two")]
     assert abs(places[0] - places[1]) >= 10
+
+
+def test_labels_below_lines_do_not_touch_and_the_last_is_there():
+    for count in (2, 12, 50):
+        points = [(float(n), 0.0, -1.0, 1.0) for n in range(count + 1)]
+        labels = [(point[0], f"round {point[0]:.0f}") for point in points]
+        scene = line_chart([Series("rating", points)], "t", "points", labels)
+        placed = [m for m in scene.marks if isinstance(m, Text) and m.text.startswith("round")]
+        assert placed[-1].text == f"round {count}" and len(placed) >= 3
+        assert all(b.at[0] - a.at[0] >= 6 * len(b.text) for a, b in pairwise(placed))
 
 
 def test_a_chart_of_nothing_says_so():

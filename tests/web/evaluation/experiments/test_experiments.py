@@ -393,3 +393,5 @@ def test_frontiers_have_a_line_for_each_run_and_a_dot_where_it_ends():
     ]
     drawn = score_frontiers.picture(found, score_frontiers.colours(["DPO", "best-of-4"]))
     assert drawn.count("<circle") == 2 and drawn.count("DPO, seed 0") == 2 and drawn.count("best-of-4, seed 1") == 1
+    many = score_frontiers.colours([*(f"arm {n}" for n in range(8)), "DPO"])
+    assert "stroke-dasharray" not in drawn and "stroke-dasharray" in score_frontiers.picture(found[:1], many)
