@@ -47,7 +47,7 @@ def new(request: MemberRequest, project: Project) -> HttpResponse:
             experiment = actions.order(project=project, by=request.user, **_ordered(request, project))
             return redirect("experiment", slug=project.slug, pk=experiment.pk)
         except Refused as refused:
-            errors = {_as_on_the_page(field, request): text for field, text in refused.errors.items()}
+            errors = _as_on_the_page(refused, request.POST.getlist("method"))
     asked = request.POST or request.GET  # of a form that is not complete, to see what it would take
     values = {name: asked.get(name, default) for name, default in DEFAULTS.items()}
     chosen = asked.getlist("method") or list(ORDERED)
@@ -178,7 +178,7 @@ def _foreseen(
             until=None if stops_at_votes else f"{values['until']}Z", checkpoints=sum(arm.checkpoints for arm in arms),
         )  # fmt: skip
     except Refused as refused:
-        return [" ".join(refused.errors.values())]
+        return [f"{field}: {text}" for field, text in _as_on_the_page(refused, methods).items()]
     dataset = datasets.filter(pk=row_id(asked.get("dataset", ""))).first() or datasets.first()
     with suppress(Refused):  # the order itself says why
         if values["unit"]:
@@ -208,10 +208,16 @@ def _takes_checkpoints(posted: Mapping[str, str]) -> bool:
     return posted.get("takes_checkpoints") == "on"
 
 
-def _as_on_the_page(field: str, request: HttpRequest) -> str:
+def _as_on_the_page(refused: Refused, methods: Sequence[str]) -> dict[str, str]:
+    """Return the errors by what the page calls their fields."""
+    return {_field_on_the_page(field, methods): text for field, text in refused.errors.items()}
+
+
+def _field_on_the_page(field: str, methods: Sequence[str]) -> str:
     """Return a field of the action, such as arms.1.config.beta, by the arm's name on the page."""
     of, number = f"{field}.".split(".")[:2]
-    methods = request.POST.getlist("method")
+    if of == "options" and number in METHODS:
+        return f"Options of {METHODS[number].title}"
     if of != "arms" or not number.isdecimal() or int(number) >= len(methods) or methods[int(number)] not in METHODS:
         return field
     return f"{METHODS[methods[int(number)]].title}: {field.split('.')[-1]}"

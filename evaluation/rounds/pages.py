@@ -130,7 +130,7 @@ def _foreseen(values: Mapping[str, str]) -> list[str]:
         method = round_order.require_arm(values["method"], {}).method
         return round_words.foreseen(round_order.require_rules(method=method, seed=0, **given))
     except Refused as refused:
-        return [" ".join(refused.errors.values())]
+        return [f"{field}: {text}" for field, text in refused.errors.items()]
 
 
 def _ordered(request: MemberRequest, project: Project) -> dict[str, Any]:

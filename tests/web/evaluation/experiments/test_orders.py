@@ -123,7 +123,7 @@ def test_the_form_orders_sweeps_a_moment_a_baseline_and_a_reward_model(project, 
         "votes_per_pair": "40", "completions_per_prompt": "1",
     }  # fmt: skip
     for field, value, error in (
-        ("options.dpo", "beta", "options.dpo"),
+        ("options.dpo", "beta", "Options of DPO"),
         ("options.dpo", "beta=-1", "DPO: beta"),
         ("until", "2126-02-31T12:00", "until"),
         ("reward_model", "0", "reward_model"),
