@@ -1,4 +1,5 @@
-"""A run page that lives while a real recipe runs, and the leaderboard with its way back to the votes."""
+"""A run page that lives while a real recipe runs, the leaderboard with its way back to the votes, and what orders of
+experiments and rounds take."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.site.browser.judging import enter
 from tests.support.sites.widths import assert_fits
 
 pytestmark = pytest.mark.slow
@@ -99,3 +101,32 @@ def test_the_bar_shows_the_groups_where_there_is_room(site, sign_in):
     for width in (1090, 1280):
         page.set_viewport_size({"width": width, "height": 800})
         assert_fits(page)
+
+
+def test_what_an_order_takes_follows_its_form_on_a_phone(site, phone, axe):
+    enter(phone, site, "rita")
+    phone.goto(site.page("experiments/new/"))
+    takes, seeds = phone.locator("#foreseen"), phone.get_by_label("Seeds")
+    expect(takes).to_contain_text("8 arms with 3 seeds: 24 models.")
+    seeds.fill("5")
+    phone.get_by_label("PPO").first.tap()
+    expect(takes).to_contain_text("7 arms with 5 seeds: 35 models.")
+    phone.get_by_label("Options of DPO").fill("beta=zero")
+    seeds.tap()
+    expect(takes).to_contain_text("DPO: beta: must be a number")
+    phone.get_by_label("stop at a moment").tap()
+    phone.get_by_label("Options of DPO").fill("")
+    phone.get_by_label("Moment, in UTC").fill("2126-01-01T10:00")
+    seeds.tap()
+    expect(takes).to_contain_text("The verdict reads what people vote until its moment.")
+    expect(seeds).to_have_value("5")
+    assert_fits(phone)
+    axe(phone)
+    phone.goto(site.page("rounds/new/"))
+    expect(takes).to_contain_text("600 comparisons and 1,200 votes in all 3 rounds")
+    phone.get_by_label("Rounds at most").fill("2")
+    phone.get_by_label("Simulated annotators").tap()
+    expect(takes).to_contain_text("Each round asks simulated annotators")
+    expect(takes).to_contain_text("800 votes in all 2 rounds")
+    assert_fits(phone)
+    axe(phone)
