@@ -207,8 +207,10 @@ def _exported(case: Case) -> str:
     try:
         for name in ("assay", case.name):
             if name in FORMATS:
-                address = f"/api/v1/projects/{case.project.slug}/export/"
-                list(case.program.http.get(address, {"format": name}).streaming_content)
+                answer = case.program.http.get(f"/api/v1/projects/{case.project.slug}/export/", {"format": name})
+                if answer.status_code != 200 and case.project.prompts.exists():
+                    return f"{case.name}: its export was refused: {answer.content[:300]!r}"
+                list(answer if answer.status_code == 200 else ())
     except Exception:
         return f"{case.name}: its export failed: {traceback.format_exc()}"
     return ""
