@@ -286,10 +286,14 @@ def _announce_submission(assignment: Assignment, rows: list[Feedback]) -> None:
     announce(project=assignment.project, event="judgement.submitted", data=data)
 
 
+def _lock_order(row: Any) -> tuple[int, int]:
+    return TABLES.index(type(row)) if type(row) in TABLES else len(TABLES), row.pk
+
+
 def change_status(rows: list[Any], status: str, reason: str, by: User | None) -> int:
     """Change the status of rows, and write each change down; return how many changed. Call it in a transaction."""
     changed: dict[Project, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
+    for row in sorted(rows, key=_lock_order):
         table = type(row)
         # Read again under the lock, so that the ledger's "before" is true.
         old_status = table.objects.select_for_update().values_list("status", flat=True).get(pk=row.pk)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from annotate.core.db.connections import within_transaction
@@ -36,6 +36,7 @@ from annotate.models import (
     Prompt,
     User,
 )
+from annotate.models.assignments import AssignmentQuerySet
 from annotate.models.project_locks import can_lock_together, give_back
 from annotate.models.queue import Levels
 from annotate.projects import member_languages
@@ -80,6 +81,8 @@ def next_for(
         if held is not None and not held.is_ahead:
             return held
         prerequisites.check(project, member)
+        if held is not None:  # nobody was shown it yet: it may be on its way all the same
+            held = held_by(project, user, kinds).filter(pk=held.pk).free().first()
         assignment = held or draw(project, user, kinds, look) or _draw_from_others(project, user, kinds)
         if assignment is not None and assignment.is_ahead:
             hand_over(assignment)
@@ -283,7 +286,7 @@ def _common(project: Project, user: User, kind: str, prompt: Prompt, key: str) -
     }
 
 
-def held_by(project: Project, user: User, kinds: list[str]) -> QuerySet[Assignment]:
+def held_by(project: Project, user: User, kinds: list[str]) -> AssignmentQuerySet:
     """Return the items in hand, the oldest first: what was undone or sent back comes before what was handed out after
     it, and what nobody has been shown yet comes last."""
     own_assignments = project.assignments.live().filter(user=user, kind__in=kinds)

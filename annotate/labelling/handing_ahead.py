@@ -37,7 +37,8 @@ def hand_ahead(*, project: Project, user: User, kind: str | None = None) -> list
     with within_transaction():
         look = lock_and_look(project, user)
         prerequisites.check(project, member)
-        held = list(assigning.held_by(project, user, kinds))
+        in_hands = assigning.held_by(project, user, kinds)
+        held = [*in_hands.filter(is_ahead=False), *in_hands.filter(is_ahead=True).free()]
         until = timezone.now() + LENT_FOR
         Assignment.objects.filter(pk__in=[each.pk for each in held if each.is_ahead]).update(expires_at=until)
         while sum(each.is_ahead for each in held) < MOST_AHEAD:
@@ -63,9 +64,7 @@ def take_up(
             expire_stale(project)
         rows = project.assignments.filter(user=user, kind__in=kinds)
         related = rows.select_related("project", "user", "prompt", "completion_a", "completion_b")
-        # What is being sent already is passed over: its sender may wait for the project.
-        free_rows = related.select_for_update(of=("self",), skip_locked=True, no_key=True)
-        assignment = free_rows.filter(pk=pk).first()
+        assignment = related.filter(pk=pk).free().first()  # without what is being sent already
         if assignment is None or not assignment.is_ahead:
             return assignment if assignment and assignment.state == Assignment.State.OPEN else None
         prerequisites.check(project, member)

@@ -21,18 +21,25 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
         work = self.filter(state__in=states, purpose=Assignment.Purpose.WORK, is_review=False)
         return work.filter(user__is_simulated=is_simulated)
 
-    def expire(self) -> list[tuple[int, int]]:
-        """Close the open ones as run out, in the transaction around it; return (project, prompt) of each.
+    def free(self) -> AssignmentQuerySet:
+        """Lock the rows, in the transaction around it, without those that somebody else changes at the moment.
 
-        What is being sent is passed over: its sender may wait for the project that we hold, and it is submitted before
-        we could close it.
+        What is being sent is passed over so: its sender may wait for the project that we hold, and it is submitted
+        before we could change it.
         """
+        return self.select_for_update(of=("self",), skip_locked=True, no_key=True)
+
+    def expire(self) -> list[tuple[int, int]]:
+        """Close the open ones that are free as run out; return (project, prompt) of each."""
+        return self.close_free(Assignment.State.EXPIRED)
+
+    def close_free(self, state: str, **fields: str) -> list[tuple[int, int]]:
+        """Close the open ones that are free, in the transaction around it; return (project, prompt) of each."""
         is_open = Q(state=Assignment.State.OPEN)  # asked twice: to find few rows, and of each once it is locked
         open_rows = Assignment.objects.filter(is_open, pk__in=self.filter(is_open).values("pk"))
-        free_rows = open_rows.select_for_update(skip_locked=True, no_key=True)
-        found = list(free_rows.values_list("pk", "project_id", "prompt_id"))
+        found = list(open_rows.free().values_list("pk", "project_id", "prompt_id"))
         closed = Assignment.objects.filter(pk__in=[pk for pk, _, _ in found])
-        closed.update(state=Assignment.State.EXPIRED, closed_at=timezone.now())
+        closed.update(state=state, closed_at=timezone.now(), **fields)
         return [(project, prompt) for _, project, prompt in found]
 
 

@@ -2,6 +2,17 @@
 
 On Postgres two locks make that possible: its own row, which whoever is alone has, and an advisory lock, which they have
 alone and the others share. On SQLite every transaction is BEGIN IMMEDIATE, which is lock enough: nobody shares.
+
+Whoever sends an item holds its assignment, and with a gold item their membership, while they wait for the project. So
+that no two wait for each other, locks have one order:
+
+1. Open assignments, by id, and the membership of one person, before the project: `lock_alone` with that person.
+2. The project.
+3. Prompts, then annotations by table (`forms.storage.TABLES`) and id, then assignments that are done.
+
+Whoever has the project or a prompt does not wait for an open assignment: `AssignmentQuerySet.close_free` and `free`
+pass over one that somebody else changes at the moment. Rows are locked FOR NO KEY UPDATE where others may add rows that
+point at them: those check it when they commit.
 """
 
 from __future__ import annotations
@@ -13,12 +24,21 @@ _PROJECT, _USER = 0x41535331 << 31, 0x41535332 << 31  # above any id: two number
 SAVEPOINT = "SAVEPOINT together"
 SHARE = "SELECT pg_advisory_xact_lock_shared(%s), pg_advisory_xact_lock(%s)"
 
+_OF_PERSON = (
+    "SELECT id FROM annotate_assignment WHERE project_id = %s AND user_id = %s AND state = 'open' "
+    "ORDER BY id FOR NO KEY UPDATE",
+    "SELECT id FROM annotate_membership WHERE project_id = %s AND user_id = %s FOR NO KEY UPDATE",
+)
 
-def lock_alone(project_id: int) -> None:
-    """Wait until nobody else has the project, alone or together, and keep it until the transaction ends."""
+
+def lock_alone(project_id: int, person_id: int | None = None) -> None:
+    """Wait until nobody else has the project, alone or together, and keep it until the transaction ends. With a person,
+    wait first until what they are sending there is stored."""
     if connection.vendor != "postgresql":
         return
     with connection.cursor() as cursor:
+        for rows in _OF_PERSON if person_id else ():
+            cursor.execute(rows, [project_id, person_id])
         # One statement: the row first. Its FOR NO KEY UPDATE leaves others free to add rows that point at the project.
         cursor.execute(
             "SELECT pg_advisory_xact_lock(%s) FROM annotate_project WHERE id = %s FOR NO KEY UPDATE",

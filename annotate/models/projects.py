@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from django.core.validators import (
     MaxLengthValidator,
@@ -13,6 +14,9 @@ from django.db import models
 
 from annotate.models.project_locks import lock_alone
 from common import sampling as served_sampling
+
+if TYPE_CHECKING:
+    from annotate.models.people import User
 
 
 def _seed() -> str:
@@ -104,12 +108,13 @@ class Project(models.Model):
         asked |= {"rank": self.asks_rankings, "write": self.asks_answers}
         return [kind for kind, is_asked in asked.items() if is_asked]
 
-    def lock(self) -> None:
+    def lock(self, *, person: User | None = None) -> None:
         """Let one transaction at a time go on here: counting places and handing out must not be torn apart.
 
-        On SQLite every transaction is BEGIN IMMEDIATE, which is lock enough.
+        Name the person whose membership or open assignments are changed: `project_locks` has the order of locks. On
+        SQLite every transaction is BEGIN IMMEDIATE, which is lock enough.
         """
-        lock_alone(self.pk)
+        lock_alone(self.pk, person.pk if person else None)
 
 
 class Guideline(models.Model):

@@ -8,7 +8,6 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from django.utils.text import slugify
 
 from annotate.core import audit, events
@@ -149,7 +148,7 @@ def add_member(*, project: Project, user: User, role: str, by: User | None) -> M
     if role not in Role.values:
         raise Refused(role=f"{role!r} is unknown; use one of {', '.join(Role.values)}.")
     with transaction.atomic():
-        project.lock()
+        project.lock(person=user)
         if role != Role.MANAGER:
             _keep_a_manager(project, user)
         before = project.memberships.filter(user=user).values_list("role", flat=True).first()
@@ -162,14 +161,13 @@ def remove_member(*, project: Project, user: User, by: User) -> None:
     """Remove a member. What they said stays and counts; what they hold goes back to the others."""
     require(by, "manage", project)
     with transaction.atomic():
-        project.lock()
+        project.lock(person=user)
         _keep_a_manager(project, user)
         before = project.memberships.filter(user=user).values_list("role", flat=True).first()
         Membership.objects.filter(project=project, user=user).delete()
         _tell_of_member(project, user, before, None, by)
-        assignments = project.assignments.live().filter(user=user)
-        QueueChange.note(project.pk, assignments.values_list("prompt_id", flat=True))
-        assignments.update(state="expired", closed_at=timezone.now())
+        found = project.assignments.live().filter(user=user).expire()
+        QueueChange.note(project.pk, [prompt for _, prompt in found])
 
 
 def _tell_of_member(project: Project, user: User, before: str | None, after: str | None, by: User | None) -> None:

@@ -25,7 +25,6 @@ from annotate.labelling.bulk_status import (
     standing,
 )
 from annotate.models import (
-    Assignment,
     Comparison,
     Membership,
     Project,
@@ -57,7 +56,7 @@ def exclude(*, project: Project, person: Who, reason: str, by: User, pauses: boo
         raise Refused(409, person=f"No annotation of {person} counts in {project}, so there is nothing to change.")
     try:
         with transaction.atomic():
-            project.lock()
+            project.lock(person=account)
             act = Exclusion.objects.create(
                 project=project,
                 person=account,
@@ -89,7 +88,7 @@ def undo(*, act: Exclusion, reason: str, by: User) -> Exclusion:
     require(by, "judge" if act.status == WITHDRAWN else "manage", act.project)
     reason = _checked_reason(reason)
     with transaction.atomic():
-        act.project.lock()
+        act.project.lock(person=act.person)
         act = Exclusion.objects.select_for_update(of=("self",)).select_related("project").get(pk=act.pk)
         if act.undone_at is not None:
             raise Refused(409, act=f"This was already undone on {act.undone_at:%d %B %Y}.")
@@ -156,9 +155,8 @@ def _paused_reason(reason: str) -> str:
 
 
 def _free_hands(project: Project, annotator: Who) -> None:
-    open_assignments = in_hand(project, annotator)
-    QueueChange.note(project.pk, open_assignments.values_list("prompt_id", flat=True))
-    open_assignments.update(state=Assignment.State.EXPIRED, closed_at=timezone.now())
+    found = in_hand(project, annotator).expire()
+    QueueChange.note(project.pk, [prompt for _, prompt in found])
 
 
 def _record(act: Exclusion, action: str, numbers: dict[str, int], by: User, reason: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q
 from django.utils import timezone
 
 from annotate.data.feedback_lineage import one_per_item
@@ -26,6 +26,7 @@ from annotate.models import (
     Project,
     Split,
 )
+from annotate.models.assignments import AssignmentQuerySet
 from annotate.models.feedback import FeedbackQuerySet, annotator_kind_of
 from evaluation.leaderboard.published import tally_of
 from evaluation.leaderboard.snapshots import current
@@ -136,7 +137,7 @@ def held_by(project: Project, annotator: Who) -> tuple[list[TouchedDataset], lis
     return datasets, runs, _models(project, runs)
 
 
-def in_hand(project: Project, annotator: Who) -> QuerySet[Assignment]:
+def in_hand(project: Project, annotator: Who) -> AssignmentQuerySet:
     open_items = project.assignments.filter(state=Assignment.State.OPEN)
     return open_items.none() if isinstance(annotator, ImportedAnnotator) else open_items.filter(user=annotator)
 

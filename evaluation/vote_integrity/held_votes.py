@@ -116,7 +116,7 @@ def decide(*, project: Project, rows: QuerySet[Comparison], status: str, reason:
         raise Refused(400, reason="Enter a reason; the voters see it, and the ledger records it.")
     with transaction.atomic():
         # Locked, so that two managers at once do not overrule each other unseen.
-        votes = list(rows.select_for_update(of=("self",))[: MOST_AT_ONCE + 1])
+        votes = list(rows.order_by("pk").select_for_update(of=("self",))[: MOST_AT_ONCE + 1])
         if not votes:
             raise Refused(409, votes="Choose held votes; somebody may have decided about these already.")
         if len(votes) > MOST_AT_ONCE:

@@ -52,7 +52,7 @@ def edit_prompt(
     another text makes a new prompt. Refused, by field, where it may not be changed."""
     require(by, "research", prompt.project)
     project = prompt.project
-    prompt = Prompt.objects.select_for_update().get(pk=prompt.pk)
+    prompt = Prompt.objects.select_for_update(no_key=True).get(pk=prompt.pk)
     prompt.project, category_before = project, prompt.category
     if category is not None and category.strip() != prompt.category:
         _set(prompt, "category", _checked_category(category), by)

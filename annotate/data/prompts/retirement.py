@@ -46,10 +46,8 @@ def retire(prompt: Prompt, reason: str, by: User | None, replaced_by: Prompt | N
     fields |= {"reviewed_at": now, "reviewed_by": by} if by else {}
     fields |= {"replaced_by": replaced_by} if replaced_by else {}
     _save(prompt, fields)
-    open_assignments = Assignment.objects.filter(prompt=prompt, state=Assignment.State.OPEN)
-    open_assignments.exclude(purpose=Assignment.Purpose.ADJUDICATION).update(
-        state=Assignment.State.TAKEN_OUT, closed_at=now, skip_reason=prompt.out_reason
-    )
+    assignments = Assignment.objects.filter(prompt=prompt).exclude(purpose=Assignment.Purpose.ADJUDICATION)
+    assignments.close_free(Assignment.State.TAKEN_OUT, skip_reason=prompt.out_reason)
 
 
 def _bring_back(prompt: Prompt, by: User) -> None:

@@ -32,7 +32,7 @@ def take(*, project: Project, key: str, by: User) -> Assignment:
     it."""
     require(by, "review", project)
     with transaction.atomic():
-        project.lock()
+        project.lock(person=by)
         assignment_lifecycle.expire_stale(project)  # a decision whose time ran out is nobody's
         work = judged_by(project, key)
         if work.filter(user=by).exists():

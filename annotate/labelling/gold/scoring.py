@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.db import transaction
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
@@ -158,7 +159,8 @@ def pause(*, project: Project, user: User, by: User | None, reason: str) -> Memb
     member = Membership.objects.filter(project=project, user=user).first()
     if member is None or member.paused_at is not None:
         raise Refused(409, username=f"{user} is {'already paused' if member else 'not a member'} in {project}.")
-    _pause(member, reason, by)
+    with transaction.atomic():
+        _pause(member, reason, by)
     return member
 
 
@@ -199,9 +201,8 @@ def _warn(member: Membership, now: Standing) -> None:
 def _pause(member: Membership, reason: str, by: User | None) -> None:
     now = timezone.now()
     member.paused_at, member.paused_reason, member.notice = now, reason[:200], ""
-    open_assignments = member.project.assignments.filter(user=member.user, state=Assignment.State.OPEN)
-    queue.changed(member.project_id, open_assignments.values_list("prompt_id", flat=True))
-    open_assignments.update(state=Assignment.State.EXPIRED, closed_at=now)
+    found = member.project.assignments.filter(user=member.user).expire()
+    queue.changed(member.project_id, [prompt for _, prompt in found])
     _save(member, by, "member.paused", {"paused": [None, reason]}, reason)
 
 

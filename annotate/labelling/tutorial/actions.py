@@ -38,7 +38,7 @@ def next_lesson(*, project: Project, user: User) -> Assignment | None:
         return None
     prerequisites.check_pause(project, member)
     with transaction.atomic():
-        project.lock()
+        project.lock(person=user)
         own_lessons = (
             _own_tutorial(project, user)
             .exclude(state=Assignment.State.SUBMITTED)

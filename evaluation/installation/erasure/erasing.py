@@ -18,7 +18,6 @@ from annotate.core.errors import Refused
 from annotate.data.datasets import freezing
 from annotate.labelling.bulk_status import KINDS, change_all, feedback_by, standing
 from annotate.models import (
-    Assignment,
     Dataset,
     DatasetFreeze,
     Invitation,
@@ -100,13 +99,13 @@ def erase(planned: Plan, *, votes: str, reason: str) -> User:
     if votes not in (KEEP, EXCLUDE):
         raise ValueError(f"{votes!r} is unknown; use {KEEP} or {EXCLUDE}.")
     with transaction.atomic():
-        person = User.objects.select_for_update().get(pk=planned.person.pk)
+        person = User.objects.select_for_update(no_key=True).get(pk=planned.person.pk)
         name = name_after(person)
         names = names_of(person)
         rows = {*Project.objects.filter(memberships__user=person), *planned.touched}
         projects = sorted(rows, key=lambda each: each.pk)
         for project in projects:
-            project.lock()
+            project.lock(person=person)
         _require_other_managers(person)
         for project in projects:
             _free_hands(project, person)
@@ -136,9 +135,8 @@ def _require_other_managers(person: User) -> None:
 
 
 def _free_hands(project: Project, person: User) -> None:
-    open_items = in_hand(project, person)
-    QueueChange.note(project.pk, open_items.values_list("prompt_id", flat=True))
-    open_items.update(state=Assignment.State.EXPIRED, closed_at=timezone.now())
+    found = in_hand(project, person).expire()
+    QueueChange.note(project.pk, [prompt for _, prompt in found])
 
 
 def _take_away(person: User) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from unittest import mock
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.test import Client
 from django.urls import reverse
@@ -25,14 +24,14 @@ from annotate.labelling.queue.locked_look import lock_together
 from annotate.models import Assignment, Comparison, Completion, FirstAnswer, Membership, Project, QueueChange, User
 from annotate.models.project_locks import give_back
 from tests.support.api_client import errors, program
+from tests.support.elsewhere import LONG, Elsewhere, somebody_waits
 from tests.support.factories import make_completion, make_project, make_prompt, make_user
 from tests.support.processes import until
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one writer"),
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer"),
 ]
-LONG = 120  # seconds, for a busy machine: nothing waits so long
 
 
 @pytest.fixture
@@ -48,34 +47,8 @@ def project() -> Project:
     return project
 
 
-class Elsewhere(threading.Thread):
-    """Do something on a connection of its own."""
-
-    def __init__(self, work: Callable[[], Any]) -> None:
-        super().__init__(daemon=True)
-        self.work, self.result = work, None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self.result = self.work()
-        finally:
-            connections.close_all()
-
-    def done(self) -> Any:
-        self.join(LONG)
-        assert not self.is_alive(), "it waits"
-        return self.result
-
-
 def draw(project: Project, user: User) -> Any:
     return assigning.next_for(project=project, user=user)
-
-
-def somebody_waits() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
-        return cursor.fetchone()[0]
 
 
 def test_somebody_is_handed_another_prompt_while_the_first_is_not_stored_yet(project: Project) -> None:
