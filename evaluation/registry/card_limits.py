@@ -8,6 +8,7 @@ from annotate.models import AnnotatorKind, LanguageModel
 from evaluation.models import Evaluation
 from evaluation.registry.ancestry import Judgements, LineageEntry, judgements_in
 from evaluation.registry.card_markdown import plain
+from training.configs.rewards.part_lines import judges_in
 from training.runs.present.run_page import run_overview
 
 FEW_JUDGEMENTS = 200
@@ -60,6 +61,14 @@ def _of_judge_models(line: Sequence[LineageEntry]) -> Iterator[str]:
     datasets = [dataset for one in line for dataset in one.datasets if dataset.judge == "model"]
     for name in dict.fromkeys(str(dataset.counts.get("judge_model", "")) for dataset in datasets):
         yield f"Labels that it learned from are verdicts of the judge model {plain(name)}: they show what that prefers."
+    for name in dict.fromkeys(name for one in line for name in _graders(one)):
+        yield f"Answers that it learned from were graded by the judge model {plain(name)}: they show what it likes."
+
+
+def _graders(entry: LineageEntry) -> list[str]:
+    """Return the judges that were parts of a reward: of its own run, and of runs that drew its examples."""
+    own = judges_in(entry.run.config.get("rewards") or "") if entry.run else []
+    return own + [name for one in entry.datasets if (name := str(one.counts.get("graded_by", "")))]
 
 
 def _of_its_training(entry: LineageEntry) -> Iterator[str]:

@@ -61,6 +61,15 @@ def read_parts(text: str) -> tuple[RewardPart, ...]:
     return parts_of(list(_rows(text)))
 
 
+def judges_in(text: str) -> list[str]:
+    """Return the names of the judge models among the parts in these lines, each once; none where they are wrong."""
+    try:
+        judges = judges_of(read_parts(text))
+    except ConfigError:  # of an earlier version: what is shown of an old run must not fail
+        return []
+    return sorted({part.judge.strip() for part in judges.values()})
+
+
 def canonical(value: Any) -> str:
     """Return parts, given as lines or as a list of objects, as the lines in which they are kept. Raises ConfigError."""
     if isinstance(value, str):

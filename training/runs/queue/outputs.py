@@ -20,6 +20,7 @@ from annotate.data.prompts.actions import NewCompletion, add_completions
 from annotate.language_models.actions import enter_arena, register_model
 from annotate.models import Dataset, LanguageModel, Prompt
 from common import reasoning, splits
+from training.configs.rewards.part_lines import judges_in
 from training.core import kept_steps
 from training.core.folder_hash import folder_hash
 from training.core.kinds import KINDS
@@ -169,11 +170,17 @@ def _freeze(run: Run, outputs: Outputs) -> Dataset:
         kind=KINDS[run.kind].makes_dataset_kind,
         side=splits.TRAIN,
         content_hash=outputs.content_hash,
-        counts=outputs.result.get("counts", {}),
+        counts=outputs.result.get("counts", {}) | _graded(run),
         created_by=run.created_by,
     )
     announce_dataset(dataset)
     return dataset
+
+
+def _graded(run: Run) -> dict[str, str]:
+    """Return which judge models helped to choose what is in the dataset."""
+    judges = judges_in(run.config.get("rewards") or "")
+    return {"graded_by": ", ".join(judges)} if judges else {}
 
 
 def _register(run: Run, outputs: Outputs) -> LanguageModel:
