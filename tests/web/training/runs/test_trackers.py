@@ -142,6 +142,15 @@ def test_a_run_that_is_not_taken_says_so_and_holds_up_no_other(run, sender, proj
     assert (row.sequence, row.problem) == (3, "")
 
 
+def test_a_runs_page_links_its_trackers_and_says_what_they_refuse(run, client):
+    TrackedRun.objects.create(run=run, tracker="wandb", address="https://wandb.example/assay/taste-one")
+    TrackedRun.objects.create(run=run, tracker="mlflow", problem="no answer from https://mlflow.example")
+    sign_in(client, run.project, "researcher")
+    page = client.get(f"/runs/{run.pk}/?tab=charts").content.decode()
+    assert 'href="https://wandb.example/assay/taste-one" rel="noreferrer">W&amp;B</a>' in page
+    assert "MLflow takes no figures: no answer from https://mlflow.example" in page
+
+
 def test_what_ended_long_ago_is_not_sent_to_a_server(run, sender):
     ended(run, hours=2)
     assert list(sender.waiting("wandb")) == [] and list(sender.waiting("tensorboard")) == [run]
