@@ -56,14 +56,15 @@ def order(
     name = _free_name(project, name)
     if dataset.project_id != project.pk:
         raise Refused(400, dataset=f"{dataset.name} belongs to another project; freeze one in {project.name}.")
-    chosen, limit = order_checks.require_arms(list(arms)), order_checks.require_budget(budget)
+    limit = order_checks.require_budget(budget)
+    chosen = order_checks.require_arms(list(arms), budget=limit)
     plan = order_checks.require_plan(
         arms=[BASE, *(arm.name for arm in chosen)], baseline=baseline, family=family, alpha=alpha, seeds=seeds,
         judge=judge, votes_per_pair=votes_per_pair, until=until, checkpoints=_places_of(chosen) - len(chosen),
     )  # fmt: skip
     if type(completions_per_prompt) is not int or not 1 <= completions_per_prompt <= 16:
         raise Refused(400, completions_per_prompt="Enter 1 to 16 answers of each model to each eval prompt.")
-    wish = Wish(project, name, parent, dataset, reward_model, limit)
+    wish = Wish(project, name, parent, dataset, reward_model, limit, completions_per_prompt)
     frozen = experiment_start.freeze_data(wish, chosen, by)
     within = experiment_start.checked(wish, chosen, frozen)
     plan |= {"version": 1, "test": TEST, "budget": asdict(limit), "completions_per_prompt": completions_per_prompt}
@@ -94,9 +95,9 @@ def order(
 def add_arm(*, experiment: Experiment, by: User, arm: Mapping[str, Any]) -> list[ExperimentArm]:
     """Add an exploratory arm, or those of its sweep: trained and rated as the others, and no part of the verdict."""
     require(by, "research", experiment.project)
-    chosen = order_checks.require_arms([arm])
-    _require_place(experiment, chosen)
     wish = experiment_start.wish_of(experiment)
+    chosen = order_checks.require_arms([arm], budget=wish.budget)
+    _require_place(experiment, chosen)
     frozen = experiment_start.freeze_data(wish, chosen, by, experiment)
     if experiment_start.is_waiting(frozen):
         raise Refused(

@@ -1,7 +1,8 @@
 """The methods that an arm may have: which runs make its model, what they need, and how a budget becomes options. Pure.
 
 A budget of episodes is the answers that training sees: those that a policy draws, and those of a dataset as often as
-they are read (a pair is two). A budget of tokens is so many episodes of the longest answer.
+they are read (a pair is two). A budget of tokens is so many episodes of the longest answer. Best-of-N sees none in
+training: the same answers are drawn when it answers the eval prompts, so many for each that is shown.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from training import configs
 BASE = "base"
 EPISODES, TOKENS, SECONDS = UNITS = ("episodes", "tokens", "seconds")
 MOST_ARMS, MOST_MODELS = 16, 64
+FEWEST_CANDIDATES, MOST_CANDIDATES = 2, 256  # of best-of-N
 FEWEST_SEEDS = 2  # of which a spread can be told
 CHECKPOINT_NAME = re.compile(
     r", (step \d+|checkpoint \d+ of \d+)$"
@@ -87,13 +89,22 @@ class Budget:
     unit: str = ""  # "" leaves every arm its own options
     amount: float = 0.0
 
+    @property
+    def counts_answers(self) -> bool:
+        """Return whether it says how many answers each model may see, so that the N of best-of-N follows from it."""
+        return self.unit in (EPISODES, TOKENS)
 
-def expanded(arm: Mapping[str, Any]) -> list[tuple[str, Options]]:
+
+NO_BUDGET = Budget()
+
+
+def expanded(arm: Mapping[str, Any], budget: Budget = NO_BUDGET) -> list[tuple[str, Options]]:
     """Return (name, config) of an arm, or of each point of its sweep: {option: values}."""
     config, sweep = dict(arm.get("config") or {}), arm.get("sweep") or {}
     name = str(arm.get("name") or "").strip() or METHODS[arm["method"]].title.split(" on ")[0]
     if arm["method"] == "best_of" and not arm.get("name"):
-        name = f"Best-of-{config.get('candidates', configs.BestOfConfig.candidates)}"
+        is_open = "candidates" in sweep or (budget.counts_answers and "candidates" not in config)
+        name = f"Best-of-{'N' if is_open else config.get('candidates', configs.BestOfConfig.candidates)}"
     points = [dict(zip(sweep, values, strict=True)) for values in product(*sweep.values())] if sweep else [{}]
     return [
         (" ".join([name, *(f"{option}={value}" for option, value in point.items())]), config | point)
@@ -135,7 +146,7 @@ def options_of(kind: str, config: Options) -> tuple[Options, Options]:
 
 def within_budget(kind: str, config: Options, episodes: float, answers: int) -> Options:
     """Return the options with which a run of this kind sees about so many answers; `answers` are those of its dataset,
-    each counted once. Best-of-N trains nothing and keeps its own."""
+    each counted once, or those that best-of-N is to show."""
     parsed = configs.parse(kind, config)
     if kind in ("ppo", "grpo", "rloo"):
         return {"steps": max(1, round(episodes / parsed.batch_size))}
@@ -143,6 +154,8 @@ def within_budget(kind: str, config: Options, episodes: float, answers: int) -> 
         return {"max_prompts": max(1, round(episodes / parsed.drawn_per_prompt))}
     if kind in ("sft", "dpo", "kto"):
         return {"epochs": float(f"{min(max(episodes / max(answers, 1), 0.01), 100):.3g}")}
+    if kind == "best_of" and answers:
+        return {"candidates": min(max(round(episodes / answers), FEWEST_CANDIDATES), MOST_CANDIDATES)}
     return {}
 
 

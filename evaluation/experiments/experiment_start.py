@@ -48,6 +48,7 @@ class Wish:
     dataset: Dataset
     reward_model: LanguageModel | None
     budget: Budget
+    completions_per_prompt: int
 
     @property
     def named_rows(self) -> dict[str, Dataset | LanguageModel | None]:
@@ -63,7 +64,7 @@ def hash_of(plan: Mapping[str, Any]) -> str:
 def wish_of(experiment: Experiment) -> Wish:
     return Wish(
         experiment.project, experiment.name, experiment.parent, experiment.dataset, experiment.reward_model,
-        Budget(**experiment.plan["budget"]),
+        Budget(**experiment.plan["budget"]), experiment.plan["completions_per_prompt"],
     )  # fmt: skip
 
 
@@ -99,7 +100,11 @@ def checked(wish: Wish, arms: Sequence[Arm], frozen: Frozen) -> list[Arm]:
         arms, wish.dataset, has_examples=frozen["examples"] is not None, has_reward_model=wish.reward_model is not None
     )
     ready = [arm for arm in arms if _field_of(arm) in stands]
-    within = {arm.name: order_checks.budgeted(arm, wish.budget, wish.project, wish.parent, stands) for arm in ready}
+    questions = stands.get("questions")
+    shown = wish.completions_per_prompt * questions.prompts.count() if questions is not None else 0
+    within = {
+        arm.name: order_checks.budgeted(arm, wish.budget, wish.project, wish.parent, stands, shown) for arm in ready
+    }
     _check_runs(wish, list(within.values()), stands)
     return [within.get(arm.name, arm) for arm in arms]
 

@@ -16,7 +16,7 @@ from annotate.core.errors import Refused
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
 from common.texts import is_storable
 from evaluation.experiments import arm_methods
-from evaluation.experiments.arm_methods import BASE, METHODS, Arm, Budget
+from evaluation.experiments.arm_methods import BASE, METHODS, NO_BUDGET, Arm, Budget
 from evaluation.experiments.family_tests import AGAINST_BASELINE, ALL_PAIRS
 from training import configs
 from training.configs.preference import FEWEST_OF_EACH, FEWEST_PAIRS
@@ -26,7 +26,7 @@ MOST_VOTES, MOST_SEEDS = 200_000, 16  # votes are read at once, when the rule is
 Errors = dict[str, str]
 
 
-def require_arms(given: Any, field: str = "arms") -> list[Arm]:
+def require_arms(given: Any, field: str = "arms", *, budget: Budget = NO_BUDGET) -> list[Arm]:
     """Return the arms with their sweeps spread out, each valid by itself. Raises Refused, naming `arms.<n>.…`."""
     if not isinstance(given, list) or not given or not all(isinstance(one, Mapping) for one in given):
         names = ", ".join(arm_methods.ORDERED)
@@ -43,7 +43,7 @@ def require_arms(given: Any, field: str = "arms") -> list[Arm]:
         elif not isinstance(one.get("config") or {}, Mapping):
             errors[f"{place}.config"] = "Enter options by their names: {'beta': 0.1}."
         else:
-            for name, config in arm_methods.expanded(one):
+            for name, config in arm_methods.expanded(one, budget):
                 arm = _arm(name, one["method"], config, place, errors)
                 arms.append(_with_checkpoints(arm, place, errors) if one.get("takes_checkpoints") else arm)
     errors |= _name_errors([arm.name for arm in arms], field)
@@ -226,17 +226,23 @@ def answers_of(dataset: Dataset, method: str) -> int:
 
 
 def budgeted(
-    arm: Arm, budget: Budget, project: Project, parent: LanguageModel, datasets: Mapping[str, Dataset | None]
-) -> Arm:
+    arm: Arm, budget: Budget, project: Project, parent: LanguageModel, datasets: Mapping[str, Dataset | None],
+    shown: int = 0,
+) -> Arm:  # fmt: skip
     """Return the arm with the options that keep it within the budget. What an arm sets itself is refused: one budget is
-    for all."""
+    for all. Best-of-N may have an N of its own; else it draws as many answers for the `shown` ones of the arena as
+    others see in training."""
     method = METHODS[arm.method]
-    if not budget.unit or method.kind in ("", "best_of"):
+    if not budget.unit or not method.kind:
+        return arm
+    if method.name == "best_of" and (not budget.counts_answers or not shown or "candidates" in arm.config):
         return arm
     kind, config = ("rejection", arm.drawing) if method.draws_examples else (method.kind, arm.config)
     dataset = datasets.get("prompts" if method.draws_examples else method.takes)
     tokens = arm_methods.answer_tokens(kind, config)
     answers = answers_of(dataset, arm.method) if dataset is not None and method.takes != "prompts" else 0
+    if method.name == "best_of":
+        answers = shown
     if budget.unit == arm_methods.SECONDS:
         one = arm_methods.within_budget(kind, config, 1000.0, answers)
         planned = PlannedRun(project, kind, vars(configs.parse(kind, {**config, **one})), parent, dataset)

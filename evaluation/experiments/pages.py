@@ -14,10 +14,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, acted, chosen_row, in_project
 from annotate.core.permissions import can
-from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
+from annotate.data.datasets.sampled_prompts import prompts_to_sample
+from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project, Split
 from common.whole_numbers import number_or_text, row_id
 from evaluation.experiments import actions, arm_methods, experiment_words, foresight, order_checks, present
-from evaluation.experiments.arm_methods import BASE, METHODS, ORDERED, UNITS
+from evaluation.experiments.arm_methods import BASE, METHODS, ORDERED, UNITS, Budget
 from evaluation.experiments.family_tests import AGAINST_BASELINE, ALL_PAIRS
 from evaluation.models import Experiment
 
@@ -170,7 +171,8 @@ def _foreseen(
     numbers = {name: number_or_text(values[name], kind) for name, kind in NUMBERS.items()}
     stops_at_votes = values["stop"] == "votes"
     try:
-        arms = order_checks.require_arms([_arm(asked, method, f"options.{method}") for method in methods])
+        given = [_arm(asked, method, f"options.{method}") for method in methods]
+        arms = order_checks.require_arms(given, budget=Budget(values["unit"]))
         plan = order_checks.require_plan(
             arms=[BASE, *(arm.name for arm in arms)], baseline=values["baseline"] or BASE, family=values["family"],
             alpha=numbers["alpha"], seeds=numbers["seeds"], judge=values["judge"],
@@ -180,14 +182,16 @@ def _foreseen(
     except Refused as refused:
         return [f"{field}: {text}" for field, text in _as_on_the_page(refused, methods).items()]
     dataset = datasets.filter(pk=row_id(asked.get("dataset", ""))).first() or datasets.first()
+    each = numbers["completions_per_prompt"] if isinstance(numbers["completions_per_prompt"], int) else 1
     with suppress(Refused):  # the order itself says why
         if values["unit"]:
             budget = order_checks.require_budget({"unit": values["unit"], "amount": numbers["amount"]})
             models = LanguageModel.objects.usable_in(project)
             parent = chosen_row(models, asked.get("parent", ""), "parent", "Choose a model.")
-            arms = [order_checks.budgeted(arm, budget, project, parent, {"preferences": dataset}) for arm in arms]
-    each = numbers["completions_per_prompt"]
-    return foresight.of_order(project, dataset, arms, plan, each if isinstance(each, int) else 1)
+            shown = each * prompts_to_sample(project, Split.EVAL).count()
+            known = {"preferences": dataset}
+            arms = [order_checks.budgeted(arm, budget, project, parent, known, shown) for arm in arms]
+    return foresight.of_order(project, dataset, arms, plan, each)
 
 
 def _arm(posted: Mapping[str, str], method: str, field: str) -> dict[str, Any]:

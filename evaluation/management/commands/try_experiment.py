@@ -85,7 +85,7 @@ class Command(BaseCommand):
         # So few annotations may leave a reward model that is hardly better than chance; this is a trial.
         trusts = {"trust_unproven_reward": True}
         configs: dict[str, dict[str, Any]] = {
-            "best_of": {**tokens, **trusts}, "rejection": {**tokens, **trusts},
+            "best_of": {**tokens, **trusts, "candidates": 4}, "rejection": {**tokens, **trusts},
             "ppo": {**tokens, **trusts, "batch_size": 16, "calibration_episodes": 32},
             "grpo": {**tokens, **trusts, "batch_size": 16}, "rloo": {**tokens, **trusts, "batch_size": 16},
         }  # fmt: skip

@@ -15,6 +15,8 @@ def test_a_sweep_is_one_arm_for_each_combination():
     assert [name for name, _ in expanded][:2] == ["DPO beta=0.1 loss=sigmoid", "DPO beta=0.1 loss=ipo"]
     assert expanded[3][1] == {"epochs": 2.0, "beta": 0.3, "loss": "ipo"}
     assert arm_methods.expanded({"method": "best_of", "config": {"candidates": 8}})[0][0] == "Best-of-8"
+    swept = arm_methods.expanded({"method": "best_of", "sweep": {"candidates": [2, 8]}})
+    assert [name for name, _ in swept] == ["Best-of-N candidates=2", "Best-of-N candidates=8"]
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,7 @@ def test_a_sweep_is_one_arm_for_each_combination():
         ("grpo", {"batch_size": 64}, {"steps": 4}),
         ("rejection", {"candidates": 4}, {"max_prompts": 64}),
         ("dpo", {}, {"epochs": 2.56}),
-        ("best_of", {}, {}),
+        ("best_of", {}, {"candidates": 3}),
     ],
 )
 def test_a_budget_of_answers_becomes_steps_prompts_or_epochs(kind, config, options):

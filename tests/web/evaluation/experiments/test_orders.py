@@ -35,6 +35,30 @@ def test_one_order_queues_every_arm_with_every_seed_on_the_same_annotations(proj
         actions.order(**order)
 
 
+def test_best_of_n_draws_as_many_answers_as_others_see_in_training(project, order, researcher, client):
+    arms = [{"method": "ppo", "config": {"batch_size": 8}}, {"method": "best_of"}]
+    arms += [{"method": "best_of", "config": {"candidates": 4}}]
+    experiment = actions.order(
+        **order | {"arms": arms, "budget": {"unit": "episodes", "amount": 48}, "completions_per_prompt": 2}
+    )
+    [steps] = {run.config["steps"] for run in project.runs.filter(kind="ppo")}
+    assert steps * 8 == 48
+    planned = {arm["name"]: arm["config"].get("candidates") for arm in experiment.plan["arms"]}
+    assert planned["Best-of-N"] == 8, "48 answers for two to each of three eval prompts"
+    assert planned["Best-of-4"] == 4, "what an arm sets is kept"
+    assert {run.config["candidates"] for run in project.runs.filter(kind="best_of")} == {4, 8}
+    [added] = actions.add_arm(
+        experiment=experiment,
+        by=researcher,
+        arm={"method": "best_of", "name": "again", "config": {"max_new_tokens": 9}},
+    )
+    assert added.config["config"]["candidates"] == 8
+    page = client.get(reverse("experiment", args=[project.slug, experiment.pk])).content.decode()
+    assert "candidates 8" in page
+    seconds = {"name": "by time", "arms": [{"method": "best_of"}], "budget": {"unit": "seconds", "amount": 60}}
+    assert actions.order(**order | seconds).plan["arms"][1]["name"] == "Best-of-4", "its time follows from no training"
+
+
 def test_prompts_are_those_of_the_annotations(project, order):
     experiment = actions.order(**order | {"arms": [{"method": "ppo", "config": {"batch_size": 8}}],
                                           "budget": {"unit": "episodes", "amount": 64}})  # fmt: skip
