@@ -33,7 +33,7 @@ def cancel_late(cancelled: QuerySet, key: str, action: str) -> None:
         moment = moments.get(_order_of(run, key))
         if moment is not None and run.created_by is not None and not run.created_at < moment <= run.queued_at:
             with suppress(Refused):  # it has ended meanwhile
-                runs.cancel(run=run, by=run.created_by)
+                runs.cancel(run=run, by=run.created_by, was_allowed=True)
 
 
 def _order_of(run: Run, key: str) -> int:

@@ -57,7 +57,7 @@ def _add(experiment: Experiment, one: ArmModel, place: int, kept: KeptCheckpoint
     arm, _ = ExperimentArm.objects.get_or_create(
         experiment=experiment, name=name,
         defaults={
-            "method": one.arm.method, "is_exploratory": True, "created_by": experiment.created_by, "config": config,
+            "method": one.arm.method, "is_exploratory": True, "created_by": one.arm.created_by, "config": config,
         },
     )  # fmt: skip
     ArmModel.objects.get_or_create(arm=arm, seed=one.seed, defaults={"model_id": kept.model_id})

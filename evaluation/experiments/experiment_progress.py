@@ -18,7 +18,7 @@ from django.utils import timezone
 from annotate.core.errors import Refused
 from annotate.core.periodic_tasks import each_alone
 from annotate.language_models.actions import enter_arena
-from annotate.models import Contestant, Dataset, LanguageModel
+from annotate.models import Contestant, Dataset, LanguageModel, User
 from evaluation.core.cancelled_runs import cancel_late
 from evaluation.experiments import arm_checkpoints, experiment_results, experiment_start, older_skills
 from evaluation.experiments.arm_methods import METHODS
@@ -77,10 +77,8 @@ def unentered(experiment: Experiment) -> bool:
 
 
 def members(experiment: Experiment) -> list[ArmModel]:
-    rows = ArmModel.objects.filter(arm__experiment=experiment)
-    return list(
-        rows.select_related("arm", "model", "examples_run__output_dataset", "training_run__output_model", "answers_run")
-    )
+    runs = ("examples_run__output_dataset", "training_run__output_model", "answers_run")
+    return list(ArmModel.objects.filter(arm__experiment=experiment).select_related("arm__created_by", "model", *runs))
 
 
 def is_lost(one: ArmModel) -> bool:
@@ -198,7 +196,7 @@ def _take(one: ArmModel, field: str, run: Run | None) -> None:
 
 def _queue_drawing(experiment: Experiment, one: ArmModel) -> Run:
     return _queue(
-        experiment, f"{one.pk}:examples", kind="rejection", name=_run_name(one, "examples"),
+        experiment, f"{one.pk}:examples", by=one.arm.created_by, kind="rejection", name=_run_name(one, "examples"),
         parent=experiment.parent, dataset=experiment.prompts, reward_model=experiment.reward_model,
         config=one.arm.config["drawing"], seed=one.seed,
     )  # fmt: skip
@@ -216,7 +214,8 @@ def _queue_training(experiment: Experiment, one: ArmModel) -> Run:
         alike = _alike(experiment)
         config = {**alike, **config, "completions_per_prompt": alike["completions_per_prompt"]}
     return _queue(
-        experiment, f"{one.pk}:training", kind=method.kind, name=model_name(one), parent=experiment.parent,
+        experiment, f"{one.pk}:training", by=one.arm.created_by, kind=method.kind, name=model_name(one),
+        parent=experiment.parent,
         dataset=datasets[method.takes], reward_model=experiment.reward_model if method.trains_by_reward else None,
         config=config, seed=one.seed,
     )  # fmt: skip
@@ -225,8 +224,8 @@ def _queue_training(experiment: Experiment, one: ArmModel) -> Run:
 def _queue_answers(experiment: Experiment, one: ArmModel) -> Run:
     assert one.model is not None
     return _queue(
-        experiment, f"{one.pk}:answers", kind="sample", name=_run_name(one, "answers for the arena"),
-        parent=one.model, dataset=experiment.questions, seed=one.seed,
+        experiment, f"{one.pk}:answers", by=one.arm.created_by, kind="sample",
+        name=_run_name(one, "answers for the arena"), parent=one.model, dataset=experiment.questions, seed=one.seed,
         config=_alike(experiment),
     )  # fmt: skip
 
@@ -246,7 +245,8 @@ def _measure_tax(experiment: Experiment, one: ArmModel) -> None:
     first = ordered_runs(experiment).filter(kind="evaluate").order_by("pk").first()
     try:
         _queue(
-            experiment, f"{one.pk}:tax", kind="evaluate", name=_run_name(one, "older skills"), parent=one.model,
+            experiment, f"{one.pk}:tax", by=one.arm.created_by, kind="evaluate", name=_run_name(one, "older skills"),
+            parent=one.model,
             config=older_skills.CONFIG | ({"limit": first.config["limit"]} if first else {}),
         )  # fmt: skip
     except Refused as refused:
@@ -255,15 +255,17 @@ def _measure_tax(experiment: Experiment, one: ArmModel) -> None:
         log.warning("Older skills of %s are not measured: %s", one.model, " ".join(refused.errors.values()))
 
 
-def _queue(experiment: Experiment, step: str, **order: Any) -> Run:
-    if experiment.created_by is None:
+def _queue(experiment: Experiment, step: str, *, by: User | None = None, **order: Any) -> Run:
+    """Queue a run in the name of whoever ordered it, the arm or else the experiment; they may have left since."""
+    by = by or experiment.created_by
+    if by is None:
         raise Refused(409, by="The account that ordered the experiment is gone; order a new one.")
     run = queue_run(
-        project=experiment.project, by=experiment.created_by, enters_arena=False,
+        project=experiment.project, by=by, enters_arena=False, was_allowed=True,
         idempotency_key=f"experiment:{experiment.pk}:{step}", **order,
     )  # fmt: skip
     if not run.is_finished and not _is_live(experiment):  # cancelled meanwhile, perhaps before it saw this run
-        return cancel(run=run, by=experiment.created_by)
+        return cancel(run=run, by=by, was_allowed=True)
     return run
 
 

@@ -17,6 +17,7 @@ from annotate.core.permissions import can
 from annotate.data.datasets.sampled_prompts import prompts_to_sample
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project, Split
 from common.whole_numbers import number_or_text, row_id
+from evaluation.core.order_givers import ordered_by
 from evaluation.experiments import actions, arm_methods, experiment_words, foresight, order_checks, present
 from evaluation.experiments.arm_methods import BASE, METHODS, ORDERED, UNITS, Budget
 from evaluation.experiments.family_tests import AGAINST_BASELINE, ALL_PAIRS
@@ -78,16 +79,17 @@ def new(request: MemberRequest, project: Project) -> HttpResponse:
 @in_project(get="read")
 def experiment(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
     row = get_object_or_404(
-        project.experiments.select_related("parent", "dataset", "reward_run", "reward_model"), pk=pk
+        project.experiments.select_related("parent", "dataset", "reward_run", "reward_model", "created_by"), pk=pk
     )
-    shown = present.shown(row)
+    shown, can_research = present.shown(row), can(request.user, "research", project)
     context = {
         "project": project,
         "experiment": row,
+        "ordered_by": ordered_by(row.created_by, project, is_over=row.is_over) if can_research else "",
         "shown": shown,
         "plan": experiment_words.plan_in_words(row) + foresight.of_plan(row),
         "methods": [METHODS[name] for name in ORDERED],
-        "can_research": can(request.user, "research", project),
+        "can_research": can_research,
         "has_failed": any(one.state == "refused" for arm in shown.rows for one in arm.seeds)
         or bool(actions.failed_runs(row))
         or bool(row.problem),

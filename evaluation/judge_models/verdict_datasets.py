@@ -53,7 +53,7 @@ def freeze_ordered(order: DatasetFreeze, tell: Tell, and_then: Callable[[Dataset
         raise Refused(409, verdicts="The judge's version is gone; its verdicts went with it.")
     freeze_verdicts(
         rubric=rubric, name=order.name, by=order.created_by, last=order.options["last_verdict"], tell=tell,
-        and_then=and_then,
+        and_then=and_then, was_allowed=True,
     )  # fmt: skip
     return True
 
@@ -74,12 +74,13 @@ def freeze_verdicts(
     last: int | None = None,
     tell: Tell = silent,
     and_then: Callable[[Dataset], None] = lambda dataset: None,
+    was_allowed: bool = False,
 ) -> Dataset:
     """Return a new dataset of preferences from the verdicts of this version, up to the one with the key `last`. Refused
-    with `name`, or with `verdicts` where there are none in the train split, or more than `MOST`. `tell` and `and_then`
-    are as `freeze` has them."""
+    with `name`, or with `verdicts` where there are none in the train split, or more than `MOST`. `tell`,
+    `and_then` and `was_allowed` are as `freeze` has them."""
     project = rubric.judge.project
-    name = checked_name(project, name, by)
+    name = checked_name(project, name, None if was_allowed else by)
     last = _last(rubric) if last is None else last  # before the pairs: later verdicts are not in it
     verdicts = _verdicts(rubric, last)
     tell("reading verdicts", 0.0)

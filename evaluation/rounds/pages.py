@@ -14,6 +14,7 @@ from annotate.core.page_access import MemberRequest, acted, chosen_row, in_proje
 from annotate.core.permissions import can
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project, Split
 from common.whole_numbers import number_or_text, whole_number
+from evaluation.core.order_givers import ordered_by
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.models import RoundReview, RoundSeries
 from evaluation.rounds import actions, present, round_memory, round_order, round_words
@@ -68,15 +69,17 @@ def new(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project(get="read")
 def rounds(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
-    series = get_object_or_404(project.round_series.select_related("parent", "project"), pk=pk)
+    series = get_object_or_404(project.round_series.select_related("parent", "project", "created_by"), pk=pk)
+    can_research = can(request.user, "research", project)
     context = {
         "project": project,
         "series": series,
+        "ordered_by": ordered_by(series.created_by, project, is_over=series.is_over) if can_research else "",
         "shown": present.shown(series),
         "plan": round_words.plan_in_words(series),
         "memory": round_memory.memory_in_words(series),
         "opinions": RoundReview.Opinion.choices,
-        "can_research": can(request.user, "research", project),
+        "can_research": can_research,
         "has_failed": series.rounds.exclude(problem="").exists() or bool(actions.failed_runs(series)),
     }
     return render(request, "evaluation/rounds/rounds.html", context)

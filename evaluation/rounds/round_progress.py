@@ -329,13 +329,13 @@ def _queue(series: RoundSeries, one: Round, step: str, *, name: str = "", **orde
     if by is None:
         raise Refused(409, by="The account that ordered the rounds is gone; order new ones.")
     run = queue_run(
-        project=series.project, by=by, enters_arena=False, seed=series.plan["seed"] + one.number,
+        project=series.project, by=by, enters_arena=False, was_allowed=True, seed=series.plan["seed"] + one.number,
         name=name or f"{model_name(one)[:90]}: {step}", idempotency_key=f"rounds:{series.pk}:{one.number}:{step}",
         **order,
     )  # fmt: skip
     cancelled = RoundSeries.objects.filter(pk=series.pk, state=State.CANCELLED).exists()
     if not run.is_finished and cancelled:  # meanwhile, perhaps before it saw this run
-        return cancel(run=run, by=by)
+        return cancel(run=run, by=by, was_allowed=True)
     return run
 
 

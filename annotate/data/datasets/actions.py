@@ -34,15 +34,17 @@ def freeze(
     judge: str = AnnotatorKind.PERSON,
     tell: Tell = silent,
     and_then: Callable[[Dataset], None] = lambda dataset: None,
+    was_allowed: bool = False,
     **options: Any,
 ) -> Dataset:
     """Return a new dataset. Refused when it would mix splits or kinds of annotators, or be empty; then nothing is
     written.
 
     `tell` is called with what is being done and the share that is done. `and_then` is called in the transaction that
-    makes the dataset: there is none when it raises.
+    makes the dataset: there is none when it raises. `was_allowed` says that `by` had the right to order it when they
+    did: it is carried out though they have left since.
     """
-    name = checked_name(project, name, by)
+    name = checked_name(project, name, None if was_allowed else by)
     selection = select(project=project, kind=kind, side=side, judge=judge, tell=tell, **options)
     if not any(selection.sources.values()):
         raise Refused(400, feedback=selection.counts["empty"])

@@ -42,15 +42,16 @@ def order_freeze(
     by: User | None,
     side: str = splits.TRAIN,
     judge: str = AnnotatorKind.PERSON,
+    was_allowed: bool = False,
     **options: Any,
 ) -> Dataset | DatasetFreeze:
     """Return the new dataset, or the order for a large one. Refused as `freeze` refuses; whether a large one would be
     empty only its order can say."""
-    name = checked_name(project, name, by)
+    name = checked_name(project, name, None if was_allowed else by)
     wish: dict[str, Any] = {"kind": kind, "side": side, "judge": judge, **options}
     checked(**wish)
     if not _is_large(project, kind, side, options):
-        return freeze(project=project, name=name, by=by, **wish)
+        return freeze(project=project, name=name, by=by, was_allowed=was_allowed, **wish)
     return queue_freeze(project=project, created_by=by, name=name, kind=kind, side=side, judge=judge, options=options)
 
 
@@ -64,11 +65,12 @@ def queue_freeze(*, project: Project, name: str, **order: Any) -> DatasetFreeze:
 def freeze_once(*, project: Project, kind: str, name: str, by: User | None, **wish: Any) -> Dataset | DatasetFreeze:
     """Return the dataset of this name and kind, frozen now where there is none; of a large one its order until it has
     ended, so that whoever needs it asks again. Refused as `order_freeze` refuses, and once with what an order failed
-    by: the next call orders anew."""
+    by: the next call orders anew. It is a step of a longer order, which `by` had the right to give when they gave it.
+    """
     if found := standing(project, name, kind):
         return found
     try:
-        return order_freeze(project=project, kind=kind, name=name, by=by, **wish)
+        return order_freeze(project=project, kind=kind, name=name, by=by, was_allowed=True, **wish)
     except Refused as refused:
         if "name" in refused.errors and (found := standing(project, name, kind)):  # somebody else came first
             return found
@@ -90,9 +92,10 @@ def standing(project: Project, name: str, kind: str) -> Dataset | DatasetFreeze 
 
 
 @transaction.atomic
-def cancel_freeze(order: DatasetFreeze, *, by: User) -> DatasetFreeze:
-    """Cancel an order: no dataset comes of it."""
-    require(by, "research", order.project)
+def cancel_freeze(order: DatasetFreeze, *, by: User, was_allowed: bool = False) -> DatasetFreeze:
+    """Cancel an order: no dataset comes of it. `was_allowed` says that the longer order has ended that it is of."""
+    if not was_allowed:
+        require(by, "research", order.project)
     if not give_up(DatasetFreeze.objects.filter(pk=order.pk)):
         raise Refused(409, freeze="It has already ended.")
     audit.record(action="dataset.freeze cancelled", about=order.name, by=by, project=order.project)
@@ -112,10 +115,10 @@ def begin_anew(orders: QuerySet[DatasetFreeze]) -> None:
 
 
 def cancel_freezes(orders: Iterable[DatasetFreeze], *, by: User) -> None:
-    """Cancel those orders that are under way: nobody waits for their datasets any more."""
+    """Cancel those orders that are under way: what waited for their datasets has ended, and `by` gave or ended it."""
     for order in orders:
         with suppress(Refused):  # it has ended meanwhile
-            cancel_freeze(order, by=by)
+            cancel_freeze(order, by=by, was_allowed=True)
 
 
 def freezer() -> LongWorker[DatasetFreeze]:
@@ -162,6 +165,7 @@ def _carry_out(hold: Hold[DatasetFreeze]) -> None:
                 judge=order.judge,
                 tell=hold,
                 and_then=end,
+                was_allowed=True,
                 **order.options,
             )
     except Refused as refused:

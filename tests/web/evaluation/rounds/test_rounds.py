@@ -13,6 +13,7 @@ from annotate.core.errors import Refused
 from annotate.data.datasets import freezing
 from annotate.labelling.assigning import next_for
 from annotate.models import Comparison, Completion, Dataset, DatasetFreeze, LanguageModel
+from annotate.projects.actions import remove_member
 from evaluation.experiments.experiment_start import hash_of
 from evaluation.models import AskedAgain, Candidacy, Notice, Round, RoundSeries
 from evaluation.rounds import actions, present, round_judging, round_memory, round_progress
@@ -484,3 +485,44 @@ def test_many_prompts_are_frozen_in_the_background_and_the_first_run_follows(pro
     given_up = actions.order(**order | {"name": "given up, too"})
     actions.cancel(series=given_up, by=order["by"])
     assert not DatasetFreeze.objects.filter(state__in=DatasetFreeze.UNDER_WAY).exists()
+
+
+def test_rounds_go_on_to_their_end_in_the_name_of_whoever_ordered_them_and_has_left(
+    project, order, researcher, client, monkeypatch
+):
+    manager = sign_in(client, project, "manager")
+    series = actions.order(**order | REWARD)
+    address = reverse("round-series", args=[project.slug, series.pk])
+    assert f"Ordered by {researcher.username}.<" in client.get(address).content.decode()
+    remove_member(project=project, user=researcher, by=manager)
+    page = client.get(address).content.decode()
+    assert f"Ordered by {researcher.username}, who has left the project. It goes on in that name" in page
+    play(series)
+    monkeypatch.setattr(freezing, "SMALL", 2)
+    end_all(project)
+    one = current(series)
+    annotate(one, one.needed)
+    while freezing.freezer().do_now():
+        round_progress.periodic_task()
+    end_all(project)
+    vote(current(series), wins=6, losses=4)
+    series.refresh_from_db()
+    assert (series.state, series.reason) == ("stopped", "rounds")
+    made = Dataset.objects.filter(project=project)
+    assert {run.created_by for run in project.runs.all()} == {row.created_by for row in made} == {researcher}
+    page = client.get(address).content.decode()
+    assert "who has left the project.<" in page
+
+
+def test_of_rounds_that_somebody_cancels_nothing_goes_on_though_whoever_ordered_them_has_left(
+    project, order, researcher, monkeypatch
+):
+    manager = make_user(project, role="manager")
+    series = actions.order(**order)
+    remove_member(project=project, user=researcher, by=manager)
+    with monkeypatch.context() as died:
+        died.setattr(runs, "cancel_unfinished", lambda **given: None)  # as where its process was killed
+        actions.cancel(series=series, by=manager)
+    assert project.runs.unfinished().exists()
+    round_progress.periodic_task()
+    assert not project.runs.unfinished().exists()
