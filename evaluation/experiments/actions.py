@@ -145,15 +145,16 @@ def retry(*, experiment: Experiment, by: User) -> int:
     """Resume the runs that failed, and order again what was refused; return how many. An experiment that failed goes
     on: nobody has voted on it. After the verdict what goes on is exploratory, and the verdict stays."""
     require(by, "research", experiment.project)
-    failed = Experiment.objects.filter(pk=experiment.pk, state=Experiment.State.FAILED)
-    again = Experiment.State.TRAINING if experiment.plan_hash else Experiment.State.FREEZING
-    if not failed.update(state=again, problem="") and experiment.state == Experiment.State.CANCELLED:
+    experiment.refresh_from_db(fields=["state"])
+    if experiment.state == Experiment.State.CANCELLED:
         raise Refused(409, state=f"The experiment is {experiment.state}; its runs can be resumed one by one.")
-    count = 0
-    for run in failed_runs(experiment):
-        runs.resume(run=run, by=by)
-        count += 1
+    count, refused = runs.resume_all(runs=failed_runs(experiment), by=by)
     count += ArmModel.objects.filter(arm__experiment=experiment).exclude(problem="").update(problem="")
+    if refused is not None and not count:
+        raise refused
+    again = Experiment.State.TRAINING if experiment.plan_hash else Experiment.State.FREEZING
+    failed = Experiment.objects.filter(pk=experiment.pk, state=Experiment.State.FAILED)
+    failed.update(state=again, problem="")
     advance(experiment)
     return count
 

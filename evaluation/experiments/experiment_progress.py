@@ -261,7 +261,7 @@ def _queue(experiment: Experiment, step: str, *, by: User | None = None, **order
     if by is None:
         raise Refused(409, by="The account that ordered the experiment is gone; order a new one.")
     run = queue_run(
-        project=experiment.project, by=by, enters_arena=False, was_allowed=True,
+        project=experiment.project, by=by, enters_arena=False, was_allowed=True, finds_name=True,
         idempotency_key=f"experiment:{experiment.pk}:{step}", **order,
     )  # fmt: skip
     if not run.is_finished and not _is_live(experiment):  # cancelled meanwhile, perhaps before it saw this run

@@ -130,10 +130,10 @@ def retry(*, series: RoundSeries, by: User) -> int:
     series.refresh_from_db()
     if series.is_over:
         raise Refused(409, state=f"The rounds are {series.state}; order new ones.")
-    failed = failed_runs(series)
-    for run in failed:
-        runs.resume(run=run, by=by)
-    count = len(failed) + series.rounds.exclude(problem="").update(problem="")
+    count, refused = runs.resume_all(runs=failed_runs(series), by=by)
+    count += series.rounds.exclude(problem="").update(problem="")
+    if refused is not None and not count:
+        raise refused
     advance(series)
     return count
 

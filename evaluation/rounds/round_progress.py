@@ -329,7 +329,8 @@ def _queue(series: RoundSeries, one: Round, step: str, *, name: str = "", **orde
     if by is None:
         raise Refused(409, by="The account that ordered the rounds is gone; order new ones.")
     run = queue_run(
-        project=series.project, by=by, enters_arena=False, was_allowed=True, seed=series.plan["seed"] + one.number,
+        project=series.project, by=by, enters_arena=False, was_allowed=True, finds_name=True,
+        seed=series.plan["seed"] + one.number,
         name=name or f"{model_name(one)[:90]}: {step}", idempotency_key=f"rounds:{series.pk}:{one.number}:{step}",
         **order,
     )  # fmt: skip

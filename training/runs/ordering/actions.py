@@ -19,7 +19,7 @@ from training import configs
 from training.models import Run
 from training.runs.ordering import hub_access as hubs
 from training.runs.ordering import priorities
-from training.runs.ordering.checks import check_in_use, check_name, check_order
+from training.runs.ordering.checks import check_in_use, check_name, check_order, free_name
 from training.runs.ordering.code_version import code_version
 from training.runs.ordering.end_events import announce_end, tell_finished
 from training.runs.ordering.reward_order import named_models
@@ -46,11 +46,13 @@ def queue_run(
     cloned_from: Run | None = None,
     idempotency_key: str | None = None,
     was_allowed: bool = False,
+    finds_name: bool = False,
 ) -> Run:
     """Queue a run and return it; the first one again when the idempotency key is known.
 
     `was_allowed` says that the run is a step of a longer order, which `by` had the right to give when they gave it:
-    it is carried out though they have left since.
+    it is carried out though they have left since. With `finds_name` a name that is taken, perhaps in another project,
+    gets a number: nobody is there to choose another.
 
     Refused with the field that is wrong: `kind, name, parent, dataset, other_dataset, reward_model, seed, priority,
     cloned_from` or `config.<field>`; or with the quota that the project has used up, `gpu_hours` or `disk_gb`.
@@ -80,7 +82,8 @@ def queue_run(
                 cloned_from=cloned_from,
                 idempotency_key=key,
                 created_by=by,
-            )
+            ),
+            finds_name=finds_name,
         )
     except (IntegrityError, Refused):
         # The same request arrived twice at the same moment, and its twin came first: it may have taken the name, too.
@@ -89,8 +92,11 @@ def queue_run(
         raise
 
 
-def _queue(run: Run) -> Run:
+def _queue(run: Run, *, finds_name: bool) -> Run:
     """Check an order, and save it as a run."""
+    wanted = run.name
+    if finds_name:
+        run.name = free_name(kind=run.kind, project=run.project, name=wanted)
     # Before the transaction, for they look at files and ask git: nobody else writes during it.
     checked = check_order(
         kind=run.kind,
@@ -108,7 +114,10 @@ def _queue(run: Run) -> Run:
     named = list(named_models(run.project, checked).values())
     run.reward_model = run.reward_model or next(iter(named), None)
     with transaction.atomic():
-        check_name(kind=run.kind, project=run.project, name=run.name)  # again: a twin may have taken it meanwhile
+        # Again: a twin may have taken it meanwhile.
+        if finds_name:
+            run.name = free_name(kind=run.kind, project=run.project, name=wanted)
+        check_name(kind=run.kind, project=run.project, name=run.name)
         run.save(force_insert=True)
         if others := [model for model in named if model != run.reward_model]:
             run.other_reward_models.set(others)
@@ -185,9 +194,22 @@ def cancel_unfinished(*, runs: Iterable[Run], by: User) -> None:
                 raise
 
 
-def resume(*, run: Run, by: User) -> Run:
+def resume_all(*, runs: Iterable[Run], by: User) -> tuple[int, Refused | None]:
+    """Resume the runs of a longer order; return how many, and why the first was refused that was. One that is keeps no
+    other from it. A name that somebody has taken since gets a number."""
+    count, first = 0, None
+    for run in runs:
+        try:
+            resume(run=run, by=by, finds_name=True)
+            count += 1
+        except Refused as refused:
+            first = first or refused
+    return count, first
+
+
+def resume(*, run: Run, by: User, finds_name: bool = False) -> Run:
     """Queue a failed or cancelled run again, from its last complete checkpoint. For a paused one there is a choice to
-    make: `training.runs.ordering.pauses.choose`."""
+    make: `training.runs.ordering.pauses.choose`. `finds_name` is as `queue_run` has it."""
     require(by, "research", run.project)
     quotas.check(run.project)
     with transaction.atomic():
@@ -199,6 +221,8 @@ def resume(*, run: Run, by: User) -> Run:
             raise Refused(409, state=f"The run is {run.state}; only a failed or cancelled run can be resumed.")
         check_in_use(parent=run.parent, reward_model=run.reward_model)
         check_in_use(**{f"reward model {model.name}": model for model in run.reward_models[1:]})
+        if finds_name:
+            run.name = free_name(kind=run.kind, project=run.project, name=run.name)
         check_name(kind=run.kind, project=run.project, name=run.name)
         run.state = Run.State.QUEUED
         run.reason_code = run.reason = run.remedy = run.phase = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -98,13 +99,26 @@ def check_in_use(**models: LanguageModel | None) -> None:
 def check_name(*, kind: str, project: Project, name: str) -> None:
     """Check a name that a model may have when the run ends: free now, and promised to no run under way."""
     name = checked_name(name, purpose="; it is also the name of the new model")
+    if words := _taken(kind, project, name):
+        raise Refused(409, name=words)
+
+
+def free_name(*, kind: str, project: Project, name: str) -> str:
+    """Return the name, or with the first number behind it that `check_name` would let pass."""
+    numbered = (f"{name[:110]} ({number})" for number in itertools.count(2))
+    return next(free for free in itertools.chain([name], numbered) if not _taken(kind, project, free))
+
+
+def _taken(kind: str, project: Project, name: str) -> str:
+    """Return what has the name already, in words; empty where nothing has."""
     makers = [k.name for k in KINDS.values() if k.names_model]
     unfinished = Run.objects.unfinished().filter(name=name)
     unfinished = unfinished.filter(kind__in=makers) if kind in makers else unfinished.filter(project=project, kind=kind)
     if run := unfinished.first():
-        raise Refused(409, name=f"Run {run.pk} already has this name and is not finished; choose another name.")
+        return f"Run {run.pk} already has this name and is not finished; choose another name."
     if kind in makers and LanguageModel.objects.filter(name=name).exists():
-        raise Refused(409, name=f"There is already a model {name}; choose another name.")
+        return f"There is already a model {name}; choose another name."
+    return ""
 
 
 def _retired(model: LanguageModel) -> str:

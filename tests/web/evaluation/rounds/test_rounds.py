@@ -526,3 +526,9 @@ def test_of_rounds_that_somebody_cancels_nothing_goes_on_though_whoever_ordered_
     assert project.runs.unfinished().exists()
     round_progress.periodic_task()
     assert not project.runs.unfinished().exists()
+
+
+def test_a_round_whose_name_another_project_has_taken_gets_a_free_one(project, order):
+    series = actions.order(**order)
+    make_model(name=f"rounds {series.pk}: round 1", project=make_project())
+    assert play(series).model.name == f"rounds {series.pk}: round 1 (2)"
