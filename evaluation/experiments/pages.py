@@ -17,6 +17,7 @@ from annotate.core.permissions import can
 from annotate.data.datasets.sampled_prompts import prompts_to_sample
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project, Split
 from common.whole_numbers import number_or_text, row_id
+from evaluation.core.field_labels import in_words_of
 from evaluation.core.order_givers import ordered_by
 from evaluation.experiments import actions, arm_methods, experiment_words, foresight, order_checks, present
 from evaluation.experiments.arm_methods import BASE, METHODS, ORDERED, UNITS, Budget
@@ -29,6 +30,16 @@ DEFAULTS = {
     "amount": "", "judge": AnnotatorKind.PERSON, "family": AGAINST_BASELINE, "baseline": BASE, "stop": "votes",
     "until": "",
 }  # fmt: skip
+LABELS = {
+    "name": "Name", "parent": "Model", "dataset": "Annotations", "reward_model": "Reward model", "seeds": "Seeds",
+    "completions_per_prompt": "Answers per eval prompt", "amount": "Budget of each model", "family": "Compare",
+    "baseline": "Baseline", "votes_per_pair": "Votes for each pair of arms", "until": "Moment, in UTC",
+    "alpha": "Family-wise error rate",
+    "arms": "Arms", "budget": "Budget of each model", "budget.unit": "Budget of each model",
+    "budget.amount": "Budget of each model", "takes_checkpoints": "Checkpoints", "questions": "Eval prompts",
+    "judge": "Votes", "project": "Project",
+}  # fmt: skip
+NO_MOMENT = "Enter a date and a time to come, in UTC."
 
 
 @in_project(get="read")
@@ -57,6 +68,7 @@ def new(request: MemberRequest, project: Project) -> HttpResponse:
     context = {
         "project": project,
         "errors": errors,
+        "labels": LABELS,
         "values": values,
         "chosen": chosen,
         "foreseen": _foreseen(project, asked, values, chosen, datasets),
@@ -182,7 +194,7 @@ def _foreseen(
             until=None if stops_at_votes else f"{values['until']}Z", checkpoints=sum(arm.checkpoints for arm in arms),
         )  # fmt: skip
     except Refused as refused:
-        return [f"{field}: {text}" for field, text in _as_on_the_page(refused, methods).items()]
+        return [f"{label}: {text}" for label, text in _as_on_the_page(refused, methods).items()]
     dataset = datasets.filter(pk=row_id(asked.get("dataset", ""))).first() or datasets.first()
     each = numbers["completions_per_prompt"] if isinstance(numbers["completions_per_prompt"], int) else 1
     with suppress(Refused):  # the order itself says why
@@ -215,15 +227,24 @@ def _takes_checkpoints(posted: Mapping[str, str]) -> bool:
 
 
 def _as_on_the_page(refused: Refused, methods: Sequence[str]) -> dict[str, str]:
-    """Return the errors by what the page calls their fields."""
-    return {_field_on_the_page(field, methods): text for field, text in refused.errors.items()}
+    """Return the errors by what the page calls their fields. Its moment takes no time zone, as the API's does."""
+    said = {field: NO_MOMENT if field == "until" else text for field, text in refused.errors.items()}
+    labels = LABELS | {field: _arm_on_the_page(field, methods) for field in said if field not in LABELS}
+    return in_words_of(Refused(**said), labels)
 
 
-def _field_on_the_page(field: str, methods: Sequence[str]) -> str:
-    """Return a field of the action, such as arms.1.config.beta, by the arm's name on the page."""
-    of, number = f"{field}.".split(".")[:2]
-    if of == "options" and number in METHODS:
-        return f"Options of {METHODS[number].title}"
-    if of != "arms" or not number.isdecimal() or int(number) >= len(methods) or methods[int(number)] not in METHODS:
-        return field
-    return f"{METHODS[methods[int(number)]].title}: {field.split('.')[-1]}"
+def _arm_on_the_page(field: str, methods: Sequence[str]) -> str:
+    """Return a field of the action about an arm by the arm's name on the page: of arms.1.config.beta, of arms.dpo, or
+    of arms.DPO beta=0.1.config.beta. Of any other field "" is returned."""
+    of, _, rest = field.partition(".")
+    if of == "options" and rest in METHODS:
+        return f"Options of {METHODS[rest].title}"
+    if of != "arms":
+        return ""
+    number, _, option = rest.partition(".")
+    if number.isdecimal() and int(number) < len(methods) and methods[int(number)] in METHODS:
+        return f"{METHODS[methods[int(number)]].title}: {option.split('.')[-1]}"
+    if rest in METHODS:
+        return METHODS[rest].title
+    arm, _, option = rest.partition(".config.") if ".config." in rest else rest.rpartition(".")
+    return f"{arm}: {option}"

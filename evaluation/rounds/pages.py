@@ -14,6 +14,7 @@ from annotate.core.page_access import MemberRequest, acted, chosen_row, in_proje
 from annotate.core.permissions import can
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project, Split
 from common.whole_numbers import number_or_text, whole_number
+from evaluation.core.field_labels import in_words_of
 from evaluation.core.order_givers import ordered_by
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.models import RoundReview, RoundSeries
@@ -26,6 +27,15 @@ DEFAULTS = {
     "name": "", "method": "ppo", "rounds": "3", "judgements": "200", "answers_per_prompt": "4", "votes": "400",
     "completions_per_prompt": "2", "gain": "50", "older": ALL, "older_weight": "0.5", "starts": FROM_NEWEST,
     "seconds": "", "accuracy_floor": "", "judge": AnnotatorKind.PERSON,
+}  # fmt: skip
+LABELS = {
+    "name": "Name", "parent": "First model", "prompts": "Prompts", "answers_per_prompt": "Answers to each prompt",
+    "judgements": "Comparisons", "method": "Method", "starts": "Starts from", "older": "Annotations of older rounds",
+    "older_weight": "Weight of older rounds", "completions_per_prompt": "Answers per eval prompt",
+    "votes": "Blind votes against the model before", "gain": "Smallest gain worth another round",
+    "rounds": "Rounds at most", "seconds": "Seconds of all runs at most",
+    "accuracy_floor": "Lowest accuracy of the reward model on the newest comparisons",
+    "questions": "Eval prompts", "judge": "Annotators", "project": "Project",
 }  # fmt: skip
 
 
@@ -47,13 +57,14 @@ def new(request: MemberRequest, project: Project) -> HttpResponse:
             series = actions.order(project=project, by=request.user, **_ordered(request, project))
             return redirect("round-series", slug=project.slug, pk=series.pk)
         except Refused as refused:
-            errors = refused.errors
+            errors = in_words_of(refused, LABELS)
     prompts = Dataset.objects.filter(project=project, kind=Dataset.Kind.PROMPTS, side=Split.TRAIN)
     asked = request.POST or request.GET  # of a form that is not complete, to see what it would take
     values = {name: asked.get(name, default) for name, default in DEFAULTS.items()}
     context = {
         "project": project,
         "errors": errors,
+        "labels": LABELS,
         "values": values,
         "foreseen": _foreseen(values),
         "methods": [METHODS[name] for name in ROUND_METHODS],
@@ -133,7 +144,7 @@ def _foreseen(values: Mapping[str, str]) -> list[str]:
         method = round_order.require_arm(values["method"], {}).method
         return round_words.foreseen(round_order.require_rules(method=method, seed=0, **given))
     except Refused as refused:
-        return [f"{field}: {text}" for field, text in refused.errors.items()]
+        return [f"{label}: {text}" for label, text in in_words_of(refused, LABELS).items()]
 
 
 def _ordered(request: MemberRequest, project: Project) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def test_the_form_of_an_experiment_says_how_many_votes_and_models_it_takes(proje
     assert "waits for 60 votes of people: 10 for each of 6 pairs" in page
     assert "3 arms with 2 seeds: 6 models, and up to 8 kept checkpoints." in page and 'value="so far"' in page
     page = client.get(address, asked | {"seeds": "1"}).content.decode()
-    assert "<li>seeds: " in page and "luck cannot be told from the method" in page
+    assert "<li>Seeds: " in page and "luck cannot be told from the method" in page
     page = client.get(address, asked | {"options.dpo": "beta=zero"}).content.decode()
     assert "<li>DPO: beta: must be a number" in page, "its arm is named"
     page = client.get(address, asked | {"options.sft": "epochs"}).content.decode()
@@ -81,7 +81,7 @@ def test_rounds_say_what_they_ask_of_people_and_of_a_judge(project, order, judge
     address = reverse("new-rounds", args=[project.slug])
     page = client.get(address, {"rounds": "4", "judgements": "100", "votes": "50"}).content.decode()
     assert "400 comparisons and 200 votes in all 4 rounds" in page
-    assert "<li>rounds: Enter a whole number" in client.get(address, {"rounds": "many"}).content.decode()
+    assert "<li>Rounds at most: Enter a whole number" in client.get(address, {"rounds": "many"}).content.decode()
     for number in range(20):
         make_prompt(project, f"More {number}")
     body = {"name": "r", "parent": order["parent"].pk, "rounds": 3, "judgements": 80, "answers_per_prompt": 8}

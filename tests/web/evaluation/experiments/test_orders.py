@@ -114,7 +114,7 @@ def test_programs_order_and_pages_order(project, order, client):
     response = client.post(reverse("new-experiment", args=[project.slug]), posted)
     assert response.status_code == 302, response.content.decode()
     wrong = client.post(reverse("new-experiment", args=[project.slug]), posted | {"name": "another", "seeds": "many"})
-    assert wrong.status_code == 400 and "seeds" in wrong.context["errors"]
+    assert wrong.status_code == 400 and "Seeds" in wrong.context["errors"]
 
 
 @pytest.mark.parametrize(
@@ -149,12 +149,19 @@ def test_the_form_orders_sweeps_a_moment_a_baseline_and_a_reward_model(project, 
     for field, value, error in (
         ("options.dpo", "beta", "Options of DPO"),
         ("options.dpo", "beta=-1", "DPO: beta"),
-        ("until", "2126-02-31T12:00", "until"),
-        ("reward_model", "0", "reward_model"),
+        ("until", "2126-02-31T12:00", "Moment, in UTC"),
+        ("until", "", "Moment, in UTC"),
+        ("votes_per_pair", "", "Votes for each pair of arms"),
+        ("reward_model", "0", "Reward model"),
     ):
-        refused = client.post(url, posted | {field: value})
+        stop = {"stop": "votes"} if field == "votes_per_pair" else {}
+        refused = client.post(url, posted | stop | {field: value})
         assert refused.status_code == 400 and error in refused.context["errors"], refused.context["errors"]
         assert refused.context["values"]["baseline"] == "SFT", "what was typed is kept"
+        text = refused.content.decode()
+        assert f"<b>{error}</b>: " in text and "time zone" not in text
+        if field in ("until", "votes_per_pair", "reward_model"):
+            assert f"<label>{error} <" in text, "it is the label of the field"
     assert client.post(url, posted).status_code == 302
     experiment = Experiment.objects.get()
     names = [arm["name"] for arm in experiment.plan["arms"]]

@@ -415,7 +415,13 @@ def test_programs_order_and_pages_order(project, order, client):
     response = client.post(reverse("new-rounds", args=[project.slug]), posted)
     assert response.status_code == 302, response.content.decode()
     wrong = client.post(reverse("new-rounds", args=[project.slug]), posted | {"name": "other", "votes": "many"})
-    assert wrong.status_code == 400 and "votes" in wrong.context["errors"]
+    assert wrong.status_code == 400 and "Blind votes against the model before" in wrong.context["errors"]
+    by_api = client.post(url, body | {"name": "few", "judgements": 1}, content_type="application/json")
+    assert "judgements" in by_api.json()["errors"], "programs read the keys"
+    few = client.post(
+        reverse("new-rounds", args=[project.slug]), posted | {"name": "few", "judgements": "1"}
+    ).content.decode()
+    assert "<b>Comparisons</b>: Enter a whole number from 80" in few and "<label>Comparisons <" in few
     assert "by form" in client.get(reverse("rounds", args=[project.slug])).content.decode()
 
 
