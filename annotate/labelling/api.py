@@ -128,15 +128,21 @@ class Assignments(DeclaredViewSet):
         row = feedback.revise(assignment=assignment, by=request.user, **_submission_of(request, assignment))
         return Response(_receipt(row))
 
-    @extend_schema(responses={200: AssignmentOut} | refusals(403, 404, 409))
+    @extend_schema(responses={200: AssignmentOut} | refusals(403, 404, 409), parameters=[IDEMPOTENCY_KEY])
     @submit.mapping.delete
+    @idempotent()
     def undo(self, request: Request, pk: str) -> Response:
         """Take back what was said while it is fresh; the task is mine again."""
         assignment = feedback.undo(assignment=_find(request, pk), by=request.user)
         return Response(AssignmentOut(assignment).data)
 
-    @extend_schema(request=Skip, responses={200: AssignmentOut} | refusals(400, 403, 404, 409, 410))
+    @extend_schema(
+        request=Skip,
+        responses={200: AssignmentOut} | refusals(400, 403, 404, 409, 410),
+        parameters=[IDEMPOTENCY_KEY],
+    )
     @action(detail=True, methods=["post"])
+    @idempotent()
     def skip(self, request: Request, pk: str) -> Response:
         """Put the task aside, with a reason."""
         serializer = Skip(data=request.data)
@@ -145,8 +151,13 @@ class Assignments(DeclaredViewSet):
         assignment_lifecycle.skip(assignment=assignment, by=request.user, reason=serializer.validated_data["reason"])
         return Response(AssignmentOut(assignment).data)
 
-    @extend_schema(request=FlagIn, responses={201: FlagSeen} | refusals(400, 403, 404, 413))
+    @extend_schema(
+        request=FlagIn,
+        responses={201: FlagSeen} | refusals(400, 403, 404, 409, 413),
+        parameters=[IDEMPOTENCY_KEY],
+    )
     @action(detail=True, methods=["post"])
+    @idempotent()
     def flag(self, request: Request, pk: str) -> Response:
         """Tell the reviewers that something is wrong with it. The task stays mine."""
         flag_in = FlagIn(data=request.data)
@@ -159,15 +170,17 @@ class Assignments(DeclaredViewSet):
         raised = flags.flag(assignment=assignment, by=request.user, **fields)
         return Response(FlagSeen(raised).data, status=201)
 
-    @extend_schema(request=None, responses={204: None} | refusals(403, 404, 409))
+    @extend_schema(request=None, responses={204: None} | refusals(403, 404, 409), parameters=[IDEMPOTENCY_KEY])
     @flag.mapping.delete
+    @idempotent()
     def unflag(self, request: Request, pk: str) -> Response:
         """Take my flags of the task back; they stay as withdrawn."""
         flags.take_back(assignment=_find(request, pk), by=request.user)
         return Response(status=204)
 
-    @extend_schema(request=None, responses={200: AssignmentOut} | refusals(403, 404, 409))
+    @extend_schema(request=None, responses={200: AssignmentOut} | refusals(403, 404, 409), parameters=[IDEMPOTENCY_KEY])
     @action(detail=True, methods=["post"])
+    @idempotent()
     def again(self, request: Request, pk: str) -> Response:
         """Take up a task whose time ran out, if nobody else has been given its place."""
         assignment = _find(request, pk)

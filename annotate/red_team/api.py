@@ -160,8 +160,9 @@ def attacks(request: Request, project: Project) -> Response:
     return pages.get_paginated_response(AttackOut(page, many=True, context=context_of(request)).data)
 
 
-@extend_schema(request=None, responses={200: AttackOut} | refusals(403, 404, 409))
+@extend_schema(request=None, responses={200: AttackOut} | refusals(403, 404, 409), parameters=[IDEMPOTENCY_KEY])
 @in_project(post="account, read, mine")
+@idempotent()
 def withdraw(request: Request, project: Project, pk: str) -> Response:
     """Take an attack of mine back, within the project's minutes."""
     attack = find(Attack.objects.filter(project=project, author=request.user), pk, "attack")

@@ -34,8 +34,9 @@ class Program:
     def patch(self, path: str, body: Any):
         return self.http.patch(ROOT + path, body, format="json")
 
-    def delete(self, path: str):
-        return self.http.delete(ROOT + path)
+    def delete(self, path: str, *, key: str = ""):
+        headers = {"HTTP_IDEMPOTENCY_KEY": key} if key else {}
+        return self.http.delete(ROOT + path, **headers)
 
 
 def program(project: Project | None = None, role: str = "annotator", **fields: Any) -> Program:

@@ -8,8 +8,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotate.core.api.api_access import allows, in_project
+from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find
-from annotate.core.api.serializer_fields import Choice, Input, refusals
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Input, refusals
 from annotate.core.errors import Refused
 from annotate.core.permissions import projects_where
 from annotate.data.prompts import retirement
@@ -108,8 +109,11 @@ def take(request: Request, project: Project) -> Response:
     return Response(AssignmentOut(assignment).data)
 
 
-@extend_schema(request=SendBack, responses={200: AssignmentOut} | refusals(400, 403, 404, 409))
+@extend_schema(
+    request=SendBack, responses={200: AssignmentOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+)
 @allows(post="review")
+@idempotent()
 def send_back(request: Request, pk: str) -> Response:
     """Withdraw one annotation and give its item back to its annotator, with a comment."""
     comment = SendBack.read(request)["comment"]
@@ -125,8 +129,11 @@ def complaints(request: Request, project: Project) -> Response:
     return Response(ComplaintOut(quarantine.waiting(project), many=True).data)
 
 
-@extend_schema(request=Decision, responses={200: ComplaintOut} | refusals(400, 403, 404))
+@extend_schema(
+    request=Decision, responses={200: ComplaintOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+)
 @in_project(post="review")
+@idempotent()
 def decide_prompt(request: Request, project: Project, pk: str) -> Response:
     """Take a prompt out of the work for good, or keep it."""
     fields = Decision.read(request)

@@ -10,8 +10,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotate.core.api.api_access import in_project
+from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find
-from annotate.core.api.serializer_fields import Id, Input, refusals
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Id, Input, refusals
 from annotate.core.errors import Refused
 from annotate.labelling.gold import actions as gold_items
 from annotate.labelling.gold import scoring as gold
@@ -71,12 +72,22 @@ class Paused(serializers.Serializer):
 
 
 @extend_schema(methods=["GET"], responses={200: GoldOut(many=True)} | refusals(403, 404))
-@extend_schema(methods=["POST"], request=NewGold, responses={201: GoldOut} | refusals(400, 403, 404, 409))
+@extend_schema(
+    methods=["POST"],
+    request=NewGold,
+    responses={201: GoldOut} | refusals(400, 403, 404, 409),
+    parameters=[IDEMPOTENCY_KEY],
+)
 @in_project(get="manage", post="manage")
 def project_gold(request: Request, project: Project) -> Response:
     """List gold items, for managers; POST adds one."""
     if request.method == "GET":
         return Response(GoldOut(project.gold_items.all(), many=True).data)
+    return _add(request, project)
+
+
+@idempotent()
+def _add(request: Request, project: Project) -> Response:
     return Response(GoldOut(_make(project, request, NewGold.read(request))).data, status=201)
 
 
@@ -95,13 +106,23 @@ def gold_item(request: Request, project: Project, pk: str) -> Response:
 
 
 @extend_schema(methods=["GET"], responses={200: Paused(many=True)} | refusals(403, 404))
-@extend_schema(methods=["POST"], request=Pause, responses={200: Paused} | refusals(400, 403, 404, 409))
+@extend_schema(
+    methods=["POST"],
+    request=Pause,
+    responses={200: Paused} | refusals(400, 403, 404, 409),
+    parameters=[IDEMPOTENCY_KEY],
+)
 @in_project(get="manage", post="manage")
 def pauses(request: Request, project: Project) -> Response:
     """List who is warned or paused, for managers; POST pauses somebody, or lets them go on with a note."""
     if request.method == "GET":
         members = project.memberships.select_related("user").order_by("pk")
         return Response(Paused([m for m in members if m.paused_at or m.warned_at], many=True).data)
+    return _pause_or_lift(request, project)
+
+
+@idempotent()
+def _pause_or_lift(request: Request, project: Project) -> Response:
     fields = Pause.read(request)
     username, note = fields["username"], fields["note"]
     user = User.objects.filter(username=username).first()

@@ -80,8 +80,13 @@ class _Read(DeclaredViewSet):
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.out(find(self.get_queryset(), pk, self.table.__name__.lower())))
 
-    @extend_schema(request=NewStatus, description="Managers hold, exclude or count a row. Rows are never edited.")
+    @extend_schema(
+        request=NewStatus,
+        description="Managers hold, exclude or count a row. Rows are never edited.",
+        parameters=[IDEMPOTENCY_KEY],
+    )
     @action(detail=True, methods=["post"], url_path="status")
+    @idempotent()
     def change_status(self, request: Request, pk: str) -> Response:
         row = find(self.get_queryset(), pk, self.table.__name__.lower())
         if not can(request.user, "manage", row.project):

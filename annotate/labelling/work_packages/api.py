@@ -111,8 +111,11 @@ def package(request: Request, project: Project, pk: str) -> Response:
     return Response(PackageOut(find(_packages(project), pk, "package")).data)
 
 
-@extend_schema(request=TakeBack, responses={200: PackageOut} | refusals(400, 403, 404, 409))
+@extend_schema(
+    request=TakeBack, responses={200: PackageOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+)
 @in_project(post="manage")
+@idempotent()
 def take_back(request: Request, project: Project, pk: str) -> Response:
     """Take back what is left, of one person or of all."""
     form = TakeBack.read(request)
