@@ -172,19 +172,28 @@ def freeze_prompts(series: RoundSeries) -> bool:
 
 
 def _enough(series: RoundSeries, one: Round) -> list[int]:
-    """Return the comparisons that a round is frozen with, empty before there are enough."""
+    """Return the comparisons that a round is frozen with, empty before there are enough. Refused where nothing can be
+    compared any more and nothing was."""
     assert one.needed is not None
-    said = list(comparisons_of(series, one).values_list("pk", "winner"))
-    won = [place for place, (_, winner) in enumerate(said) if winner in WON]
-    if len(won) < one.needed and (len(said) < one.needed or not _is_exhausted(series, one, len(said))):
-        return []
-    last = won[one.needed - 1] if len(won) >= one.needed else len(said) - 1
-    return [pk for pk, _ in said[: last + 1]]
+    said = list(comparisons_of(series, one).values_list("pk", "winner", "prompt"))
+    won = [place for place, (_, winner, _) in enumerate(said) if winner in WON]
+    if len(won) >= one.needed:
+        return [pk for pk, _, _ in said[: won[one.needed - 1] + 1]]
+    return [pk for pk, _, _ in said] if _is_exhausted(series, one, [prompt for _, _, prompt in said]) else []
 
 
-def _is_exhausted(series: RoundSeries, one: Round, said: int) -> bool:
-    """Return whether every pair was compared by as many as the project asks for."""
-    return said >= series.project.overlap * len(pairs_of(one))
+def _is_exhausted(series: RoundSeries, one: Round, prompts: Sequence[int]) -> bool:
+    """Return whether every pair that can still be compared was compared by as many as the project asks for, by the
+    prompts of what was said."""
+    assert one.answers_run is not None and one.needed is not None
+    answers = one.answers_run.completions.exclude(prompt__out_since=None)
+    retired = set(answers.order_by().values_list("prompt", flat=True))
+    if not retired and len(prompts) < one.needed:
+        return False  # there were pairs for more
+    pairs = len(pairs_of(one))
+    if not pairs and not prompts:
+        raise Refused(409, answers="All prompts of this round were retired before anybody compared. Bring some back.")
+    return sum(prompt not in retired for prompt in prompts) >= series.project.overlap * pairs
 
 
 def _earlier(series: RoundSeries, one: Round) -> list[int]:

@@ -11,8 +11,9 @@ from django.urls import reverse
 from annotate.arena.battles import pairing
 from annotate.core.errors import Refused
 from annotate.data.datasets import freezing
+from annotate.data.prompts.retirement import retire
 from annotate.labelling.assigning import next_for
-from annotate.models import Comparison, Completion, Dataset, DatasetFreeze, LanguageModel
+from annotate.models import Comparison, Completion, Dataset, DatasetFreeze, LanguageModel, Prompt
 from annotate.projects.actions import remove_member
 from evaluation.experiments.experiment_start import hash_of
 from evaluation.models import AskedAgain, Candidacy, Notice, Round, RoundSeries
@@ -336,6 +337,30 @@ def test_where_every_pair_is_compared_the_round_goes_on_with_what_it_has(project
     make_comparison(Completion.objects.get(pk=a), Completion.objects.get(pk=b), "tie", make_user(project))
     round_progress.periodic_task()
     assert current(series).judgements.comparisons.count() == 72 and project.runs.filter(kind="dpo").count() == 1
+
+
+def test_where_prompts_are_retired_the_round_goes_on_with_what_can_be_compared(project, order):
+    series = actions.order(**order)
+    end_all(project)
+    annotate(current(series), 2)
+    retired = sorted({prompt for prompt, _, _ in round_judging.pairs_of(current(series))})[:-3]
+    for prompt in Prompt.objects.filter(pk__in=retired):
+        retire(prompt, "It asks for a name.", None)
+    left = round_judging.pairs_of(current(series))
+    assert len(left) < current(series).needed
+    annotate(current(series), len(left) - 1)
+    assert current(series).judgements is None, "one pair is left"
+    annotate(current(series), len(left))
+    assert current(series).judgements.comparisons.count() >= len(left)
+
+
+def test_a_round_whose_prompts_are_all_retired_says_so(project, order):
+    series = actions.order(**order)
+    end_all(project)
+    for prompt in Prompt.objects.filter(project=project):
+        retire(prompt, "It asks for a name.", None)
+    round_progress.periodic_task()
+    assert "were retired before anybody compared" in present.shown(series).sentence
 
 
 def test_a_quota_that_is_used_up_is_no_problem_and_a_second_look_makes_nothing_twice(project, order, monkeypatch):
