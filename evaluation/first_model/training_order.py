@@ -139,16 +139,20 @@ def go_on_after_reward(run: Run) -> None:
     if path is None or run.state != Run.State.SUCCEEDED or run.created_by is None:
         return
     try:
-        start_ppo(project=path.project, by=run.created_by)
+        start_ppo(project=path.project, by=run.created_by, was_allowed=True)
     except Refused as refused:
         save_path(path.project, problem=" ".join(refused.errors.values()))
 
 
-def start_ppo(*, project: Project, by: User, trusts_unproven: bool = False) -> Run | None:
+def start_ppo(
+    *, project: Project, by: User, trusts_unproven: bool = False, was_allowed: bool = False
+) -> Run | None:  # fmt: skip
     """Order PPO against the path's reward model. Its answers have the length of those that were annotated. With
     `trusts_unproven` a reward model that did not beat chance is used all the same. Many prompts are frozen in the
-    background; the run follows, and None is returned."""
-    require(by, "research", project)
+    background; the run follows, and None is returned. `was_allowed`: it follows a reward model that `by` had the right
+    to order, and is carried out though they have left since."""
+    if not was_allowed:
+        require(by, "research", project)
     path = facts.path_of(project)
     base, reward_run = require_base(path), path.reward_run
     if facts.is_under_way(path.training_run):
@@ -182,6 +186,7 @@ def _order_ppo(path: FirstModel, base: LanguageModel, prompts: Dataset, by: User
             reward_model=reward_run.output_model,
             config=config | {reward_trust.OVERRULE: trusts_unproven},
             idempotency_key=f"first-model:{reward_run.pk}:{path.training_run_id or 0}",
+            was_allowed=True,
         )
     except Refused as refused:
         errors = {name: text.replace(reward_trust.REMEDY, REMEDY) for name, text in refused.errors.items()}

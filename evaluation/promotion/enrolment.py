@@ -187,6 +187,7 @@ def _queue_sampling(candidacy: Candidacy, model: LanguageModel, prompts: Dataset
         dataset=prompts,
         config=_sampled_like(candidacy),
         idempotency_key=f"enrolled:{candidacy.pk}:{model.pk}",
+        was_allowed=True,  # who ordered the candidate may have left since
     )
 
 

@@ -148,6 +148,22 @@ def test_a_reward_model_is_followed_by_ppo_and_a_refusal_is_kept(project, rita, 
     assert rita.get(where(project)).json()["problem"] == path.problem
 
 
+def test_ppo_follows_a_reward_model_whose_orderer_has_left(project, rita):
+    from evaluation.first_model import training_order
+
+    base = make_weights()
+    make_prompt(project)
+    run = Run.objects.create(
+        project=project, kind="reward", name="r", parent=base, state="succeeded", output_model=make_weights(kind="reward"),
+        created_by=rita.user,
+    )  # fmt: skip
+    path = FirstModel.objects.create(project=project, model=base, reward_run=run)
+    project.memberships.filter(user=rita.user).delete()
+    training_order.go_on_after_reward(run)
+    path.refresh_from_db()
+    assert path.training_run is not None and path.training_run.created_by == rita.user, path.problem
+
+
 def test_ppo_is_proposed_again_once_twice_as_much_has_been_said(project, rita):
     from evaluation.first_model import facts
 

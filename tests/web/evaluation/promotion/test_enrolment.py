@@ -144,6 +144,12 @@ class TestSampling:
         assert set(queued.dataset.prompts.all()) == set(prompts)
         assert "being answered by tide-new" in Decision.objects.first().sentence
 
+    def test_answers_are_sampled_though_whoever_ordered_the_run_has_left(self, project, base, run, researcher):
+        make_completion(make_prompt(project, side="eval"), model=base)
+        project.memberships.filter(user=researcher).delete()
+        enrolment.enrol(run)
+        assert Run.objects.get(kind="sample").created_by == researcher
+
     def test_an_opponent_without_answers_is_sampled_too_and_in_the_same_way(self, project, run, researcher):
         prompt = make_prompt(project, side="eval")
         parent = make_weights(name="tide-old")
