@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.support import programs
-from tests.support.processes import until
+from tests.support.processes import alive, until
 from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training import corpora
 from tests.support.training.sharded_runs import carry_out
@@ -53,7 +53,7 @@ def started(directory: Path, count: int = 2) -> list[int]:
 
 
 def all_gone(pids: list[int]) -> bool:
-    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+    return not any(alive(pid) for pid in pids)
 
 
 def curve(run: RunDirectory, name: str) -> list[float]:

@@ -135,7 +135,7 @@ def test_a_recipe_that_nobody_adopts_ends_by_itself(stand_in: Dashboard) -> None
         until(lambda: has_steps(run), 60)
     [recipe] = (int(pid) for pid in lines_of(run.path / "starts.txt"))
     until(lambda: not alive(recipe), 4 * LEASE_SECONDS + 5, "the end of the orphan")
-    end = until(lambda: NodeFiles(run.path, 1).end(), 5)
+    end = until(lambda: NodeFiles(run.path, 1).end(), 30)
     assert "no worker has looked after it" in end.reason  # type: ignore[attr-defined]
 
 

@@ -162,7 +162,7 @@ def test_what_ended_while_the_storage_was_gone_is_stored_later(node: Path, stora
         storage.rename(storage.with_name("away"))
         until(lambda: there(node, run).result(), 60)
         [recipe] = (int(pid) for pid in lines_of(there(node, run).path / "starts.txt"))
-        until(lambda: not alive(recipe), 10)
+        until(lambda: not alive(recipe), 30)
         storage.with_name("away").rename(storage)
         until(lambda: is_finished(run), 60)
     assert_each_step_once_and_no_two_at_once(run, 6)

@@ -231,7 +231,7 @@ def test_cancelling_ends_a_recipe_that_ignores_sigterm_with_its_children(monkeyp
     run.refresh_from_db()
     assert (run.state, run.reason_code) == ("cancelled", "cancelled")
     assert run.attempts.get().state == "cancelled"
-    until(lambda: not any(_is_alive(pid) for pid in pids), 2)
+    until(lambda: not any(_is_alive(pid) for pid in pids), 30)
     assert run.metrics.exists(), "what it measured is kept"
 
 

@@ -62,7 +62,7 @@ def test_what_an_earlier_attempt_left_replaces_nothing_that_another_node_has_sto
     relay.bring(HeartbeatWatch(3, 60.0, 1.0))
     assert relay.resumed_step() == 10
     checkpoint(relay.directory, 12)
-    until(lambda: stored_step(store) == 12, 10)
+    until(lambda: stored_step(store) == 12, 60)
     relay.close(End(3, 0))
 
 
@@ -87,7 +87,7 @@ def test_a_checkpoint_is_stored_by_a_storage_that_is_slower_than_the_recipe(tmp_
     relay.bring(HeartbeatWatch(3, 60.0, 1.0))
     monkeypatch.setattr(FileSystem, "write", slowly)
     commit(12)
-    until(lambda: stored_step(store) > 20, 10)
+    until(lambda: stored_step(store) > 20, 60)
     relay.close(End(3, 0))
     manifest = store.fetch("runs/000001", tmp_path / "back")
     step = run_artefact.newest_step(manifest)
@@ -105,7 +105,7 @@ def test_all_parts_of_a_run_begin_with_what_is_stored_and_the_first_alone_stores
         assert relay.resumed_step() == 10
     checkpoint(second.directory, 16)
     checkpoint(first.directory, 12)
-    until(lambda: stored_step(store) == 12, 10)
+    until(lambda: stored_step(store) == 12, 60)
     time.sleep(0.2)
     assert stored_step(store) == 12
     for relay in (first, second):
@@ -126,19 +126,19 @@ def test_who_placed_the_parts_hears_of_each_tells_the_worker_and_ends_them(tmp_p
     (parts[1].directory / "failure.json").write_text('{"code": "not_finite"}')
     placed.start(0.02)
     heard = [NodeFiles(member_folder(placed.directory, rank), 3) for rank in (0, 1)]
-    until(lambda: all(files.report() for files in heard), 10)
+    until(lambda: all(files.report() for files in heard), 60)
     assert [files.report().host for files in heard] == ["host-0", "host-1"]
     until(
         lambda: set((box_of(tmp_path).read("out-3.json") or {}).get("files", ())) == {"metrics.jsonl", "failure.json"},
-        10,
+        60,
     )
     assert box_of(tmp_path).read("stop-3.json") is None
     for files in heard:
         files.beat(0, 5.0)
     own = NodeFiles(member_folder(parts[1].directory, 1), 3)
-    until(lambda: own.heartbeat() == Heartbeat(3, 0, 5.0), 10, "the second part is asked to end")
+    until(lambda: own.heartbeat() == Heartbeat(3, 0, 5.0), 60, "the second part is asked to end")
     for relay in parts:
         relay.close(End(3, 0, model_hash="ab"))
-    until(lambda: all(files.end() for files in heard), 10)
+    until(lambda: all(files.end() for files in heard), 60)
     assert placed.keep(HeartbeatWatch(3, 60.0, 1.0), is_needed=True) == "ab"
     placed.close(End(3, 0))

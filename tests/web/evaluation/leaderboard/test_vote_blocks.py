@@ -163,7 +163,7 @@ def test_voters_of_many_votes_are_read_in_the_background_and_the_page_moves(monk
             make_comparison(*answers, "model_b" if number < 2 else "model_a", author)
     first = current(project=project, judge=PERSON)
     assert "voters not read yet" in first.signature
-    until(lambda: current(project=project, judge=PERSON).state != first.state, 10, "the voters are read")
+    until(lambda: current(project=project, judge=PERSON).state != first.state, 30, "the voters are read")
     board = current(project=project, judge=PERSON)
     assert "by voters, Student (6 voters" in board.signature
     assert fit_of(board).standard_error[0] > 1.5 * fit_of(first).standard_error[0]

@@ -120,7 +120,7 @@ def test_a_recipe_whose_lease_was_not_renewed_is_ended_without_asking_the_databa
     thread.start()
     time.sleep(0.8)
     assert not launcher.stops, "ended too soon"
-    until(lambda: bool(launcher.stops), 5)
+    until(lambda: bool(launcher.stops), 30)
     worker.end()
     thread.join(5)
     [(handle, grace)] = launcher.stops
@@ -139,7 +139,7 @@ def test_recipes_whose_leases_run_out_together_are_ended_together(settings, monk
 
     launcher.stop = stop  # type: ignore[method-assign]
     threading.Thread(target=worker._watch_leases, daemon=True).start()
-    until(lambda: len(launcher.stops) == 4, 15)
+    until(lambda: len(launcher.stops) == 4, 30)
     worker.end()
 
 
@@ -151,9 +151,9 @@ def test_a_recipe_that_began_when_its_lease_was_lost_already_is_ended(
     monkeypatch.setattr("training.runs.worker.connection", SimpleNamespace(vendor="postgresql"))
     worker, launcher = supervising("")
     threading.Thread(target=worker._watch_leases, daemon=True).start()
-    until(lambda: worker.supervised[0].is_lost, 5)
+    until(lambda: worker.supervised[0].is_lost, 30)
     worker.supervised[0].handle = "host:1:2"
-    until(lambda: bool(launcher.stops), 5)
+    until(lambda: bool(launcher.stops), 30)
     worker.end()
 
 
@@ -227,7 +227,7 @@ def test_no_error_of_the_database_ends_the_renewing_of_leases(settings, monkeypa
     worker, _ = supervising("host:1:2")
     thread = threading.Thread(target=worker._keep_leases, daemon=True)
     thread.start()
-    until(lambda: len(asked) > 1, 5)
+    until(lambda: len(asked) > 1, 30)
     worker.end()
     thread.join(5)
     assert not worker.supervised[0].is_lost
