@@ -151,10 +151,10 @@ def test_a_reward_model_is_followed_by_ppo_and_a_refusal_is_kept(project, rita, 
 def test_ppo_follows_a_reward_model_whose_orderer_has_left(project, rita):
     from evaluation.first_model import training_order
 
-    base = make_weights()
+    base, reward = make_weights(), make_weights(kind="reward")
     make_prompt(project)
     run = Run.objects.create(
-        project=project, kind="reward", name="r", parent=base, state="succeeded", output_model=make_weights(kind="reward"),
+        project=project, kind="reward", name="r", parent=base, state="succeeded", output_model=reward,
         created_by=rita.user,
     )  # fmt: skip
     path = FirstModel.objects.create(project=project, model=base, reward_run=run)
