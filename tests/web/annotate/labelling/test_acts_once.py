@@ -25,8 +25,13 @@ def told(send: Send) -> Any:
     """Send it twice with one key; return the answer, which both times is the same."""
     first, again = send("once"), send("once")
     assert first.status_code < 300 and again.status_code == first.status_code, again.content
-    assert again.content == first.content and again.headers["Idempotency-Replayed"] == "true"
+    assert said(again) == said(first) and again.headers["Idempotency-Replayed"] == "true"
     return first
+
+
+def said(response: Any) -> Any:
+    """Return what it answered; Postgres keeps the fields of an answer in an order of its own."""
+    return response.json() if response.content else None
 
 
 def task_of(annotator: Program, project: Project) -> Assignment:
@@ -77,7 +82,7 @@ def test_a_task_taken_up_again(project: Project) -> None:
     first = annotator.post(address, key="once")
     assignment_lifecycle.skip(assignment=Assignment.objects.get(pk=task.pk), by=annotator.user, reason="unclear")
     again = annotator.post(address, key="once")
-    assert (again.status_code, again.content) == (first.status_code, first.content) and first.status_code == 200
+    assert (again.status_code, said(again)) == (first.status_code, said(first)) and first.status_code == 200
 
 
 def test_an_annotation_sent_back(project: Project) -> None:
