@@ -144,9 +144,7 @@ def go_on_after_reward(run: Run) -> None:
         save_path(path.project, problem=" ".join(refused.errors.values()))
 
 
-def start_ppo(
-    *, project: Project, by: User, trusts_unproven: bool = False, was_allowed: bool = False
-) -> Run | None:  # fmt: skip
+def start_ppo(*, project: Project, by: User, trusts_unproven: bool = False, was_allowed: bool = False) -> Run | None:
     """Order PPO against the path's reward model. Its answers have the length of those that were annotated. With
     `trusts_unproven` a reward model that did not beat chance is used all the same. Many prompts are frozen in the
     background; the run follows, and None is returned. `was_allowed`: it follows a reward model that `by` had the right

@@ -117,7 +117,8 @@ def _queue(run: Run, *, finds_name: bool) -> Run:
         # Again: a twin may have taken it meanwhile.
         if finds_name:
             run.name = free_name(kind=run.kind, project=run.project, name=wanted)
-        check_name(kind=run.kind, project=run.project, name=run.name)
+        else:
+            check_name(kind=run.kind, project=run.project, name=wanted)
         run.save(force_insert=True)
         if others := [model for model in named if model != run.reward_model]:
             run.other_reward_models.set(others)
@@ -223,7 +224,8 @@ def resume(*, run: Run, by: User, finds_name: bool = False) -> Run:
         check_in_use(**{f"reward model {model.name}": model for model in run.reward_models[1:]})
         if finds_name:
             run.name = free_name(kind=run.kind, project=run.project, name=run.name)
-        check_name(kind=run.kind, project=run.project, name=run.name)
+        else:
+            check_name(kind=run.kind, project=run.project, name=run.name)
         run.state = Run.State.QUEUED
         run.reason_code = run.reason = run.remedy = run.phase = ""
         run.remedy_changes = {}
