@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from annotate.models import Dataset, LanguageModel, Project
+from annotate.models import Dataset, LanguageModel, Project, User
 from evaluation.first_model.recipe_choice import Annotated
 from evaluation.models import FirstModel
 from tests.support.annotate.keyed_api import keyed_api
@@ -120,20 +120,26 @@ def test_a_served_name_that_is_left_out_is_the_only_one_that_the_server_lists(pr
         assert (model.name, model.served_name, model.endpoint) == ("gpt", "gpt", server.url)
 
 
-def test_a_reward_model_is_followed_by_ppo_and_a_refusal_is_kept(project, rita, monkeypatch):
-    from evaluation.first_model import training_order
-
+def with_a_reward_model(project: Project, by: User) -> FirstModel:
+    """A path whose reward model has come."""
     base, reward = make_weights(), make_weights(kind="reward")
     make_prompt(project)
     run = Run.objects.create(
-        project=project, kind="reward", name="r", parent=base, state="succeeded", output_model=reward,
-        created_by=rita.user,
-    )  # fmt: skip
-    path = FirstModel.objects.create(project=project, model=base, reward_run=run)
+        project=project, kind="reward", name="r", parent=base, state="succeeded", output_model=reward, created_by=by
+    )
+    return FirstModel.objects.create(project=project, model=base, reward_run=run)
+
+
+def test_a_reward_model_is_followed_by_ppo_and_a_refusal_is_kept(project, rita, monkeypatch):
+    from evaluation.first_model import training_order
+
+    path = with_a_reward_model(project, rita.user)
+    run = path.reward_run
     training_order.go_on_after_reward(run)
     path.refresh_from_db()
     assert path.training_run is not None
     ppo = path.training_run
+    base, reward = path.model, run.output_model
     assert (ppo.kind, ppo.parent, ppo.reward_model, ppo.config["at_bound"]) == ("ppo", base, reward, "finish")
     training_order.go_on_after_reward(run)  # told twice, it orders nothing twice
     assert Run.objects.filter(kind="ppo").count() == 1
@@ -151,13 +157,8 @@ def test_a_reward_model_is_followed_by_ppo_and_a_refusal_is_kept(project, rita, 
 def test_ppo_follows_a_reward_model_whose_orderer_has_left(project, rita):
     from evaluation.first_model import training_order
 
-    base, reward = make_weights(), make_weights(kind="reward")
-    make_prompt(project)
-    run = Run.objects.create(
-        project=project, kind="reward", name="r", parent=base, state="succeeded", output_model=reward,
-        created_by=rita.user,
-    )  # fmt: skip
-    path = FirstModel.objects.create(project=project, model=base, reward_run=run)
+    path = with_a_reward_model(project, rita.user)
+    run = path.reward_run
     project.memberships.filter(user=rita.user).delete()
     training_order.go_on_after_reward(run)
     path.refresh_from_db()
