@@ -24,7 +24,6 @@ from annotate.models import AnnotatorKind, Contestant, LanguageModel, User
 from evaluation.core import notices
 from evaluation.core.cancelled_runs import cancel_late
 from evaluation.experiments.arm_methods import METHODS
-from evaluation.experiments.experiment_progress import is_quota
 from evaluation.models import Round, RoundSeries
 from evaluation.rounds import round_judging, round_votes, stop_rules
 from evaluation.rounds.ordered_runs import KEY, seconds_spent
@@ -32,6 +31,7 @@ from evaluation.rounds.round_order import FROM_FIRST
 from evaluation.rounds.round_words import why_stopped
 from training.models import Run
 from training.runs.ordering.actions import cancel, defaults_of, queue_run
+from training.storage import quotas
 
 State, Reason = RoundSeries.State, RoundSeries.Reason
 RUNS = ("answers_run", "accuracy_run", "reward_run", "examples_run", "training_run", "eval_run")
@@ -67,7 +67,7 @@ def advance(series: RoundSeries) -> None:
             if not all(part(series, one) for part in PARTS):
                 return
         except Refused as refused:
-            if not is_quota(refused):
+            if not quotas.is_used_up(refused):
                 Round.objects.filter(pk=one.pk).update(problem=" ".join(refused.errors.values()))
             return
 

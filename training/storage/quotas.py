@@ -19,6 +19,7 @@ from training.models import Attempt, Quota, Run
 from training.storage import disk_usage
 
 GPU_DAYS = 30
+_REFUSED = ("gpu_hours", "disk_gb")  # the fields under which a run is refused
 _REMEDY = "have staff of this installation raise the quota."
 
 
@@ -45,6 +46,11 @@ def full_projects() -> dict[int, tuple[int, int]]:
     return {
         project: (n, limit) for project, n in counts.items() if (limit := limits[project]) is not None and n >= limit
     }
+
+
+def is_used_up(refused: Refused) -> bool:
+    """Return whether it is a quota that is used up, so that the same order may be taken later."""
+    return any(name in refused.errors for name in _REFUSED)
 
 
 def has_room(project_id: int) -> bool:
