@@ -104,8 +104,9 @@ ALL: dict[str, Measure] = {
         Measure(
             "fluency",
             "Fluency",
-            "How unusual its answers are for its parent: surprise under the parent, entropy, and "
-            "scripts that the parent does not use. High reward with high surprise can mean broken language.",
+            "How unusual its answers are for its parent: surprise under the parent, entropy, scripts that the parent "
+            "does not use, and KL; with a reward model the score above the parent's, too. High reward with high "
+            "surprise can mean broken language.",
             FORECAST,
             (),
             default_data="answers of the model and of its parent to the same prompts of the eval split",
@@ -121,7 +122,7 @@ def suits(order: Order) -> Errors:
     errors = _model(order.parent, measure) | _dataset(order.other_dataset, measure)
     if measure.name == "win_rate":
         return errors | _opponent(order) | _judge(order)
-    if order.reward_model is not None:
+    if order.reward_model is not None and measure.name != "fluency":
         errors["reward_model"] = f"{measure.title} needs no reward model; leave it out."
     if measure.name == "fluency" and order.parent is not None:
         errors = _parent_that_answers(order.parent) | errors

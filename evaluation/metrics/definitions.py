@@ -126,6 +126,14 @@ METRICS: dict[str, Metric] = {
             bounds=(0.0, 1.0),
             limit="At most {worst} of the characters in scripts that the parent does not use",
         ),
+        Metric(fluency.KL, share, None, ("log ratio", "answers"), interval=RATIO, bounds=(-float("inf"), float("inf"))),
+        Metric(
+            fluency.SCORE_ABOVE,
+            fluency.gap,
+            True,
+            ("score", "answers", "the parent's score", "the parent's answers"),
+            bounds=(-float("inf"), float("inf")),
+        ),
     )
 }
 

@@ -9,6 +9,10 @@ An item is a prompt with the answers of both; sums over its answers are what it 
     the parent's own entropy    the same of the parent at its own answers
     entropy above the parent    the first less the second: below 0 it repeats itself, above 0 it rambles
     foreign scripts             share of characters in scripts that the parent hardly uses, less the parent's share
+    KL from the parent          nats an answer: log p of the model's answers less that under the parent, both at the
+                                temperature that they were drawn at; what top_p cut off is in both distributions
+    score above the parent      of a reward model, in its standard deviations: the mean of the model's answers less that
+                                of the parent's
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ SURPRISE, PARENTS_SURPRISE = "surprise under the parent", "the parent's own surp
 SURPRISE_ABOVE = "surprise above the parent"
 ENTROPY, PARENTS_ENTROPY, ENTROPY_ABOVE = "entropy", "the parent's own entropy", "entropy above the parent"
 FOREIGN = "foreign scripts"
+KL, SCORE_ABOVE = "KL from the parent", "score above the parent"
 
 # What a promotion rule can bound: each is a difference to the parent that one run measures of both.
 BOUNDED = (SURPRISE_ABOVE, ENTROPY_ABOVE, FOREIGN)

@@ -4,8 +4,9 @@ In: `data/answers.jsonl` and `data/about.jsonl` as `evaluation.measures.preferen
 model ("ours") and of its parent ("theirs") to the same eval prompts, drawn with the same settings.
 
 A policy that is trained to please may leave the language: rare words, other scripts, emoji. People who vote on pairs
-may let that pass, and a reward model rewards it. Three figures show it, each beside the parent's own; an item is a
-prompt, and intervals go by prompts (`evaluation.metrics.fluency_figures` has the names).
+may let that pass, and a reward model rewards it. Three figures show it, each beside the parent's own. Two more say how
+far training went and what it gained: KL from the parent, and with a reward model the score above the parent's. An item
+is a prompt, and intervals go by prompts (`evaluation.metrics.fluency_figures` has the names).
 
 Left out: fluency in the eyes of people; what a stronger model than the parent would say.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,11 @@ from evaluation.metrics import fluency_figures as fluency
 from evaluation.recipes.common import likelihood
 from evaluation.recipes.common.answer_scores import Answer, Score, score
 from evaluation.recipes.common.outcome import Item, Measured
+from evaluation.recipes.common.reward_scores import identity_of, scores_of
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes.common import loading
 from training.recipes.common.fluency import COMMON, RARE, foreign_share, script_shares
+from training.recipes.reward.reward_model import RewardModel
 
 OURS, THEIRS = "ours", "theirs"
 MOST_SCRIPTS = 4  # named in the notes
@@ -32,7 +35,8 @@ MOST_SCRIPTS = 4  # named in the notes
 
 @dataclass(frozen=True)
 class ScoredAnswer:
-    """An answer with its scores: under the parent, and under the model that gave it."""
+    """An answer with its scores: under the parent, under the model that gave it, and by the reward model in its
+    standard deviations, where there is one."""
 
     answer: Answer
     side: str
@@ -40,6 +44,7 @@ class ScoredAnswer:
     category: str
     under_parent: Score
     under_itself: Score
+    reward: float | None = None
 
 
 def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
@@ -51,7 +56,9 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
             "Restore the parent's folder, or measure another model.",
         )
     answers = [Answer(row["prompt"], row["text"], bool(row.get("cut_off"))) for row in rows]
-    settings = {"length": config.max_length, "batch_size": config.batch_size}
+    about = next(iter(run.rows("about")), {})
+    temperature = (about.get("settings") or {}).get("temperature") or None  # None: nothing was drawn
+    settings = {"length": config.max_length, "batch_size": config.batch_size, "temperature": temperature or 1.0}
     run.progress("loading the parent", 0, 1)
     model, tokenizer = likelihood.load(spec.ancestor)
     under_parent = score(run, model, tokenizer, answers, phase="under its parent", name="parent", **settings)
@@ -62,22 +69,23 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     scored = score(
         run, model, tokenizer, [answers[i] for i in own_places], phase="under itself", name="itself", **settings
     )
-    own_scores = {index: own_score for index, own_score in zip(own_places, scored, strict=True)}
+    del model
+    own_scores = dict(zip(own_places, scored, strict=True))
+    under_itself = [own_scores.get(index, under) for index, under in enumerate(under_parent)]
+    rewards, judge = rewards_of(run, spec, config, answers)
     scored_answers = [
-        ScoredAnswer(
-            answer, row["whose"], row["prompt_id"], row.get("category") or "", under, own_scores.get(index, under)
-        )
-        for index, (answer, row, under) in enumerate(zip(answers, rows, under_parent, strict=True))
+        ScoredAnswer(answer, row["whose"], row["prompt_id"], row.get("category") or "", under, itself, reward)
+        for answer, row, under, itself, reward in zip(answers, rows, under_parent, under_itself, rewards, strict=True)
     ]
-    about = next(iter(run.rows("about")), {})
     settings_text = (
         ", ".join(f"{name} {value}" for name, value in (about.get("settings") or {}).items()) or "unknown settings"
     )
     signature = (
-        f"assay fluency 1; under {about.get('opponent', 'its parent')}; {settings_text}; {loading.compute_dtype()}"
+        f"assay fluency 1; under {about.get('opponent', 'its parent')}; {settings_text}; "
+        f"{loading.compute_dtype()}{judge}"
     )
     common = common_scripts(one.answer.text for one in scored_answers if one.side == THEIRS)
-    items = items_of(scored_answers, common)
+    items = items_of(scored_answers, common, were_drawn=temperature is not None)
     return Measured(fluency.TASK, items, signature, notes=notes_of(scored_answers, common, len(items), settings_text))
 
 
@@ -86,8 +94,21 @@ def common_scripts(texts: Iterable[str]) -> dict[str, float]:
     return {script: share for script, share in script_shares(texts).items() if share >= RARE}
 
 
-def items_of(scored_answers: list[ScoredAnswer], common: dict[str, float]) -> list[Item]:
-    """Return an item for each prompt that both have answered with something to score."""
+def rewards_of(
+    run: RunDirectory, spec: RunSpec, config: Any, answers: list[Answer]
+) -> tuple[Sequence[float | None], str]:
+    """Return each answer's score by the run's reward model, in its standard deviations, and words for the signature."""
+    if not spec.reward_model:
+        return [None] * len(answers), ""
+    run.progress("loading the reward model", 0, 1)
+    model = RewardModel.load(spec.reward_model)
+    scores = scores_of(run, model, [(answer.prompt, answer.text) for answer in answers], config.batch_size)
+    return (scores / (model.score_std or 1.0)).tolist(), f"; {identity_of(model)}"
+
+
+def items_of(scored_answers: list[ScoredAnswer], common: dict[str, float], were_drawn: bool) -> list[Item]:
+    """Return an item for each prompt that both have answered with something to score. Without a temperature answers
+    were not drawn, so that there is no KL."""
     by_prompt: dict[int, list[ScoredAnswer]] = defaultdict(list)
     for one in scored_answers:
         by_prompt[one.prompt_id].append(one)
@@ -98,12 +119,16 @@ def items_of(scored_answers: list[ScoredAnswer], common: dict[str, float]) -> li
         )
         own_answers = [one for one in own_answers if one.under_parent.tokens]
         if own_answers and parent_answers:
-            items.append(item_of(prompt_id, own_answers, parent_answers, common))
+            items.append(item_of(prompt_id, own_answers, parent_answers, common, were_drawn))
     return items
 
 
 def item_of(
-    prompt_id: int, own_answers: list[ScoredAnswer], parent_answers: list[ScoredAnswer], common: dict[str, float]
+    prompt_id: int,
+    own_answers: list[ScoredAnswer],
+    parent_answers: list[ScoredAnswer],
+    common: dict[str, float],
+    were_drawn: bool,
 ) -> Item:
     surprise, parents_surprise = (
         [sum(one.under_parent.surprise for one in side), sum(one.under_parent.tokens for one in side)]
@@ -125,11 +150,25 @@ def item_of(
             fluency.ENTROPY: entropy,
             fluency.PARENTS_ENTROPY: parents_entropy,
             fluency.FOREIGN: [*foreign_of(own_answers, common), *foreign_of(parent_answers, common)],
+            **({fluency.KL: log_ratio_of(own_answers)} if were_drawn else {}),
+            **rewards_above(own_answers, parent_answers),
         },
         {"prompt": prompt, "answer": own_answers[0].answer.text, "its parent's answer": parent_answers[0].answer.text},
         own_answers[0].category,
         searched=(str(prompt[-1].get("content", "")),),
     )
+
+
+def log_ratio_of(own_answers: list[ScoredAnswer]) -> list[float]:
+    """Return (log p less log p under the parent, answers): each at the temperature of the draws."""
+    gaps = [one.under_parent.surprise_as_drawn - one.under_itself.surprise_as_drawn for one in own_answers]
+    return [sum(gaps), len(gaps)]
+
+
+def rewards_above(own_answers: list[ScoredAnswer], parent_answers: list[ScoredAnswer]) -> dict[str, list[float]]:
+    """Return the sums of scores with their numbers, of either side, where a reward model gave them."""
+    own, parents = ([one.reward for one in side if one.reward is not None] for side in (own_answers, parent_answers))
+    return {fluency.SCORE_ABOVE: [sum(own), len(own), sum(parents), len(parents)]} if own and parents else {}
 
 
 def foreign_of(answers: list[ScoredAnswer], common: dict[str, float]) -> list[float]:

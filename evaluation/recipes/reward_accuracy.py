@@ -33,8 +33,8 @@ from common import roc_auc
 from evaluation.metrics.win_rates import clustered_mean, win_rate
 from evaluation.recipes.common import result_figures
 from evaluation.recipes.common.outcome import Item, Measured
+from evaluation.recipes.common.reward_scores import identity_of
 from evaluation.recipes.judging.judged_answers import Judgements, Pair, Rated, limited, read
-from evaluation.recipes.judging.win_by_reward import identity_of
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.reward import reward_accuracy as reward_measures
 from training.recipes.reward.reward_accuracy import Judged

@@ -42,8 +42,9 @@ class EvaluationForm(RunForm):
             self.fields["other_dataset"].initial = datasets_for(measure, project).first()
         if not measure.takes:
             del self.fields["other_dataset"]
-        if measure.name == "win_rate":
-            self.fields["reward_model"].help_text = "only if judged_by is reward"
+        if measure.name in ("win_rate", "fluency"):
+            only = "only if judged_by is reward" if measure.name == "win_rate" else "to score answers of both; optional"
+            self.fields["reward_model"].help_text = only
             self.fields["reward_model"].initial = None
         else:
             del self.fields["reward_model"]

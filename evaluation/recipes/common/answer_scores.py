@@ -33,11 +33,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Score:
-    """Sums over the `tokens` of one answer, in nats: of −log p, and of the entropy of the model's distribution."""
+    """Sums over the `tokens` of one answer, in nats: of −log p, of the entropy of the model's distribution, and of
+    −log p at the temperature that the answer was drawn at."""
 
     surprise: float
     entropy: float
     tokens: int
+    surprise_as_drawn: float
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,18 @@ class Tokens:
 
 def score(
     run: RunDirectory, model: Any, tokenizer: Any, answers: Sequence[Answer], *, length: int, batch_size: int,
-    phase: str, name: str,
+    temperature: float, phase: str, name: str,
 ) -> list[Score]:  # fmt: skip
     """Return each answer's score, in the order given; one without tokens has 0 of everything.
 
-    length: tokens read at once; a longer prompt loses its beginning, a longer answer its end. name: says which file of
-    the run keeps what is done.
+    length: tokens read at once; a longer prompt loses its beginning, a longer answer its end. temperature: of the
+    draws, above 0. name: says which file of the run keeps what is done.
     """
     length = likelihood.context_length(model, length)
     end = end_token(model, tokenizer)
     sequences = [encode(tokenizer, answer, index, length, end) for index, answer in enumerate(answers)]
     plan = list(batches([one for one in sequences if one.ids], likelihood.batch_tokens(batch_size, length)))
-    scores_path = run.path / f"scores-{name}-{_digest(plan)}.jsonl"
+    scores_path = run.path / f"scores-{name}-{_digest(plan, temperature)}.jsonl"
     done = list(read_lines(scores_path))
     scores_path.write_text(
         "".join(json.dumps(row) + "\n" for row in done), encoding="utf-8"
@@ -70,12 +72,12 @@ def score(
     uses_states = likelihood.method_of(model) != "logits"
     run.progress(phase, len(done), len(plan))
     for batch in plan[len(done) :]:
-        done.append({"scored": forward(model, batch, uses_states)})
+        done.append({"scored": forward(model, batch, uses_states, temperature)})
         with scores_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(done[-1]) + "\n")
         run.progress(phase, len(done), len(plan))
     scores = {index: Score(*sums) for row in done for index, *sums in row["scored"]}
-    return [scores.get(index, Score(0.0, 0.0, 0)) for index in range(len(answers))]
+    return [scores.get(index, Score(0.0, 0.0, 0, 0.0)) for index in range(len(answers))]
 
 
 def encode(tokenizer: Any, answer: Answer, index: int, length: int, end: int) -> Tokens:
@@ -110,8 +112,10 @@ def batches(sequences: list[Tokens], tokens: int) -> Iterator[list[Tokens]]:
 
 
 @torch.inference_mode()
-def forward(model: Any, batch: list[Tokens], uses_states: bool) -> list[tuple[int, float, float, int]]:
-    """Return (place, sum of −log p, sum of entropies, tokens) of each sequence."""
+def forward(
+    model: Any, batch: list[Tokens], uses_states: bool, temperature: float
+) -> list[tuple[int, float, float, int, float]]:
+    """Return (place, sum of −log p, sum of entropies, tokens, sum of −log p at that temperature) of each sequence."""
     longest, device = max(len(one.ids) for one in batch), loading.device()
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
     for row, one in enumerate(batch):  # padded on the right, where nobody looks
@@ -124,15 +128,18 @@ def forward(model: Any, batch: list[Tokens], uses_states: bool) -> list[tuple[in
     if uses_states:
         states = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)[positions]
         weight = model.get_output_embeddings().weight
-        logprobs, entropies = token_logprobs(states.to(weight.dtype), weight, targets, entropies=True)
+        states = states.to(weight.dtype)
+        logprobs, entropies = token_logprobs(states, weight, targets, entropies=True)
+        drawn = logprobs if temperature == 1 else token_logprobs(states, weight, targets, temperature)[0]
     else:
         logits = model(input_ids=ids, use_cache=False).logits.flatten(0, 1)[positions]
         logprobs, entropies = of_logits(logits, targets)
+        drawn = logprobs if temperature == 1 else of_logits(logits / temperature, targets)[0]
     lengths = [len(one.ids) - one.scored_from for one in batch]
-    parts = (logprobs.cpu().double().split(lengths), entropies.cpu().double().split(lengths))
+    parts = (values.cpu().double().split(lengths) for values in (logprobs, entropies, drawn))
     return [
-        (one.place, -float(logprob.sum()), float(entropy.sum()), len(logprob))
-        for one, logprob, entropy in zip(batch, *parts, strict=True)
+        (one.place, -float(logprob.sum()), float(entropy.sum()), len(logprob), -float(as_drawn.sum()))
+        for one, logprob, entropy, as_drawn in zip(batch, *parts, strict=True)
     ]
 
 
@@ -146,6 +153,6 @@ def of_logits(logits: Tensor, targets: Tensor, rows: int = 128) -> tuple[Tensor,
     return torch.cat(logprobs), torch.cat(entropies)
 
 
-def _digest(plan: list[list[Tokens]]) -> str:
+def _digest(plan: list[list[Tokens]], temperature: float) -> str:
     plan_json = json.dumps([[[one.place, one.scored_from, one.ids] for one in batch] for batch in plan])
-    return hashlib.sha256(f"{loading.compute_dtype()} {plan_json}".encode()).hexdigest()[:12]
+    return hashlib.sha256(f"{loading.compute_dtype()} {temperature} {plan_json}".encode()).hexdigest()[:12]

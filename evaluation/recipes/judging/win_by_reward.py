@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
 
 from evaluation.recipes.common import result_figures
+from evaluation.recipes.common.reward_scores import identity_of, scores_of
 from evaluation.recipes.judging.judgements import SAID, Answered, Judged, Vote, answered, of_answers, shown
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes.reward.reward_model import RewardModel
-from training.recipes.rewards.scoring import checked
 
 
 def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:
@@ -23,20 +22,13 @@ def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:
     run.progress("loading the reward model", 0, 1)
     model = RewardModel.load(spec.reward_model)
     flat = [(p.prompt, text) for p in prompts for text in (*p.own_answers, *p.opponent_answers)]
-    scores: list[float] = []
-    step = max(config.batch_size, 1) * 8
-    for start in range(0, len(flat), step):
-        piece = flat[start : start + step]
-        score = model.score([p for p, _ in piece], [t for _, t in piece], config.batch_size)
-        scores += checked(score, len(piece), "The reward model").tolist()
-        run.progress("scoring answers", len(scores), len(flat))
+    scores = scores_of(run, model, flat, config.batch_size)
     votes, margins, index = [], [], 0
     for prompt in prompts:
-        own_scores = np.array(scores[index : index + len(prompt.own_answers)])
-        opponent_scores = np.array(
-            scores[index + len(own_scores) : index + len(own_scores) + len(prompt.opponent_answers)]
-        )
-        index += len(own_scores) + len(opponent_scores)
+        own_scores = scores[index : index + len(prompt.own_answers)]
+        index += len(own_scores)
+        opponent_scores = scores[index : index + len(prompt.opponent_answers)]
+        index += len(opponent_scores)
         votes.append(_by_score(prompt, own_scores, opponent_scores))
         margins.append(float(own_scores.mean() - opponent_scores.mean()) / (model.score_std or 1.0))
     setting, notes = of_answers(run, prompts)
@@ -52,12 +44,6 @@ def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:
         notes,
         {"score margin": margin} if margin else {},
     )
-
-
-def identity_of(model: RewardModel) -> str:
-    """Return its trunk and its head, by the first digits of their hashes."""
-    head = hashlib.sha256(model.weight.detach().cpu().numpy().tobytes()).hexdigest()
-    return f"reward model {model.trunk_hash[:12]}-{head[:8]}"
 
 
 def _by_score(prompt: Answered, own_scores: np.ndarray, opponent_scores: np.ndarray) -> Vote:

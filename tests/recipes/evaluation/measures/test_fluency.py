@@ -16,6 +16,7 @@ from evaluation.recipes import evaluate
 from evaluation.recipes.common import answer_scores
 from tests.recipes.training.sft.test_recipe_sft import make_run as make_sft_run
 from tests.support import tiny_model
+from tests.support.evaluation import reward_models
 from tests.support.evaluation.measured import measured
 from tests.support.evaluation.recipe_runs import result_of
 from tests.support.factories import make_completion, make_prompt
@@ -24,6 +25,7 @@ from tests.web.evaluation.measures.test_measures import queue, refusal  # noqa: 
 from training.configs.evaluate import EvaluateConfig
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
 from training.recipes.common import entry, loading
+from training.recipes.reward.reward_model import RewardModel
 from training.recipes.sft import __main__ as sft
 
 SERVED = {"temperature": 0.7, "top_p": 0.95, "max_new_tokens": 64}
@@ -51,19 +53,22 @@ def rows(count: int = 12, ours: str = "It is {0}.", theirs: str = "It was {0}.",
     ]  # fmt: skip
 
 
-def carry_out(folder: Path, child: Path, parent: Path | str, answers: list[dict], **config) -> RunDirectory:
+def carry_out(
+    folder: Path, child: Path, parent: Path | str, answers: list[dict], *, served: dict = SERVED, reward: str = "",
+    **config,
+) -> RunDirectory:  # fmt: skip
     run = RunDirectory(folder)
     spec = RunSpec(
         "evaluate", {"measure": "fluency", "draws": 200, **config}, seed=1, parent=str(child), parent_hash="f" * 64,
-        ancestor=str(parent),
+        ancestor=str(parent), reward_model=reward,
     )  # fmt: skip
-    about = {"opponent": "tide-base", "settings": SERVED}
+    about = {"opponent": "tide-base", "settings": served}
     run.create(spec, {"answers": iter(answers), "about": iter([about])})
     entry.attempt(evaluate.main, run)
     return run
 
 
-def direct(folder: Path, prompt: list[dict], text: str) -> tuple[float, float, int]:
+def direct(folder: Path, prompt: list[dict], text: str, temperature: float = 1.0) -> tuple[float, float, int]:
     """(surprise, entropy, tokens) of an answer with its end token, from the model's own logits."""
     model, tokenizer = loading.load_policy(folder, torch.float32)
     encode_prompt = loading.encode_prompt(tokenizer, prompt, 1000)
@@ -73,6 +78,7 @@ def direct(folder: Path, prompt: list[dict], text: str) -> tuple[float, float, i
             model(input_ids=torch.tensor([encode_prompt + said]))
             .logits[0]
             .float()
+            .div(temperature)
             .log_softmax(-1)[len(encode_prompt) - 1 : -1]
         )
     surprise = -sum(float(logs[i, token]) for i, token in enumerate(said))
@@ -109,9 +115,38 @@ class TestTheRecipe:
             assert metrics[name]["lower"] < metrics[name]["value"] < metrics[name]["upper"]
         assert metrics[fluency.FOREIGN]["value"] == 0
 
+    def test_kl_is_that_of_both_at_the_temperature_of_the_draws(self, tmp_path, parent, other):
+        found = result_of(carry_out(tmp_path / "run", other, parent, rows()))["metrics"][fluency.KL]
+        ratios = []
+        for row in rows():
+            if row["whose"] == "ours":
+                under = [direct(folder, row["prompt"], row["text"], 0.7)[0] for folder in (parent, other)]
+                ratios.append(under[0] - under[1])
+        assert found["value"] == pytest.approx(sum(ratios) / len(ratios), abs=1e-3)
+        assert found["lower"] < found["value"] < found["upper"] and found["n"] == 12
+
+    def test_answers_that_were_not_drawn_have_no_kl(self, tmp_path, parent, other):
+        greedy = result_of(carry_out(tmp_path / "run", other, parent, rows(), served={**SERVED, "temperature": 0.0}))
+        assert fluency.KL not in greedy["metrics"] and fluency.SURPRISE in greedy["metrics"]
+
+    def test_a_reward_model_scores_the_answers_of_both(self, tmp_path, parent, other):
+        reward = reward_models.make(tmp_path)
+        run = carry_out(tmp_path / "run", other, parent, rows(), reward=str(reward))
+        found = result_of(run)["metrics"][fluency.SCORE_ABOVE]
+        sides = {}
+        for whose in ("ours", "theirs"):
+            asked = [row for row in rows() if row["whose"] == whose]
+            scores = RewardModel.load(reward).score([row["prompt"] for row in asked], [row["text"] for row in asked])
+            sides[whose] = float(scores.mean()) / 2.0  # its deviation
+        assert found["value"] == pytest.approx(sides["ours"] - sides["theirs"], abs=1e-4) != 0
+        assert found["lower"] < found["value"] < found["upper"]
+        assert "reward model" in result_of(run)["signature"]
+        assert fluency.SCORE_ABOVE not in result_of(carry_out(tmp_path / "alone", other, parent, rows()))["metrics"]
+
     def test_its_own_answers_are_no_surprise_beside_themselves(self, tmp_path, parent):
         metrics = result_of(carry_out(tmp_path / "run", parent, parent, rows(ours="It was {0}.")))["metrics"]
         assert metrics[fluency.SURPRISE_ABOVE]["value"] == metrics[fluency.ENTROPY_ABOVE]["value"] == 0
+        assert metrics[fluency.KL]["value"] == 0
 
     def test_the_interval_goes_by_prompts_and_not_by_answers(self, tmp_path, parent, other):
         once = result_of(carry_out(tmp_path / "once", other, parent, rows()))["metrics"][fluency.SURPRISE]
@@ -168,8 +203,9 @@ class TestTheRecipe:
             answer_scores.encode(tokenizer, answer, place, 200, tokenizer.eos_token_id)
             for place, answer in enumerate(answers)
         ]
-        for one, same in zip(*(answer_scores.forward(model, batch, way) for way in (True, False)), strict=True):
+        for one, same in zip(*(answer_scores.forward(model, batch, way, 0.7) for way in (True, False)), strict=True):
             assert one == pytest.approx(same, rel=1e-4)
+            assert one[4] != pytest.approx(one[1], rel=0.01), "the temperature tells"
 
     def test_a_child_that_is_kept_as_an_adapter_is_measured_as_the_model_that_it_is(self, tmp_path, parent):
         sft_run = make_sft_run(tmp_path / "sft", parent, epochs=1.0)
