@@ -61,6 +61,8 @@ class ArmModelOut(serializers.Serializer):
     state = serializers.CharField()
     problem = serializers.CharField(help_text="Why a run was refused, with the remedy.")
     runs = serializers.ListField(child=serializers.IntegerField())
+    kl = serializers.FloatField(allow_null=True, help_text="As the arm's, of this model.")
+    score = serializers.FloatField(allow_null=True)
 
 
 class ArmOut(serializers.Serializer):
@@ -73,8 +75,17 @@ class ArmOut(serializers.Serializer):
     step = serializers.IntegerField(allow_null=True, help_text="null where seeds have steps of their own.")
     seconds = serializers.FloatField(allow_null=True, help_text="Clock seconds to make one model.")
     annotations = serializers.IntegerField(help_text="That it learnt from.")
-    kl = serializers.FloatField(allow_null=True)
-    score = serializers.FloatField(allow_null=True)
+    kl = serializers.FloatField(
+        allow_null=True, help_text="From the parent, nats an answer, of its models' answers in the arena on average; "
+        "without limits what training recorded last."
+    )  # fmt: skip
+    kl_lower = serializers.FloatField(allow_null=True, help_text="Of its 95 % interval over prompts.")
+    kl_upper = serializers.FloatField(allow_null=True)
+    score = serializers.FloatField(
+        allow_null=True, help_text="Above the parent's, in standard deviations of the reward model."
+    )
+    score_lower = serializers.FloatField(allow_null=True)
+    score_upper = serializers.FloatField(allow_null=True)
     tax = serializers.ListField(child=serializers.FloatField(), help_text="Change of accuracy on the suite, by seed.")
     tax_lower = serializers.FloatField(allow_null=True, help_text="Of the 95 % interval of its mean, over items.")
     tax_upper = serializers.FloatField(allow_null=True)

@@ -20,7 +20,8 @@ from annotate.core.periodic_tasks import each_alone
 from annotate.language_models.actions import enter_arena
 from annotate.models import Contestant, Dataset, LanguageModel, User
 from evaluation.core.cancelled_runs import cancel_late
-from evaluation.experiments import arm_checkpoints, experiment_results, experiment_start, older_skills
+from evaluation.core.recent_values import Recent
+from evaluation.experiments import arm_checkpoints, arm_measures, experiment_results, experiment_start
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.models import ArmModel, Experiment
 from training.models import Run
@@ -29,9 +30,9 @@ from training.storage import quotas
 
 State = Experiment.State
 LIVE = (State.TRAINING, State.ANSWERING, State.VOTING, State.DECIDED)  # exploratory arms go on after the verdict
-QUOTAS = ("gpu_hours", "disk_gb")
 KEY = ":experiment:"  # in the idempotency key of each of its runs, after the account's scope
 log = logging.getLogger("assay.experiments")
+_told = Recent(512)  # refusals that were logged
 
 
 def run_has_ended(run: Run) -> None:
@@ -101,6 +102,7 @@ def advance(experiment: Experiment) -> None:
     _advance_models(experiment)
     _enter_together(experiment)
     _enter_exploratory(experiment)
+    _measure_entered(experiment)
     if experiment.state == State.VOTING:
         experiment_results.decide(experiment)
 
@@ -110,7 +112,7 @@ def _advance_models(experiment: Experiment) -> None:
     try:
         _train_reward(experiment)
     except Refused as refused:
-        if is_quota(refused):
+        if quotas.is_used_up(refused):
             return
         _tell(experiment, refused)
     every = members(experiment)
@@ -120,14 +122,9 @@ def _advance_models(experiment: Experiment) -> None:
         try:
             _advance_model(experiment, one)
         except Refused as refused:
-            if is_quota(refused):
+            if quotas.is_used_up(refused):
                 return
             ArmModel.objects.filter(pk=one.pk).update(problem=" ".join(refused.errors.values()))
-
-
-def is_quota(refused: Refused) -> bool:
-    """Return whether it is a quota that is used up, so that the same order may be taken later."""
-    return any(name in refused.errors for name in QUOTAS)
 
 
 def _is_live(experiment: Experiment) -> bool:
@@ -178,7 +175,8 @@ def _advance_model(experiment: Experiment, one: ArmModel) -> None:
         one.model = made
         one.save(update_fields=["model"])
     if one.model is not None and one.answers_run is None:
-        _measure_tax(experiment, one)  # before the answers are taken up, which is once
+        # Before the answers are taken up, which is once.
+        arm_measures.order_tax(experiment, one, ordered_runs(experiment), _measuring(experiment, one))
         is_answered = one.arm.method == "best_of"  # its run is its answers
         _take(one, "answers_run", one.training_run if is_answered else _queue_answers(experiment, one))
 
@@ -237,22 +235,26 @@ def _alike(experiment: Experiment) -> dict[str, Any]:
     return {**settings, "completions_per_prompt": plan["completions_per_prompt"]}
 
 
-def _measure_tax(experiment: Experiment, one: ArmModel) -> None:
-    """Measure older skills, where the plan asks for it and the model has weights to be measured. The comparison goes
-    on without them. All answer the items that the first was asked, by an earlier version perhaps."""
-    if not experiment.plan["measures_tax"] or one.model is None or not one.model.folder:
-        return
-    first = ordered_runs(experiment).filter(kind="evaluate").order_by("pk").first()
-    try:
-        _queue(
-            experiment, f"{one.pk}:tax", by=one.arm.created_by, kind="evaluate", name=_run_name(one, "older skills"),
-            parent=one.model,
-            config=older_skills.CONFIG | ({"limit": first.config["limit"]} if first else {}),
-        )  # fmt: skip
-    except Refused as refused:
-        if is_quota(refused):
-            raise
-        log.warning("Older skills of %s are not measured: %s", one.model, " ".join(refused.errors.values()))
+def _measure_entered(experiment: Experiment) -> None:
+    """Measure the models that are in the arena: before, their runs would keep others from it."""
+    for one in arm_measures.without_point(experiment, members(experiment), ordered_runs(experiment)):
+        try:
+            arm_measures.order_point(experiment, one, _measuring(experiment, one))
+        except Refused as refused:
+            if quotas.is_used_up(refused):
+                return
+            if _told.get(one.pk, str(refused.errors)) is None:  # each look tries again
+                log.warning("KL and score of %s are not measured: %s", one.model, " ".join(refused.errors.values()))
+                _told.put(one.pk, str(refused.errors), True)
+
+
+def _measuring(experiment: Experiment, one: ArmModel) -> arm_measures.Queue:
+    """Return what queues a run that measures a model, by the end of its key and what it does."""
+
+    def queue(step: str, does: str, **order: Any) -> Run:
+        return _queue(experiment, step, by=one.arm.created_by, name=_run_name(one, does), **order)
+
+    return queue
 
 
 def _queue(experiment: Experiment, step: str, *, by: User | None = None, **order: Any) -> Run:
@@ -270,7 +272,7 @@ def _queue(experiment: Experiment, step: str, *, by: User | None = None, **order
 
 
 def ordered_runs(experiment: Experiment) -> QuerySet[Run]:
-    """Return all runs that an experiment has ordered, those that measure older skills too."""
+    """Return all runs that an experiment has ordered, those that measure its models too."""
     return Run.objects.filter(project=experiment.project, idempotency_key__contains=f"{KEY}{experiment.pk}:")
 
 

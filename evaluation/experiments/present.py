@@ -13,14 +13,20 @@ from django.db.models import Q
 from annotate.models import DatasetFreeze
 from common.charts.scene import Svg
 from evaluation.core.recent_values import Recent
-from evaluation.experiments import arm_checkpoints, experiment_results, foresight, older_skills, score_frontiers
+from evaluation.experiments import (
+    arm_checkpoints,
+    arm_measures,
+    experiment_results,
+    foresight,
+    score_frontiers,
+)
+from evaluation.experiments.arm_measures import Figure, SkillChange, mean_figure
 from evaluation.experiments.arm_methods import METHODS
-from evaluation.experiments.experiment_progress import members, waits_for_quota
+from evaluation.experiments.experiment_progress import members, ordered_runs, waits_for_quota
 from evaluation.experiments.experiment_results import ArmRating, Compared, Reached, Results
 from evaluation.experiments.experiment_start import freezes_of
 from evaluation.experiments.experiment_words import options_in_words, sentence, state_of, verdict_sentence
 from evaluation.experiments.family_tests import AGAINST_BASELINE
-from evaluation.experiments.older_skills import SkillChange
 from evaluation.experiments.read_votes import mark_of, read_votes
 from evaluation.experiments.score_frontiers import Frontier
 from evaluation.leaderboard.interval_pictures import axis_over, axis_picture, interval_picture
@@ -34,11 +40,12 @@ _recent_fits = Recent(32)
 
 @dataclass(frozen=True)
 class SeedRow:
-    """One seed of an arm: where it is, and its runs."""
+    """One seed of an arm: where it is, its runs, and how far its model went."""
 
     one: ArmModel
     state: str
     runs: list[Run]
+    point: Frontier | None
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,8 @@ class ArmRow:
     rating: ArmRating | None
     picture: Svg | None
     compared: Compared | None
-    kl: float | None
-    score: float | None
+    kl: Figure | None
+    score: Figure | None
     skills: SkillChange | None = None
 
     @property
@@ -109,28 +116,29 @@ def shown(experiment: Experiment) -> Shown:
     verdict = experiment_results.from_json(experiment.verdict) if experiment.verdict else None
     ratings = {one.arm: one for one in verdict.arms} if verdict else {}
     axis = axis_over([(one.lower, one.upper) for one in ratings.values()]) if ratings else None
-    found = score_frontiers.frontiers(every)
+    measured = arm_measures.points(experiment, every, ordered_runs(experiment))
+    found = score_frontiers.frontiers(every, measured)
     colour_by_arm = score_frontiers.colours([arm.name for arm in arms])
-    seconds, skills = _seconds(every), older_skills.changes(experiment, every)
+    seconds, skills = _seconds(every), arm_measures.skill_changes(experiment, every)
     annotations = {method: annotations_of(experiment, method) for method in {arm.method for arm in arms}}
     rows = []
     for arm in arms:
         of_arm = [one for one in every if one.arm_id == arm.pk]
-        last = [one.last for one in found if one.arm == arm.name]
+        points = {one.seed: one for one in found if one.arm == arm.name}
         rating = ratings.get(arm.pk)
         rows.append(
             ArmRow(
                 arm=arm,
                 title=METHODS[arm.method].title,
                 options=options_in_words(arm),
-                seeds=[SeedRow(one, state_of(one), one.runs) for one in of_arm],
+                seeds=[SeedRow(one, state_of(one), one.runs, points.get(one.seed)) for one in of_arm],
                 seconds=_mean([seconds[one.pk] for one in of_arm if one.pk in seconds]),
                 annotations=annotations[arm.method],
                 rating=rating,
                 picture=interval_picture(axis, rating.rating, rating.lower, rating.upper) if axis and rating else None,
                 compared=_against_baseline(experiment, arm, verdict),
-                kl=_mean([kl for kl, _ in last]),
-                score=_mean([score for _, score in last]),
+                kl=mean_figure([one.kl for one in points.values()]),
+                score=mean_figure([one.score for one in points.values()]),
                 skills=skills.get(arm.pk),
             )
         )
@@ -268,8 +276,12 @@ def _arm_json(row: ArmRow) -> dict[str, Any]:
         "step": row.arm.config.get(arm_checkpoints.STEP),
         "seconds": row.seconds,
         "annotations": row.annotations,
-        "kl": row.kl,
-        "score": row.score,
+        "kl": row.kl and row.kl.value,
+        "kl_lower": row.kl and row.kl.lower,
+        "kl_upper": row.kl and row.kl.upper,
+        "score": row.score and row.score.value,
+        "score_lower": row.score and row.score.lower,
+        "score_upper": row.score and row.score.upper,
         "tax": row.skills.by_seed if row.skills else [],
         "tax_lower": row.skills and row.skills.lower,
         "tax_upper": row.skills and row.skills.upper,
@@ -281,6 +293,8 @@ def _arm_json(row: ArmRow) -> dict[str, Any]:
                 "state": one.state,
                 "problem": one.one.problem,
                 "runs": [run.pk for run in one.runs],
+                "kl": one.point and one.point.kl.value,
+                "score": one.point and one.point.score.value,
             }
             for one in row.seeds
         ],

@@ -1,12 +1,14 @@
-"""Draw how far each model went from its parent against what it gained by the reward model: score by KL, run by run.
+"""Draw how far each model went from its parent against what it gained by the reward model: score by KL, model by model.
 
-A line ends where its model does. A run that records neither has none. Scores are above the parent's own, in the reward
-model's deviations.
+A dot is what was measured on the model's answers in the arena (`arm_measures`), and before that what its run recorded
+last. A line is the way there: what the run recorded step by step, on prompts and at the temperature of training; of a
+run that records neither it joins the kept checkpoints that were measured. Scores are above the parent's own, in the
+reward model's deviations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,8 @@ from django.db.models.functions import Greatest, RowNumber
 from common.charts.axes import level_lines, number, scale, ticks
 from common.charts.scene import LINE_COLOURS, Dot, Line, Mark, Scene, Svg, Text, svg
 from evaluation.core.recent_values import Recent
+from evaluation.experiments import arm_checkpoints
+from evaluation.experiments.arm_measures import Figure, Point
 from evaluation.models import ArmModel
 from training.models import Metric, Run
 
@@ -30,23 +34,46 @@ _recent = Recent(512)
 
 @dataclass(frozen=True)
 class Frontier:
-    """A run's points (KL in nats, score), first to last."""
+    """A model's way (KL in nats, score), first to last; `measured` is where its answers in the arena are."""
 
     arm: str
     seed: int
-    run: Run
+    one: ArmModel
     points: Points
+    measured: Point | None = None
 
     @property
-    def last(self) -> tuple[float, float]:
-        return self.points[-1]
+    def kl(self) -> Figure:
+        return self.measured.kl if self.measured else Figure(self.points[-1][0], None, None)
+
+    @property
+    def score(self) -> Figure:
+        return self.measured.score if self.measured else Figure(self.points[-1][1], None, None)
 
 
-def frontiers(models: Iterable[ArmModel]) -> list[Frontier]:
-    """Return the frontier of each run that recorded both."""
-    trained = [(one, one.training_run) for one in models if one.training_run is not None]
-    points = points_by_run([run for _, run in trained])
-    return [Frontier(one.arm.name, one.seed, run, points[run.pk]) for one, run in trained if run.pk in points]
+def frontiers(models: Sequence[ArmModel], measured: Mapping[int, Point]) -> list[Frontier]:
+    """Return the frontier of each model that was measured, or whose run recorded both."""
+    recorded = points_by_run([one.training_run for one in models if one.training_run is not None])
+    kept = _checkpoints(models, measured)
+    found = []
+    for one in models:
+        points = recorded.get(one.training_run_id or 0) or kept.get((one.arm_id, one.seed), [])
+        if points or one.pk in measured:
+            found.append(Frontier(one.arm.name, one.seed, one, points, measured.get(one.pk)))
+    return found
+
+
+def _checkpoints(models: Iterable[ArmModel], measured: Mapping[int, Point]) -> dict[tuple[int, int], Points]:
+    """Return the points of kept checkpoints and then of their model, from the parent on, by its arm and its seed."""
+    ways: dict[tuple[int, int], Points] = {}
+    for one in models:  # as they came, an earlier step first
+        if arm_checkpoints.is_checkpoint(one.arm) and (point := measured.get(one.pk)):
+            way = ways.setdefault((one.arm.config[arm_checkpoints.OF], one.seed), [(0.0, 0.0)])
+            way.append((point.kl.value, point.score.value))
+    for one in models:
+        if (one.arm_id, one.seed) in ways and (point := measured.get(one.pk)):
+            ways[one.arm_id, one.seed].append((point.kl.value, point.score.value))
+    return ways
 
 
 def points_by_run(runs: Sequence[Run]) -> dict[int, Points]:
@@ -116,11 +143,12 @@ def repeated(arms: Sequence[str]) -> list[str]:
 
 
 def picture(found: Sequence[Frontier], colour_by_arm: dict[str, str]) -> Svg | None:
-    """Return one line for each run, its last point filled; None where no run recorded both. Colours repeat past the
-    eighth, and the lines of their arms are dashed."""
+    """Return a line for each way and a dot for each model; None without any. Colours repeat past the eighth, and the
+    lines of their arms are dashed."""
     if not found:
         return None
-    kls, scores = zip(*(point for one in found for point in one.points), strict=True)
+    drawn = [(one.kl.value, one.score.value) for one in found]
+    kls, scores = zip(*drawn, *(point for one in found for point in one.points), strict=True)
     low, high = min(0.0, *scores), max(0.0, *scores)
     pad = 0.08 * (high - low) or 0.5
     right = WIDTH - RIGHT
@@ -134,5 +162,5 @@ def picture(found: Sequence[Frontier], colour_by_arm: dict[str, str]) -> Svg | N
         if len(one.points) > 1:
             points = tuple((x(kl), y(s)) for kl, s in one.points)
             marks.append(Line(points, colour, 1.6, one.arm in dashed, opacity=0.7, title=named))
-        marks.append(Dot((x(one.last[0]), y(one.last[1])), colour, 5.0, title=named))
-    return svg(Scene(WIDTH, HEIGHT, "Score by KL from the parent; the table below has the last points", marks))
+        marks.append(Dot((x(one.kl.value), y(one.score.value)), colour, 5.0, title=named))
+    return svg(Scene(WIDTH, HEIGHT, "Score by KL from the parent; the table below has the dots", marks))

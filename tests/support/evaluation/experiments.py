@@ -10,7 +10,7 @@ from tests.support.factories import (
     make_model,
     make_user,
 )
-from training.models import Run
+from training.models import KeptCheckpoint, Run
 from training.runs.ordering.end_events import tell_finished
 
 
@@ -34,6 +34,18 @@ def end_all(project, kinds: tuple[str, ...] = ("sft", "dpo", "best_of", "sample"
     while runs := list(project.runs.unfinished().filter(kind__in=kinds)):
         for run in runs:
             end(run)
+
+
+def end_with_checkpoints(project, steps=(4, 8)) -> None:
+    """End the runs of DPO, each with models kept at these steps, and then all others."""
+    for run in project.runs.unfinished().filter(kind="dpo"):
+        for step in steps:
+            model = make_model(
+                name=f"{run.name}, step {step} of 12", parent=run.parent, folder=f"models/{run.pk}-{step}"
+            )
+            KeptCheckpoint.objects.create(run=run, step=step, model=model)
+        end(run)
+    end_all(project)
 
 
 def vote(experiment: Experiment, winner: LanguageModel, other: LanguageModel) -> None:

@@ -10,25 +10,13 @@ from annotate.models import Comparison, Dataset
 from evaluation.experiments import actions, arm_checkpoints, experiment_progress, present
 from evaluation.models import ArmModel
 from tests.support.api_client import Program, errors
-from tests.support.evaluation.experiments import end, end_all, models_of, vote
+from tests.support.evaluation.experiments import end, end_all, end_with_checkpoints, models_of, vote
 from tests.support.factories import make_model, sign_in
 from training.models import KeptCheckpoint
 
 pytestmark = pytest.mark.django_db
 
 KEEPS = {"method": "dpo", "config": {"kept_checkpoints": 2}, "takes_checkpoints": True}
-
-
-def end_with_checkpoints(project, steps=(4, 8)) -> None:
-    """End the runs of DPO, each with models of these steps, and then all others."""
-    for run in project.runs.unfinished().filter(kind="dpo"):
-        for step in steps:
-            model = make_model(
-                name=f"{run.name}, step {step} of 12", parent=run.parent, folder=f"models/{run.pk}-{step}"
-            )
-            KeptCheckpoint.objects.create(run=run, step=step, model=model)
-        end(run)
-    end_all(project)
 
 
 def test_kept_checkpoints_enter_the_arena_as_exploratory_arms_of_each_seed(project, order, client):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.experiments import actions, older_skills
+from evaluation.experiments import actions, arm_measures
 from evaluation.models import ArmModel
 from tests.support.evaluation.experiments import end_all
 from tests.support.evaluation.measured import items, measured, right
@@ -17,7 +17,7 @@ def test_older_skills_are_set_against_the_parents_on_the_same_items(client, proj
     end_all(project)
     sft = ArmModel.objects.filter(arm__name="SFT").order_by("seed")
     for model, marks in ((order["parent"], [1, 0]), (sft[0].model, [1, 1]), (sft[1].model, [1, 0])):
-        measured(project, model, older_skills.TASK, items(right(marks * 50)))
+        measured(project, model, arm_measures.SUITE_TASK, items(right(marks * 50)))
     client.force_login(researcher)
     answer = client.get(f"/api/v1/projects/{project.slug}/experiments/{experiment.pk}/").json()
     (arm,) = [arm for arm in answer["arms"] if arm["method"] == "sft"]
@@ -25,8 +25,8 @@ def test_older_skills_are_set_against_the_parents_on_the_same_items(client, proj
     assert 0.15 < arm["tax_lower"] < 0.25 < arm["tax_upper"] < 0.35
     page = client.get(f"/p/{project.slug}/experiments/{experiment.pk}/").content.decode()
     assert f"+25.0<br><small>+{100 * arm['tax_lower']:.1f} to +{100 * arm['tax_upper']:.1f}</small>" in page
-    measured(project, order["parent"], older_skills.TASK, items(right([1] * 40)))  # by another experiment
-    measured(project, sft[0].model, older_skills.TASK, items(right([1] * 10)))
+    measured(project, order["parent"], arm_measures.SUITE_TASK, items(right([1] * 40)))  # by another experiment
+    measured(project, sft[0].model, arm_measures.SUITE_TASK, items(right([1] * 10)))
     again = client.get(f"/api/v1/projects/{project.slug}/experiments/{experiment.pk}/").json()
     assert [one for one in again["arms"] if one["method"] == "sft"] == [arm]
 

@@ -1,0 +1,111 @@
+"""KL and score of an experiment's models: who is measured, when, and how the page and the API show it."""
+
+from __future__ import annotations
+
+import pytest
+
+from evaluation.core.recent_values import Recent
+from evaluation.experiments import actions, arm_measures, experiment_progress, score_frontiers
+from evaluation.metrics import fluency_figures as fluency
+from evaluation.models import ArmModel
+from tests.support.evaluation.experiments import end_all, end_with_checkpoints
+from tests.support.evaluation.measured import items, measured
+from training.models import Run
+
+pytestmark = pytest.mark.django_db
+ARMS = [{"method": "sft"}, {"method": "best_of"}]
+
+
+def points(project):
+    return project.runs.filter(idempotency_key__endswith=":point")
+
+
+def measure(run: Run, kl: float, score: float) -> None:
+    """A run that measures a model ends with these figures on each of 12 prompts, give or take a tenth."""
+    rows = [
+        {fluency.KL: [kl + wave, 1.0], fluency.SCORE_ABOVE: [score + wave, 1.0, 0.0, 1.0]}
+        for wave in (0.1, -0.1, 0.05, -0.05) * 3
+    ]
+    done = measured(run.project, run.parent, fluency.TASK, items(rows), measure="fluency")
+    key, owner = run.idempotency_key, run.created_by
+    run.delete()
+    Run.objects.filter(pk=done.pk).update(idempotency_key=key, created_by=owner)
+
+
+def answer(client, project, experiment):
+    return client.get(f"/api/v1/projects/{project.slug}/experiments/{experiment.pk}/").json()
+
+
+def test_models_with_weights_are_measured_once_they_are_in_the_arena(project, order):
+    experiment = actions.order(**order | {"arms": ARMS})
+    end_all(project, ("sft", "best_of"))
+    assert not points(project).exists(), "a run that measures would keep others from the arena"
+    end_all(project)
+    ordered = list(points(project).order_by("pk"))
+    trained = ArmModel.objects.filter(arm__method="sft").values_list("model", flat=True)
+    assert [run.parent_id for run in ordered] == list(trained), "neither the base nor best-of-N"
+    assert {run.reward_model for run in ordered} == {order["reward_model"]}
+    experiment_progress.advance(experiment)
+    assert points(project).count() == 2
+    experiment.refresh_from_db()
+    assert experiment.state == "voting", "and nobody waits for them"
+
+
+def test_without_a_reward_model_nothing_is_measured(project, order):
+    actions.order(**order | {"arms": ARMS[:1], "reward_model": None})
+    end_all(project)
+    assert project.contestants.exists() and not points(project).exists()
+
+
+def test_a_refusal_loses_no_model_and_is_told_once(project, order, caplog, monkeypatch):
+    monkeypatch.setattr(experiment_progress, "_told", Recent(8))
+    order["reward_model"].folder = ""
+    experiment = actions.order(**order | {"arms": ARMS[:1]})
+    order["reward_model"].save()
+    end_all(project)
+    experiment_progress.advance(experiment)
+    assert not points(project).exists() and project.contestants.count() == 3
+    assert not ArmModel.objects.exclude(problem="").exists()
+    told = [record for record in caplog.records if "KL and score" in record.getMessage()]
+    assert len(told) == 2, "one for each model, though three have looked"
+
+
+def test_the_page_shows_kl_and_score_of_a_method_that_records_neither(client, project, order, researcher):
+    experiment = actions.order(**order | {"arms": ARMS})
+    end_all(project)
+    for run, kl in zip(points(project).order_by("pk"), (1.0, 2.0), strict=True):
+        measure(run, kl, 0.5)
+    client.force_login(researcher)
+    sft, best, base = (
+        next(arm for arm in answer(client, project, experiment)["arms"] if arm["method"] == method)
+        for method in ("sft", "best_of", "base")
+    )
+    assert (sft["kl"], sft["score"]) == (pytest.approx(1.5), pytest.approx(0.5))
+    assert 1.3 < sft["kl_lower"] < 1.5 < sft["kl_upper"] < 1.7 and sft["score_lower"] < 0.5 < sft["score_upper"]
+    assert [(one["kl"], one["score"]) for one in sft["models"]] == [
+        (pytest.approx(1.0), pytest.approx(0.5)), (pytest.approx(2.0), pytest.approx(0.5)),
+    ]  # fmt: skip
+    assert best["kl"] is None and base["kl"] is None and base["kl_lower"] is None
+    page = client.get(f"/p/{project.slug}/experiments/{experiment.pk}/").content.decode()
+    assert page.count("<title>SFT, seed 0</title>") == page.count("<title>SFT, seed 1</title>") == 1
+    assert "1.50<br><small>1." in page and "+0.50<br><small>+0.4" in page
+
+
+def test_kept_checkpoints_make_the_line_of_a_method_that_records_none(client, project, order, researcher):
+    arm = {"method": "dpo", "config": {"kept_checkpoints": 2}, "takes_checkpoints": True}
+    experiment = actions.order(**order | {"arms": [arm]})
+    end_with_checkpoints(project)
+    kl_by_arm = {"DPO": 2.0, "DPO, step 4": 0.5, "DPO, step 8": 1.0}
+    for run in points(project):
+        measure(run, kl_by_arm[ArmModel.objects.get(model=run.parent).arm.name], 0.5)
+    every = experiment_progress.members(experiment)
+    found = score_frontiers.frontiers(
+        every, arm_measures.points(experiment, every, experiment_progress.ordered_runs(experiment))
+    )
+    ways = {(one.arm, one.seed): [round(kl, 6) for kl, _ in one.points] for one in found}
+    assert ways["DPO", 0] == ways["DPO", 1] == [0.0, 0.5, 1.0, 2.0]
+    assert ways["DPO, step 4", 0] == []
+    client.force_login(researcher)
+    page = client.get(f"/p/{project.slug}/experiments/{experiment.pk}/").content.decode()
+    assert page.count("<title>DPO, seed 0</title>") == 2, "a line and its dot"
+    assert page.count("<title>DPO, step 4, seed 0</title>") == 1
