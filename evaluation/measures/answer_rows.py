@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from annotate.models import Comparison, Completion, LanguageModel, Split
 from annotate.models.prompts import ARENA
+from common.sampling import with_system_prompt
 from evaluation.measures.preference_rows import JUDGES, Rows, Voters, by_hash, describe_judge
 from training.core.run_directory import RecipeFailure, Row
 from training.models import Run
@@ -185,9 +186,12 @@ def _in_words(setting: str) -> str:
 
 
 def _answer(completion: Completion, side: str) -> Row:
+    prompt = completion.prompt.messages
     return {
         "prompt_id": completion.prompt_id,
-        "prompt": completion.prompt.messages,
+        "prompt": prompt,
+        "answered_to": with_system_prompt(prompt, completion.sampling.get("system_prompt", "")),
+        "has_reasoning": bool(completion.reasoning),
         "category": completion.prompt.category,
         "whose": side,
         "text": completion.text,

@@ -24,7 +24,7 @@ from evaluation.recipes.common import likelihood
 from evaluation.recipes.common.answer_scores import Answer, Score, score
 from evaluation.recipes.common.outcome import Item, Measured
 from evaluation.recipes.common.reward_scores import identity_of, scores_of
-from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common import loading
 from training.recipes.common.fluency import COMMON, RARE, foreign_share, script_shares
 from training.recipes.reward.reward_model import RewardModel
@@ -39,6 +39,7 @@ class ScoredAnswer:
     standard deviations, where there is one."""
 
     answer: Answer
+    prompt: list[Row]  # as people see it
     side: str
     prompt_id: int
     category: str
@@ -55,7 +56,7 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
             "The weights of the model's parent are missing, so surprise cannot be measured.",
             "Restore the parent's folder, or measure another model.",
         )
-    answers = [Answer(row["prompt"], row["text"], bool(row.get("cut_off"))) for row in rows]
+    answers = [Answer(row.get("answered_to") or row["prompt"], row["text"], bool(row.get("cut_off"))) for row in rows]
     about = next(iter(run.rows("about")), {})
     temperature = (about.get("settings") or {}).get("temperature") or None  # None: nothing was drawn
     settings = {"length": config.max_length, "batch_size": config.batch_size, "temperature": temperature or 1.0}
@@ -72,9 +73,11 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     del model
     own_scores = dict(zip(own_places, scored, strict=True))
     under_itself = [own_scores.get(index, under) for index, under in enumerate(under_parent)]
-    rewards, judge = rewards_of(run, spec, config, answers)
+    rewards, judge = rewards_of(run, spec, config, [(row["prompt"], row["text"]) for row in rows])
     scored_answers = [
-        ScoredAnswer(answer, row["whose"], row["prompt_id"], row.get("category") or "", under, itself, reward)
+        ScoredAnswer(
+            answer, row["prompt"], row["whose"], row["prompt_id"], row.get("category") or "", under, itself, reward
+        )
         for answer, row, under, itself, reward in zip(answers, rows, under_parent, under_itself, rewards, strict=True)
     ]
     settings_text = (
@@ -85,7 +88,9 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
         f"{loading.compute_dtype()}{judge}"
     )
     common = common_scripts(one.answer.text for one in scored_answers if one.side == THEIRS)
-    items = items_of(scored_answers, common, were_drawn=temperature is not None)
+    # What a model thinks before its answer is kept apart, and no text says how it stood before it.
+    has_kl = temperature is not None and not any(row.get("has_reasoning") for row in rows)
+    items = items_of(scored_answers, common, has_kl)
     return Measured(fluency.TASK, items, signature, notes=notes_of(scored_answers, common, len(items), settings_text))
 
 
@@ -95,20 +100,21 @@ def common_scripts(texts: Iterable[str]) -> dict[str, float]:
 
 
 def rewards_of(
-    run: RunDirectory, spec: RunSpec, config: Any, answers: list[Answer]
+    run: RunDirectory, spec: RunSpec, config: Any, answers: list[tuple[list[Row], str]]
 ) -> tuple[Sequence[float | None], str]:
-    """Return each answer's score by the run's reward model, in its standard deviations, and words for the signature."""
+    """Return the score of each (prompt, answer) by the run's reward model, in its standard deviations, and words for
+    the signature."""
     if not spec.reward_model:
         return [None] * len(answers), ""
     run.progress("loading the reward model", 0, 1)
     model = RewardModel.load(spec.reward_model)
-    scores = scores_of(run, model, [(answer.prompt, answer.text) for answer in answers], config.batch_size)
+    scores = scores_of(run, model, answers, config.batch_size)
     return (scores / (model.score_std or 1.0)).tolist(), f"; {identity_of(model)}"
 
 
-def items_of(scored_answers: list[ScoredAnswer], common: dict[str, float], were_drawn: bool) -> list[Item]:
-    """Return an item for each prompt that both have answered with something to score. Without a temperature answers
-    were not drawn, so that there is no KL."""
+def items_of(scored_answers: list[ScoredAnswer], common: dict[str, float], has_kl: bool) -> list[Item]:
+    """Return an item for each prompt that both have answered with something to score. Answers that were not drawn, or
+    that followed a reasoning, have no KL."""
     by_prompt: dict[int, list[ScoredAnswer]] = defaultdict(list)
     for one in scored_answers:
         by_prompt[one.prompt_id].append(one)
@@ -119,7 +125,7 @@ def items_of(scored_answers: list[ScoredAnswer], common: dict[str, float], were_
         )
         own_answers = [one for one in own_answers if one.under_parent.tokens]
         if own_answers and parent_answers:
-            items.append(item_of(prompt_id, own_answers, parent_answers, common, were_drawn))
+            items.append(item_of(prompt_id, own_answers, parent_answers, common, has_kl))
     return items
 
 
@@ -128,7 +134,7 @@ def item_of(
     own_answers: list[ScoredAnswer],
     parent_answers: list[ScoredAnswer],
     common: dict[str, float],
-    were_drawn: bool,
+    has_kl: bool,
 ) -> Item:
     surprise, parents_surprise = (
         [sum(one.under_parent.surprise for one in side), sum(one.under_parent.tokens for one in side)]
@@ -138,7 +144,7 @@ def item_of(
         [sum(one.under_itself.entropy for one in side), sum(one.under_itself.tokens for one in side)]
         for side in (own_answers, parent_answers)
     )
-    prompt = own_answers[0].answer.prompt
+    prompt = own_answers[0].prompt
     return Item(
         str(prompt_id),
         json.dumps(prompt, ensure_ascii=False),
@@ -150,7 +156,7 @@ def item_of(
             fluency.ENTROPY: entropy,
             fluency.PARENTS_ENTROPY: parents_entropy,
             fluency.FOREIGN: [*foreign_of(own_answers, common), *foreign_of(parent_answers, common)],
-            **({fluency.KL: log_ratio_of(own_answers)} if were_drawn else {}),
+            **({fluency.KL: log_ratio_of(own_answers)} if has_kl else {}),
             **rewards_above(own_answers, parent_answers),
         },
         {"prompt": prompt, "answer": own_answers[0].answer.text, "its parent's answer": parent_answers[0].answer.text},

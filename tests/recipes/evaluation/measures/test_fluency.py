@@ -129,6 +129,18 @@ class TestTheRecipe:
         greedy = result_of(carry_out(tmp_path / "run", other, parent, rows(), served={**SERVED, "temperature": 0.0}))
         assert fluency.KL not in greedy["metrics"] and fluency.SURPRISE in greedy["metrics"]
 
+    def test_answers_that_followed_a_reasoning_have_no_kl(self, tmp_path, parent, other):
+        answers = rows()
+        answers[3] |= {"has_reasoning": True}
+        assert fluency.KL not in result_of(carry_out(tmp_path / "run", other, parent, answers))["metrics"]
+
+    def test_an_answer_is_read_after_the_system_prompt_that_it_was_drawn_after(self, tmp_path, parent, other):
+        told = {"role": "system", "content": "Be brief."}
+        answers = [{**row, "answered_to": [told, *row["prompt"]]} for row in rows()]
+        found = result_of(carry_out(tmp_path / "run", other, parent, answers))["metrics"][fluency.SURPRISE]
+        under = [direct(parent, [told, *row["prompt"]], row["text"]) for row in rows() if row["whose"] == "ours"]
+        assert found["value"] == pytest.approx(sum(s for s, _, _ in under) / sum(n for _, _, n in under), abs=1e-4)
+
     def test_a_reward_model_scores_the_answers_of_both(self, tmp_path, parent, other):
         reward = reward_models.make(tmp_path)
         run = carry_out(tmp_path / "run", other, parent, rows(), reward=str(reward))
@@ -243,6 +255,18 @@ class TestTheRows:
         ]  # fmt: skip
         [about] = laid["about"]
         assert (about["opponent"], about["settings"]) == (base.name, SERVED)
+
+    def test_each_answer_stands_with_the_system_prompt_that_it_was_drawn_after(self, project, base, child, run):
+        for _ in range(2):
+            prompt = make_prompt(project, side="eval")
+            make_completion(prompt, "Mine.", model=child, sampling={**SERVED, "system_prompt": "Be brief."})
+            make_completion(prompt, "The parent's.", model=base, sampling=SERVED, reasoning="So be it.")
+        laid = answer_rows.fluency_rows(run)["answers"]
+        told = {"role": "system", "content": "Be brief."}
+        assert {(row["whose"], row["answered_to"][0] == told, row["has_reasoning"]) for row in laid} == {
+            ("ours", True, False), ("theirs", False, True),
+        }  # fmt: skip
+        assert all(row["prompt"] == row["answered_to"][-1:] for row in laid)
 
     def test_answers_that_are_missing_are_asked_for(self, run):
         with pytest.raises(RecipeFailure, match="have answers of both"):
