@@ -107,7 +107,7 @@ SMALL = {
         "| votes acknowledged and lost | 0 of ",
     ),
     "memory_estimates": ("{model} --stages sample", "| sample | no: 234 GB"),
-    "mutated_imports": ("--files 6", "Promises broken: 0"),
+    "mutated_imports": ("--files 3", "Promises broken: 0"),
     "pages": ("--rows 200 --repeats 1", "pages take more than 200 ms"),
     "ppo_actors": ("{model} --steps 2 --only 0", "| the learner itself |"),
     "ppo_guards": ("--only=noise-8-16", "| noise | 8 | 16 |"),
