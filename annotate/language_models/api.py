@@ -101,38 +101,51 @@ class Models(DeclaredViewSet):
         register = prepare_model(by=request.user, project=project, **fields)
         return lambda: Response(ModelOut(register()).data, status=201)
 
-    @extend_schema(request=ArenaEntry, responses={200: ModelOut} | refusals(400, 403, 404, 409))
+    @extend_schema(
+        request=ArenaEntry, responses={200: ModelOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+    )
     @action(detail=True, methods=["post"])
+    @idempotent()
     def enter(self, request: Request, pk: str) -> Response:
         """Let the model take part in a project's arena."""
         project, model = self._entry(request, pk)
         enter_arena(project=project, model=model, by=request.user)
         return Response(ModelOut(model).data)
 
-    @extend_schema(request=ArenaEntry, responses={200: ModelOut} | refusals(400, 403, 404))
+    @extend_schema(
+        request=ArenaEntry, responses={200: ModelOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+    )
     @action(detail=True, methods=["post"])
+    @idempotent()
     def leave(self, request: Request, pk: str) -> Response:
         """Take the model out of a project's arena; its battles stay."""
         project, model = self._entry(request, pk)
         leave_arena(project=project, model=model, by=request.user)
         return Response(ModelOut(model).data)
 
-    @extend_schema(request=Retirement, responses={200: ModelOut} | refusals(400, 403, 404, 409))
+    @extend_schema(
+        request=Retirement, responses={200: ModelOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+    )
     @action(detail=True, methods=["post"])
+    @idempotent()
     def retire(self, request: Request, pk: str) -> Response:
         """Retire a model: no run and no battle starts with it any more; what points at it stays and counts."""
         retirement = Retirement.read(request)
         model = find(self.get_queryset(), pk, "model")
         return Response(ModelOut(retire(model=model, reason=retirement["reason"], by=request.user)).data)
 
-    @extend_schema(request=None, responses={200: ModelOut} | refusals(403, 404, 409))
+    @extend_schema(request=None, responses={200: ModelOut} | refusals(403, 404, 409), parameters=[IDEMPOTENCY_KEY])
     @action(detail=True, methods=["post"], url_path="bring-back")
+    @idempotent()
     def bring_back(self, request: Request, pk: str) -> Response:
         """Bring a retired model back: it may start runs and battles again."""
         return Response(ModelOut(bring_back(model=find(self.get_queryset(), pk, "model"), by=request.user)).data)
 
-    @extend_schema(request=Sharing, responses={200: ModelOut} | refusals(400, 403, 404, 409))
+    @extend_schema(
+        request=Sharing, responses={200: ModelOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+    )
     @action(detail=True, methods=["post"])
+    @idempotent()
     def share(self, request: Request, pk: str) -> Response:
         """Share the model with all projects, or no longer; what has used it goes on."""
         sharing = Sharing.read(request)

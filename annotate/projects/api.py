@@ -188,8 +188,13 @@ class Projects(DeclaredViewSet):
         self.require_role(project)
         return Response(MemberOut(project.memberships.select_related("user").order_by("pk"), many=True).data)
 
-    @extend_schema(request=Member, responses={200: MemberOut(many=True)} | refusals(400, 403, 404, 409))
+    @extend_schema(
+        request=Member,
+        responses={200: MemberOut(many=True)} | refusals(400, 403, 404, 409),
+        parameters=[IDEMPOTENCY_KEY],
+    )
     @members.mapping.post
+    @idempotent()
     def change_member(self, request: Request, slug: str) -> Response:
         """Add somebody, change their role or languages, or remove them."""
         member = Member.read(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rest_framework.test import APIClient
@@ -51,3 +52,16 @@ def errors(response, status: int = 400) -> dict[str, str]:
     assert set(body) == {"errors"} and body["errors"], body
     assert all(isinstance(text, str) and text.strip() for text in body["errors"].values()), body
     return body["errors"]
+
+
+def sent_twice(send: Callable[[str], Any]) -> Any:
+    """Send it twice with one key; return the answer, which both times is the same."""
+    first, again = send("once"), send("once")
+    assert first.status_code < 300 and again.status_code == first.status_code, again.content
+    assert answer_of(again) == answer_of(first) and again.headers["Idempotency-Replayed"] == "true"
+    return first
+
+
+def answer_of(response: Any) -> Any:
+    """Return what it answered; Postgres keeps the fields of an answer in an order of its own."""
+    return response.json() if response.content else None

@@ -89,7 +89,7 @@ class Runs(DeclaredViewSet):
         return (
             Run.objects.filter(project__in=projects_where(self.request.user, "read"))
             .select_related("project")
-            .prefetch_related("kept_checkpoints")
+            .prefetch_related("kept_checkpoints", "trackers")
         )
 
     @extend_schema(
@@ -155,22 +155,27 @@ class Runs(DeclaredViewSet):
         run = find(self.get_queryset(), pk, "run")
         return HttpResponse(orders.written(run), content_type="application/yaml; charset=utf-8")
 
-    @extend_schema(request=None, responses={200: RunOut} | refusals(403, 404, 409))
+    @extend_schema(request=None, responses={200: RunOut} | refusals(403, 404, 409), parameters=[IDEMPOTENCY_KEY])
     @action(detail=True, methods=["post"])
+    @idempotent()
     def cancel(self, request: Request, pk: str) -> Response:
         """End it: at once when it is queued, else as soon as its worker has stopped it."""
         return Response(run_out(request, actions.cancel(run=find(self.get_queryset(), pk, "run"), by=request.user)))
 
-    @extend_schema(request=NewPriority, responses={200: RunOut} | refusals(400, 403, 404, 409))
+    @extend_schema(
+        request=NewPriority, responses={200: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+    )
     @action(detail=True, methods=["post"])
+    @idempotent()
     def priority(self, request: Request, pk: str) -> Response:
         """Change how soon a waiting run begins. Its researchers may lower it, a manager may raise it."""
         new_priority = NewPriority.read(request)
         run = find(self.get_queryset(), pk, "run")
         return Response(run_out(request, priorities.set_priority(run=run, by=request.user, **new_priority)))
 
-    @extend_schema(request=None, responses={200: RunOut} | refusals(403, 404, 409))
+    @extend_schema(request=None, responses={200: RunOut} | refusals(403, 404, 409), parameters=[IDEMPOTENCY_KEY])
     @action(detail=True, methods=["post"])
+    @idempotent(atomic=False)  # it looks at files; one that goes on already is refused
     def resume(self, request: Request, pk: str) -> Response:
         """Resume a failed or cancelled run from its last complete checkpoint."""
         return Response(run_out(request, actions.resume(run=find(self.get_queryset(), pk, "run"), by=request.user)))
@@ -185,8 +190,9 @@ class Runs(DeclaredViewSet):
         run_again = actions.queue_again(run=run, by=request.user, idempotency_key=key_of(request), **changes_form)
         return Response(run_out(request, run_again), status=201)
 
-    @extend_schema(request=Choice, responses={200: RunOut} | refusals(400, 403, 404, 409))
+    @extend_schema(request=Choice, responses={200: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY])
     @action(detail=True, methods=["post"])
+    @idempotent()
     def choose(self, request: Request, pk: str) -> Response:
         """Take one of the choices of a paused run; what it changes is recorded as an amendment of the run."""
         choice = Choice.read(request)

@@ -11,9 +11,10 @@ from rest_framework.response import Response
 
 from annotate.core import audit
 from annotate.core.api.api_access import allows, in_project
+from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find
 from annotate.core.api.pagination import Newest, newest_first
-from annotate.core.api.serializer_fields import Choice, Input, refusals
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Input, refusals
 from annotate.models import AuditEntry, Invitation, Project, Role
 from annotate.projects import invitations
 from annotate.projects.member_languages import LANGUAGES
@@ -77,8 +78,9 @@ def project_invitations(request: Request, project: Project) -> Response:
     return Response({**InvitationOut(invitation).data, "link": link}, status=201)
 
 
-@extend_schema(request=None, responses={200: InvitationOut} | refusals(403, 404, 409))
+@extend_schema(request=None, responses={200: InvitationOut} | refusals(403, 404, 409), parameters=[IDEMPOTENCY_KEY])
 @in_project(post="manage")
+@idempotent()
 def revoke(request: Request, project: Project, pk: str) -> Response:
     """Take an invitation back; its link stops working."""
     invitation = find(project.invitations.all(), pk, "invitation")

@@ -145,10 +145,10 @@ class Webhooks(DeclaredViewSet):
         return self.get_paginated_response(DeliveryOut(self.paginate_queryset(rows), many=True).data)
 
     @extend_schema(
-        request=SendAgain,
-        responses={200: DeliveryOut} | refusals(400, 403, 404, 409),
+        request=SendAgain, responses={200: DeliveryOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
     )
     @action(detail=True, methods=["post"], url_path="send-again")
+    @idempotent()
     def send_again(self, request: Request, pk: str) -> Response:
         """Send the same event under the same id, at once."""
         hook = self._one(pk)

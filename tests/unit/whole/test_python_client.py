@@ -93,9 +93,10 @@ def test_what_creates_is_repeated_with_one_key_and_the_same_bytes(site, assay_cl
 def test_what_could_happen_twice_is_not_repeated(site, assay_client):
     assay, script = site(httpx.ReadError("cut"))
     with pytest.raises(assay_client.Unreachable):
-        assay.runs.cancel(7)
-    assay, script = site(httpx.ConnectError("refused"), answer(429, {}), answer(200, run(assay_client)))
-    assert assay.runs.cancel(7).state == "queued" and len(script.requests) == 3
+        assay.webhooks.test(7)
+    event = as_sent(assay_client.models.Delivery, event="webhook.test")
+    assay, script = site(httpx.ConnectError("refused"), answer(429, {}), answer(201, event))
+    assert assay.webhooks.test(7).event == "webhook.test" and len(script.requests) == 3
 
 
 def test_a_file_is_streamed_and_sent_again_from_where_it_began(site, assay_client):

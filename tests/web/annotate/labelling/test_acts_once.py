@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from annotate.labelling import assignment_lifecycle
 from annotate.models import Assignment, AuditEntry, Comparison, Flag, GoldItem, Project
-from tests.support.api_client import Program, program
+from tests.support.api_client import Program, answer_of, program, sent_twice
 from tests.support.factories import make_assignment, make_comparison, make_pair, make_project, make_user
 
 pytestmark = pytest.mark.django_db
-Send = Callable[[str], Any]
 
 
 @pytest.fixture
 def project() -> Project:
     return make_project()
-
-
-def told(send: Send) -> Any:
-    """Send it twice with one key; return the answer, which both times is the same."""
-    first, again = send("once"), send("once")
-    assert first.status_code < 300 and again.status_code == first.status_code, again.content
-    assert said(again) == said(first) and again.headers["Idempotency-Replayed"] == "true"
-    return first
-
-
-def said(response: Any) -> Any:
-    """Return what it answered; Postgres keeps the fields of an answer in an order of its own."""
-    return response.json() if response.content else None
 
 
 def task_of(annotator: Program, project: Project) -> Assignment:
@@ -41,7 +24,7 @@ def task_of(annotator: Program, project: Project) -> Assignment:
 def test_a_skip(project: Project) -> None:
     annotator = program(project)
     task = task_of(annotator, project)
-    told(lambda key: annotator.post(f"assignments/{task.pk}/skip/", {"reason": "unclear"}, key=key))
+    sent_twice(lambda key: annotator.post(f"assignments/{task.pk}/skip/", {"reason": "unclear"}, key=key))
     task.refresh_from_db()
     assert task.state == "skipped"
 
@@ -60,7 +43,7 @@ def test_an_undo(project: Project) -> None:
     annotator = program(project)
     task = task_of(annotator, project)
     assert annotator.post(f"assignments/{task.pk}/submit/", {"winner": "tie"}).status_code == 201
-    assert told(lambda key: annotator.delete(f"assignments/{task.pk}/submit/", key=key)).json()["state"] == "open"
+    assert sent_twice(lambda key: annotator.delete(f"assignments/{task.pk}/submit/", key=key)).json()["state"] == "open"
     assert Comparison.objects.get().status == "withdrawn"
 
 
@@ -68,8 +51,8 @@ def test_a_flag_and_that_it_is_taken_back(project: Project) -> None:
     annotator = program(project)
     task = task_of(annotator, project)
     address = f"assignments/{task.pk}/flag/"
-    told(lambda key: annotator.post(address, {"reason": "Off topic"}, key=key))
-    told(lambda key: annotator.delete(address, key=f"{key} back"))
+    sent_twice(lambda key: annotator.post(address, {"reason": "Off topic"}, key=key))
+    sent_twice(lambda key: annotator.delete(address, key=f"{key} back"))
     assert annotator.post(address, {"reason": "Off topic"}, key="once").status_code == 201
     assert Flag.objects.get().status == "withdrawn"
 
@@ -82,21 +65,21 @@ def test_a_task_taken_up_again(project: Project) -> None:
     first = annotator.post(address, key="once")
     assignment_lifecycle.skip(assignment=Assignment.objects.get(pk=task.pk), by=annotator.user, reason="unclear")
     again = annotator.post(address, key="once")
-    assert (again.status_code, said(again)) == (first.status_code, said(first)) and first.status_code == 200
+    assert (again.status_code, answer_of(again)) == (first.status_code, answer_of(first)) and first.status_code == 200
 
 
 def test_an_annotation_sent_back(project: Project) -> None:
     annotator, reviewer = program(project), program(project, role="reviewer")
     task = task_of(annotator, project)
     assert annotator.post(f"assignments/{task.pk}/submit/", {"winner": "tie"}).status_code == 201
-    told(lambda key: reviewer.post(f"assignments/{task.pk}/send-back/", {"comment": "Look again."}, key=key))
+    sent_twice(lambda key: reviewer.post(f"assignments/{task.pk}/send-back/", {"comment": "Look again."}, key=key))
     assert AuditEntry.objects.filter(action="judgement.sent back").count() == 1
 
 
 def test_a_decision_about_a_prompt(project: Project) -> None:
     reviewer, prompt = program(project, role="reviewer"), make_pair(project)[0].prompt
     address = f"projects/{project.slug}/complaints/{prompt.pk}/"
-    told(lambda key: reviewer.post(address, {"decision": "out", "reason": "broken"}, key=key))
+    sent_twice(lambda key: reviewer.post(address, {"decision": "out", "reason": "broken"}, key=key))
     assert AuditEntry.objects.filter(action="prompt.out").count() == 1
 
 
@@ -104,20 +87,22 @@ def test_a_pause_and_its_end(project: Project) -> None:
     manager, person = program(project, role="manager"), make_user(project)
     for paused in (True, False):
         body = {"username": person.username, "paused": paused, "note": "by lot"}
-        told(lambda key, body=body: manager.post(f"projects/{project.slug}/pauses/", body, key=f"{key} {body}"[:90]))
+        sent_twice(
+            lambda key, body=body: manager.post(f"projects/{project.slug}/pauses/", body, key=f"{key} {body}"[:90])
+        )
     assert project.memberships.get(user=person).paused_at is None
 
 
 def test_a_gold_item(project: Project) -> None:
     manager, (a, b) = program(project, role="manager"), make_pair(project)
     body = {"completions": [a.pk, b.pk], "expected": {"winner": ["model_a"]}}
-    told(lambda key: manager.post(f"projects/{project.slug}/gold/", body, key=key))
+    sent_twice(lambda key: manager.post(f"projects/{project.slug}/gold/", body, key=key))
     assert GoldItem.objects.count() == 1
 
 
 def test_the_status_of_an_annotation(project: Project) -> None:
     manager, row = program(project, role="manager"), make_comparison(*make_pair(project))
     body = {"status": "excluded", "reason": "by lot"}
-    told(lambda key: manager.post(f"comparisons/{row.pk}/status/", body, key=key))
+    sent_twice(lambda key: manager.post(f"comparisons/{row.pk}/status/", body, key=key))
     row.refresh_from_db()
     assert row.status == "excluded"
