@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from annotate.core.api.serializer_fields import Id, Input
 from training.configs.forms.option_list import options_as_markdown
-from training.models import KeptCheckpoint, Metric, Run, Sample
+from training.models import KeptCheckpoint, Metric, Run, Sample, TrackedRun
 from training.runs.figures import fidelity
 from training.runs.queue import outputs
 
@@ -64,6 +64,14 @@ class KeptCheckpointOut(serializers.ModelSerializer):
         fields = ("step", "model")
 
 
+class TrackedRunOut(serializers.ModelSerializer):
+    tracker = serializers.CharField(help_text="tensorboard, wandb or mlflow.")
+
+    class Meta:
+        model = TrackedRun
+        fields = ("tracker", "address", "problem")
+
+
 class RunOut(serializers.ModelSerializer):
     project = serializers.SlugField(source="project.slug")
     amendments = serializers.ListField(
@@ -80,6 +88,7 @@ class RunOut(serializers.ModelSerializer):
     )
 
     kept_checkpoints = KeptCheckpointOut(many=True, read_only=True, help_text="Models of steps on its way.")
+    trackers = TrackedRunOut(many=True, read_only=True, help_text="Where its figures go, such as W&B.")
 
     class Meta:
         model = Run
@@ -102,6 +111,7 @@ class RunOut(serializers.ModelSerializer):
             "remedy_changes",
             *("pause", "amendments"),
             *("result", "fidelity", "cancel_requested_at", "created_at", "queued_at", "started_at", "finished_at"),
+            "trackers",
         )
 
     def get_other_reward_models(self, run: Run) -> list[int]:

@@ -151,6 +151,16 @@ def test_a_runs_page_links_its_trackers_and_says_what_they_refuse(run, client):
     assert "MLflow takes no figures: no answer from https://mlflow.example" in page
 
 
+def test_the_api_links_them_too(run, client):
+    TrackedRun.objects.create(run=run, tracker="wandb", address="https://wandb.example/assay/taste-one")
+    TrackedRun.objects.create(run=run, tracker="mlflow", problem="no answer from https://mlflow.example")
+    sign_in(client, run.project, "researcher")
+    assert client.get(f"/api/v1/runs/{run.pk}/").json()["trackers"] == [
+        {"tracker": "mlflow", "address": "", "problem": "no answer from https://mlflow.example"},
+        {"tracker": "wandb", "address": "https://wandb.example/assay/taste-one", "problem": ""},
+    ]
+
+
 def test_what_ended_long_ago_is_not_sent_to_a_server(run, sender):
     ended(run, hours=2)
     assert list(sender.waiting("wandb")) == [] and list(sender.waiting("tensorboard")) == [run]
