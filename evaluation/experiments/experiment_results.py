@@ -17,7 +17,7 @@ from django.utils import timezone
 from evaluation.core import notices
 from evaluation.core.voter_names import voter_name
 from evaluation.experiments.arm_ratings import arm_means, combine, seed_spread
-from evaluation.experiments.family_tests import AGAINST_BASELINE, compared, comparisons, judged_at_once
+from evaluation.experiments.family_tests import AGAINST_BASELINE, compared, comparisons, judged_at_once, times_the_votes
 from evaluation.leaderboard.votes.vote_blocks import SAID, counted
 from evaluation.models import ArmModel, Experiment, ExperimentArm
 from evaluation.ratings import Tally, tally_indices
@@ -42,7 +42,11 @@ class ArmRating:
 
 @dataclass(frozen=True)
 class Compared:
-    """One comparison of the family: the difference in points with its simultaneous interval, and its adjusted p."""
+    """One comparison of the family: the difference in points with its simultaneous interval, and its adjusted p.
+
+    `limit` is the half width that votes without end would leave, by the luck of seeds. `votes_needed`: where it is
+    undecided, about how many votes in all would tell a difference as large; None where no number would.
+    """
 
     arm: str
     other: str
@@ -51,6 +55,8 @@ class Compared:
     upper: float
     p: float
     verdict: str  # better, worse or undecided
+    limit: float | None = None  # verdicts of earlier versions have neither
+    votes_needed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -227,7 +233,7 @@ def _rated(
         seed_deviation=spread.deviation,
         seed_freedom=spread.freedom,
         arms=_arm_ratings(arms, arm, means, tally.battles[keeps], shared),
-        comparisons=_family(experiment, arms, means, shared),
+        comparisons=_family(experiment, arms, means, shared, count),
     )
 
 
@@ -254,7 +260,7 @@ def _arm_ratings(
 
 
 def _family(
-    experiment: Experiment, arms: Sequence[ExperimentArm], means: np.ndarray, shared: tuple[Any, ...]
+    experiment: Experiment, arms: Sequence[ExperimentArm], means: np.ndarray, shared: tuple[Any, ...], votes: int
 ) -> tuple[Compared, ...]:
     names = [one.name for one in arms]
     plan = experiment.plan
@@ -262,13 +268,16 @@ def _family(
         return ()  # it has failed, and with it the comparison
     baseline = names.index(plan["baseline"]) if plan["baseline"] in names else 0
     pairs = comparisons(list(range(len(arms))), baseline, plan["family"])
-    of = combine(compared(means, pairs), *shared)
+    weights, (rating, covariance, *luck) = compared(means, pairs), shared
+    of = combine(weights, rating, covariance, *luck)
     tested = judged_at_once(of, plan["alpha"])
+    endless = judged_at_once(combine(weights, rating, np.zeros_like(covariance), *luck), plan["alpha"])
     rows = []
     for k, (arm, other) in enumerate(pairs):
-        value, reach = float(of.value[k]), float(tested.reach[k])
+        value, reach, limit = float(of.value[k]), float(tested.reach[k]), float(endless.reach[k])
         verdict = "undecided" if tested.p[k] > plan["alpha"] else "better" if value > 0 else "worse"
-        rows.append(
-            Compared(names[arm], names[other], value, value - reach, value + reach, float(tested.p[k]), verdict)
-        )
+        times = times_the_votes(value, reach, limit) if verdict == "undecided" else None
+        needed = math.ceil(times * votes) if times else None
+        ends = (value - reach, value + reach)
+        rows.append(Compared(names[arm], names[other], value, *ends, float(tested.p[k]), verdict, limit, needed))
     return tuple(rows)

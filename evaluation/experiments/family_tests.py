@@ -17,6 +17,9 @@ from evaluation.experiments.arm_ratings import Combinations
 AGAINST_BASELINE, ALL_PAIRS = "baseline", "pairs"
 
 
+MOST_TIMES = 1000.0  # as many votes are as good as none that would do
+
+
 @dataclass(frozen=True)
 class FamilyResult:
     """Of each comparison its adjusted p value (K,), and the half width (K,) of intervals that hold all at once."""
@@ -53,3 +56,15 @@ def judged_at_once(of: Combinations, alpha: float) -> FamilyResult:
     adjusted = np.empty(len(observed))
     adjusted[order] = np.maximum.accumulate(shares)  # never below an earlier p
     return FamilyResult(adjusted, scale * float(np.quantile(most[:, 0], 1 - alpha)))
+
+
+def times_the_votes(difference: float, reach: float, limit: float) -> float | None:
+    """Return how many times the votes would tell a difference, if it stays what it is; None where none would.
+
+    `reach` is the half width of its interval now, `limit` what it would be with votes without end: the luck of seeds.
+    The square of a half width is a part that votes divide and one that they do not.
+    """
+    if abs(difference) <= limit:
+        return None
+    times = (reach**2 - limit**2) / (difference**2 - limit**2)
+    return max(times, 1.0) if times <= MOST_TIMES else None

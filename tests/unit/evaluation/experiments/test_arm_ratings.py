@@ -9,7 +9,7 @@ from benchmarks import experiment_errors
 from benchmarks.experiment_errors import Design
 from evaluation.experiments import experiment_results
 from evaluation.experiments.arm_ratings import Combinations, SeedSpread, arm_means, combine, seed_spread
-from evaluation.experiments.family_tests import ALL_PAIRS, compared, comparisons, judged_at_once
+from evaluation.experiments.family_tests import ALL_PAIRS, compared, comparisons, judged_at_once, times_the_votes
 from evaluation.models import ArmModel, Experiment, ExperimentArm
 from evaluation.ratings.bradley_terry import SCALE, sigmoid
 
@@ -62,6 +62,22 @@ def test_an_adjusted_p_is_by_the_largest_of_a_comparison_and_those_after_it():
         most = drawn[:, observed <= observed[k]].max(axis=1)
         highest = max(highest, (1 + (most >= observed[k]).sum()) / 501)
         assert p[k] == highest
+
+
+def test_so_many_times_the_votes_tell_a_difference_that_is_above_luck():
+    """The half width with so many times the votes, their covariance by so much smaller, is the difference itself."""
+    spread, rating = SeedSpread(1500.0, 900.0, 12), np.array([0.0, 40, 60, 80, 0, 0, 0])
+    weights, covariance = compared(arm_means(ARM, 3), [(1, 0), (2, 0)]), 900.0 * np.eye(7)
+
+    def reach(times: float) -> float:
+        return float(judged_at_once(combine(weights, rating, covariance / times, SEEDED, spread), 0.05).reach[0])
+
+    limit = reach(1e12)
+    times = times_the_votes(60.0, reach(1), limit)
+    assert 1.5 < times < 20 and reach(times) == pytest.approx(60, rel=0.05)
+    assert times_the_votes(-60.0, reach(1), limit) == times
+    assert times_the_votes(limit, reach(1), limit) is None, "no number of votes takes luck away"
+    assert times_the_votes(limit * 1.0001, reach(1), limit) is None, "nor would anybody wait for so many"
 
 
 def arms_with_two_models(count: int) -> list[ArmModel]:

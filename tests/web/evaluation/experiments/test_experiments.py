@@ -15,6 +15,7 @@ from annotate.core.errors import Refused
 from annotate.labelling.actions import change_status
 from annotate.models import Comparison, LanguageModel
 from evaluation.core import served_model
+from evaluation.core.number_formats import roughly, whole
 from evaluation.experiments import (
     actions,
     arm_methods,
@@ -87,6 +88,8 @@ def test_the_verdict_is_of_the_votes_that_the_plan_asked_for_and_stays(project, 
     assert experiment.state == "decided" and experiment.verdict["votes"] == 60
     verdicts = {one["arm"]: one["verdict"] for one in experiment.verdict["comparisons"]}
     assert verdicts == {"SFT": "better", "DPO": "undecided"}
+    needed = {one["arm"]: one["votes_needed"] for one in experiment.verdict["comparisons"]}
+    assert needed["SFT"] is None and (needed["DPO"] is None or needed["DPO"] > 60)
     [notice] = Notice.objects.filter(url=page)  # the project's one researcher, once
     assert notice.text == f"Experiment {experiment.name} has its verdict, after 60 votes."
     for _ in range(30):
@@ -101,6 +104,30 @@ def test_the_verdict_is_of_the_votes_that_the_plan_asked_for_and_stays(project, 
     assert "1 of these votes do not count any more" in text, "later votes do not stand in for it"
     assert "Better than base: SFT" in text and "Family-wise error rate: at most 5 %" in text
     assert experiment.plan_hash[:16] in text
+
+
+def test_beside_an_undecided_comparison_stands_how_many_votes_would_tell_it(project, order, client):
+    experiment = actions.order(**order | {"arms": [{"method": "sft"}, {"method": "dpo"}], "votes_per_pair": 4})
+    end_all(project)
+    base, sft, dpo = (models_of(experiment, name) for name in ("base", "SFT", "DPO"))
+    for turn in range(3):
+        for seed in range(2):
+            vote(experiment, sft[seed], base[0]) if turn else vote(experiment, base[0], sft[seed])
+            vote(experiment, sft[seed], dpo[seed]) if turn else vote(experiment, dpo[seed], sft[seed])
+    experiment_progress.periodic_task()
+    experiment.refresh_from_db()
+    by_arm = {one["arm"]: one for one in experiment.verdict["comparisons"]}
+    assert {one["verdict"] for one in by_arm.values()} == {"undecided"}
+    assert 12 < by_arm["SFT"]["votes_needed"] < 12_000 and by_arm["DPO"]["votes_needed"] is None
+    page = reverse("experiment", args=[project.slug, experiment.pk])
+    text = client.get(page).content.decode()
+    assert f"about {roughly(by_arm['SFT']['votes_needed'])}</td>" in text
+    assert f"none: ±{whole(by_arm['DPO']['limit'])} by luck</td>" in text
+    of_before = [{**one} for one in experiment.verdict["comparisons"]]
+    for one in of_before:
+        del one["limit"], one["votes_needed"]
+    Experiment.objects.update(verdict={**experiment.verdict, "comparisons": of_before})
+    assert "by luck</td>" not in client.get(page).content.decode(), "an earlier version did not say"
 
 
 def test_a_vote_after_the_moment_is_not_of_the_verdict_whatever_its_number(project, order):
