@@ -177,7 +177,8 @@ class Runs(DeclaredViewSet):
     @action(detail=True, methods=["post"])
     @idempotent(atomic=False)  # it looks at files; one that goes on already is refused
     def resume(self, request: Request, pk: str) -> Response:
-        """Resume a failed or cancelled run from its last complete checkpoint."""
+        """Resume a failed or cancelled run from its last complete checkpoint. `name` has a number where somebody has
+        taken the run's name since."""
         return Response(run_out(request, actions.resume(run=find(self.get_queryset(), pk, "run"), by=request.user)))
 
     @extend_schema(request=Again, responses={201: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY])

@@ -197,20 +197,20 @@ def cancel_unfinished(*, runs: Iterable[Run], by: User) -> None:
 
 def resume_all(*, runs: Iterable[Run], by: User) -> tuple[int, Refused | None]:
     """Resume the runs of a longer order; return how many, and why the first was refused that was. One that is keeps no
-    other from it. A name that somebody has taken since gets a number."""
+    other from it."""
     count, first = 0, None
     for run in runs:
         try:
-            resume(run=run, by=by, finds_name=True)
+            resume(run=run, by=by)
             count += 1
         except Refused as refused:
             first = first or refused
     return count, first
 
 
-def resume(*, run: Run, by: User, finds_name: bool = False) -> Run:
-    """Queue a failed or cancelled run again, from its last complete checkpoint. For a paused one there is a choice to
-    make: `training.runs.ordering.pauses.choose`. `finds_name` is as `queue_run` has it."""
+def resume(*, run: Run, by: User) -> Run:
+    """Queue a failed or cancelled run again, from its last complete checkpoint; a name that somebody has taken since
+    gets a number. For a paused one there is a choice to make: `training.runs.ordering.pauses.choose`."""
     require(by, "research", run.project)
     quotas.check(run.project)
     with transaction.atomic():
@@ -222,17 +222,14 @@ def resume(*, run: Run, by: User, finds_name: bool = False) -> Run:
             raise Refused(409, state=f"The run is {run.state}; only a failed or cancelled run can be resumed.")
         check_in_use(parent=run.parent, reward_model=run.reward_model)
         check_in_use(**{f"reward model {model.name}": model for model in run.reward_models[1:]})
-        if finds_name:
-            run.name = free_name(kind=run.kind, project=run.project, name=run.name)
-        else:
-            check_name(kind=run.kind, project=run.project, name=run.name)
+        name, run.name = run.name, free_name(kind=run.kind, project=run.project, name=run.name)
         run.state = Run.State.QUEUED
         run.reason_code = run.reason = run.remedy = run.phase = ""
         run.remedy_changes = {}
         run.cancel_requested_at = run.finished_at = run.ends_at = None
         run.queued_at = timezone.now()
         run.save()
-        _note("run.resumed", run, by)
+        _note("run.resumed", run, by, changes={"name": [name, run.name]} if run.name != name else None)
     return run
 
 
@@ -242,8 +239,8 @@ def make_room_and_resume(*, run: Run, by: User) -> Run:
     return resume(run=run, by=by)
 
 
-def _note(action: str, run: Run, by: User) -> None:
-    audit.record(action=action, about=f"{run.kind} {run.name}", by=by, project=run.project)
+def _note(action: str, run: Run, by: User, changes: dict[str, list[Any]] | None = None) -> None:
+    audit.record(action=action, about=f"{run.kind} {run.name}", by=by, project=run.project, changes=changes)
 
 
 def _scoped_key(by: User, key: str | None) -> str | None:

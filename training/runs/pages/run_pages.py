@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
+from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
@@ -201,6 +202,8 @@ def _act(request: HttpRequest, run_id: int, action: Any) -> HttpResponse:
         changed = action(run=run, by=request.user)
     except Refused as refused:
         return refused_page(request, refused, project=run.project)
+    if changed.name != run.name:
+        messages.success(request, f"The name {run.name} was taken meanwhile; this run is called {changed.name} now.")
     return redirect("run", changed.pk)
 
 

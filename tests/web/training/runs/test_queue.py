@@ -11,8 +11,8 @@ from django.db import connection
 from django.utils import timezone
 
 from annotate.core.errors import Refused
-from annotate.models import LanguageModel
-from tests.support.factories import make_project, make_user
+from annotate.models import AuditEntry, LanguageModel
+from tests.support.factories import make_project, make_user, sign_in
 from tests.support.training.runs import in_a_thread, make_dataset, make_run, make_weights, register_fake
 from training.core.endings import Ending
 from training.core.run_directory import RunDirectory
@@ -182,11 +182,17 @@ def test_what_has_ended_cannot_be_cancelled_nor_what_is_under_way_resumed(projec
         assert caught.value.status == 409
 
 
-def test_resuming_is_refused_while_the_name_is_taken(project, researcher):
-    run = make_run(project, name="tidy", state="failed")
+def test_a_run_whose_name_was_taken_is_resumed_under_a_free_one_which_page_and_api_say(project, client):
+    sign_in(client, project, "researcher")
+    asked, sent = (make_run(project, name=name, state="failed") for name in ("tidy", "short"))
     make_weights(name="tidy")
-    with pytest.raises(Refused, match="There is already a model tidy"):
-        resume(run=run, by=researcher)
+    make_weights(name="short")
+    page = client.post(f"/runs/{asked.pk}/resume/", follow=True).content.decode()
+    assert "The name tidy was taken meanwhile; this run is called tidy (2) now." in page and "<h1>tidy (2)" in page
+    answer = client.post(f"/api/v1/runs/{sent.pk}/resume/").json()
+    assert (answer["state"], answer["name"]) == ("queued", "short (2)")
+    told = AuditEntry.objects.filter(action="run.resumed").values_list("changes", flat=True)
+    assert list(told) == [{"name": ["short", "short (2)"]}, {"name": ["tidy", "tidy (2)"]}]
 
 
 def test_resuming_is_refused_once_the_parent_is_retired(project, researcher):
