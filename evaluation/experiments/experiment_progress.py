@@ -30,6 +30,8 @@ from training.storage import quotas
 
 State = Experiment.State
 LIVE = (State.TRAINING, State.ANSWERING, State.VOTING, State.DECIDED)  # exploratory arms go on after the verdict
+LOST = (Run.State.FAILED, Run.State.CANCELLED)
+LOST_REWARD = "The reward model's run {} has "  # how the problem begins of an arm that has none for it
 KEY = ":experiment:"  # in the idempotency key of each of its runs, after the account's scope
 log = logging.getLogger("assay.experiments")
 _told = Recent(512)  # refusals that were logged
@@ -37,6 +39,7 @@ _told = Recent(512)  # refusals that were logged
 
 def run_has_ended(run: Run) -> None:
     """Go on with the experiment that a run is of; called at the end of every run."""
+    experiment_start.revive(run)
     for experiment in going_on().filter(project=run.project_id):
         advance(experiment)
 
@@ -84,7 +87,7 @@ def members(experiment: Experiment) -> list[ArmModel]:
 
 def is_lost(one: ArmModel) -> bool:
     """Return whether a run of it failed or was refused, so that it waits for somebody."""
-    return bool(one.problem) or any(run.state in (Run.State.FAILED, Run.State.CANCELLED) for run in one.runs)
+    return bool(one.problem) or any(run.state in LOST for run in one.runs)
 
 
 def has_answered(one: ArmModel) -> bool:
@@ -152,6 +155,9 @@ def _train_reward(experiment: Experiment) -> None:
         Experiment.objects.filter(pk=experiment.pk).update(reward_run=run)
     elif run.state == Run.State.SUCCEEDED:
         Experiment.objects.filter(pk=experiment.pk).update(reward_model=run.output_model)
+    if run.state not in LOST:  # perhaps again: somebody has resumed it
+        waiting = ArmModel.objects.filter(arm__experiment=experiment, problem__startswith=LOST_REWARD.format(run.pk))
+        waiting.update(problem="")
     experiment.refresh_from_db()
 
 
@@ -161,10 +167,9 @@ def _advance_model(experiment: Experiment, one: ArmModel) -> None:
     method = METHODS[one.arm.method]
     if method.needs_reward and experiment.reward_model is None:
         run = experiment.reward_run
-        if run is not None and run.state in (Run.State.FAILED, Run.State.CANCELLED):
-            raise Refused(
-                409, reward_model=f"The reward model's run {run.pk} has {run.state}: {run.reason_without_log}"
-            )
+        if run is not None and run.state in LOST:
+            words = LOST_REWARD.format(run.pk)
+            raise Refused(409, reward_model=f"{words}{run.state}: {run.reason_without_log}")
         return
     if one.model is None and method.draws_examples and one.examples_run is None:
         _take(one, "examples_run", _queue_drawing(experiment, one))

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from annotate.core.errors import Refused
 from annotate.data.datasets import sampled_prompts
@@ -31,6 +32,7 @@ from annotate.models import (
 from evaluation.experiments import experiment_results, order_checks
 from evaluation.experiments.arm_methods import BASE, METHODS, Arm, Budget
 from evaluation.models import ArmModel, Experiment, ExperimentArm
+from training.models import Run
 from training.runs.ordering.checks import check_order
 from training.runs.ordering.reward_order import leaves_out_own_model
 
@@ -173,6 +175,17 @@ def _register(experiment: Experiment) -> None:
         if live.update(state=Experiment.State.TRAINING, **fields):
             experiment.refresh_from_db()
             add_all(experiment, within, by)
+
+
+def revive(run: Run) -> None:
+    """Let an experiment that failed go on where a run that it failed for was resumed and has ended well: nobody has
+    voted on it."""
+    if run.state != Run.State.SUCCEEDED:
+        return
+    models = ArmModel.objects.filter(Q(examples_run=run) | Q(training_run=run) | Q(answers_run=run))
+    arms = models.filter(arm__is_exploratory=False).values("arm__experiment")
+    failed = Experiment.objects.filter(Q(pk__in=arms) | Q(reward_run=run), state=Experiment.State.FAILED)
+    failed.update(state=Experiment.State.TRAINING, problem="")
 
 
 def freezes_of(experiment: Experiment) -> list[DatasetFreeze]:

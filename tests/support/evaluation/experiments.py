@@ -19,9 +19,9 @@ def end(run: Run, state: str = "succeeded") -> None:
     if state == "succeeded":
         model = run.parent
         if run.kind != "sample":
-            run.output_model = model = make_model(
-                name=run.name, parent=run.parent, folder="" if run.kind == "best_of" else f"models/{run.pk}"
-            )
+            kind = LanguageModel.Kind.REWARD if run.kind == "reward" else LanguageModel.Kind.POLICY
+            folder = "" if run.kind == "best_of" else f"models/{run.pk}"
+            run.output_model = model = make_model(name=run.name, parent=run.parent, folder=folder, kind=kind)
         if run.kind in ("sample", "best_of"):
             for prompt in run.dataset.prompts.all():
                 make_completion(prompt, model=model)
