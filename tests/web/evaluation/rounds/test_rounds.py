@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from django.urls import reverse
@@ -13,11 +12,12 @@ from annotate.core.errors import Refused
 from annotate.data.datasets import freezing
 from annotate.data.prompts.retirement import retire
 from annotate.labelling.assigning import next_for
-from annotate.models import Comparison, Completion, Dataset, DatasetFreeze, LanguageModel, Prompt
+from annotate.models import Comparison, Completion, Dataset, DatasetFreeze, Prompt
 from annotate.projects.actions import remove_member
 from evaluation.experiments.experiment_start import hash_of
 from evaluation.models import AskedAgain, Candidacy, Notice, Round, RoundSeries
 from evaluation.rounds import actions, present, round_judging, round_memory, round_progress
+from tests.support.evaluation.rounds import annotate, current, end, end_all, play, vote
 from tests.support.factories import (
     make_comparison,
     make_completion,
@@ -27,7 +27,6 @@ from tests.support.factories import (
     make_user,
     sign_in,
 )
-from tests.support.training.runs import make_weights
 from training.models import Run
 from training.runs.ordering import actions as runs
 from training.runs.ordering.end_events import tell_finished
@@ -35,76 +34,6 @@ from training.storage import quotas
 
 pytestmark = pytest.mark.django_db
 REWARD = {"method": "grpo", "judgements": 80, "answers_per_prompt": 4, "config": {"trust_unproven_reward": True}}
-
-
-@pytest.fixture
-def project():
-    return make_project()
-
-
-@pytest.fixture
-def order(project, researcher) -> dict[str, Any]:
-    """Prompts of both splits, and a model to begin with."""
-    for number in range(24):
-        make_prompt(project, f"Train {number}")
-    for number in range(3):
-        make_prompt(project, f"Eval {number}", side="eval")
-    return {
-        "project": project, "by": researcher, "name": "rounds", "parent": make_weights(), "method": "dpo",
-        "judgements": 24, "answers_per_prompt": 3, "votes": 10, "rounds": 2, "gain": 100.0,
-    }  # fmt: skip
-
-
-def end(run: Run, state: str = "succeeded", accuracy: float = 0.7) -> None:
-    """End a run as the worker does, with what its kind leaves."""
-    if state == "succeeded":
-        if run.kind in ("reward", "grpo", "dpo", "sft", "best_of"):
-            kind = LanguageModel.Kind.REWARD if run.kind == "reward" else LanguageModel.Kind.POLICY
-            folder = "" if run.kind == "best_of" else f"models/{run.pk}"
-            run.output_model = make_model(name=run.name, parent=run.parent, folder=folder, kind=kind)
-        if run.kind in ("sample", "best_of"):
-            for prompt in run.dataset.prompts.all():
-                for n in range(run.config["completions_per_prompt"]):
-                    answer = make_completion(prompt, f"Answer {run.pk} {n}.", model=run.output_model or run.parent)
-                    run.completions.add(answer)
-        if run.kind == "evaluate":
-            figure = {"value": accuracy, "lower": accuracy - 0.1, "upper": accuracy + 0.1, "n": 20}
-            run.result = {"metrics": {"pair accuracy": figure}}
-    run.state = state
-    run.save()
-    tell_finished(run)
-
-
-def end_all(project, **figures: float) -> None:
-    while runs := list(project.runs.unfinished()):
-        for run in runs:
-            end(run, **figures)
-
-
-def annotate(one: Round, count: int, winners: int = 1000) -> None:
-    """Somebody compares the first pairs of a round; the first have a winner, the others are ties."""
-    annotator = make_user(one.series.project)
-    one = round_progress.rounds_of(one.series).get(pk=one.pk)
-    for n, (_prompt, a, b) in enumerate(round_judging.pairs_of(one)[:count]):
-        pair = (Completion.objects.get(pk=a), Completion.objects.get(pk=b))
-        make_comparison(*pair, "model_a" if n < winners else "tie", annotator)
-    round_progress.periodic_task()
-
-
-def vote(one: Round, wins: int, losses: int) -> None:
-    """People prefer the round's model to the one before so often, and the other way round."""
-    one.refresh_from_db()
-    prompt = one.series.questions.prompts.first()
-    for n in range(wins + losses):
-        pair = (make_completion(prompt, model=one.model), make_completion(prompt, model=one.policy))
-        make_comparison(*pair, "model_a" if n < wins else "model_b", make_user(one.series.project))
-    round_progress.periodic_task()
-
-
-def current(series: RoundSeries) -> Round:
-    found = round_progress.current(series)
-    assert found is not None and (not found.problem or "alike" in found.problem), found and found.problem
-    return found
 
 
 def test_all_rounds_answer_as_the_first_model_did_when_they_were_ordered(project, order, client):
@@ -179,18 +108,6 @@ def test_a_round_goes_from_the_newest_answers_to_a_model_that_meets_the_one_befo
     answers = project.runs.unfinished().get()
     assert (answers.kind, answers.parent) == ("sample", one.model)
     assert series.plan_hash[:16] in client.get(reverse("round-series", args=[project.slug, series.pk])).content.decode()
-
-
-def play(series: RoundSeries, wins: int = 6, **figures: float) -> Round:
-    """Play the current round through."""
-    end_all(series.project, **figures)
-    one = current(series)
-    annotate(one, one.needed)
-    end_all(series.project, **figures)
-    vote(one, wins=wins, losses=10 - wins)
-    one.refresh_from_db()
-    series.refresh_from_db()
-    return one
 
 
 def test_the_reward_model_is_tried_on_the_newest_answers_before_it_learns_from_them(project, order):
