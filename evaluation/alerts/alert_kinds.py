@@ -36,6 +36,13 @@ ANNOTATOR_FLAGGED = AlertKind("annotator.flagged", "An annotator is flagged.", "
 VOTES_HELD = AlertKind(
     "votes.held", "Arena votes are held for review.", "Held votes", right="manage", every=5 * MINUTE, patience=HOUR
 )
+VOTES_MISSING = AlertKind(
+    "votes.missing",
+    "Rounds or an experiment wait for votes or comparisons that cannot come.",
+    "Rounds or experiment",
+    every=MINUTE,
+    patience=10 * MINUTE,
+)
 WEBHOOK_OFF = AlertKind(
     "webhook.off",
     "A webhook was switched off because its address does not respond.",
@@ -43,8 +50,6 @@ WEBHOOK_OFF = AlertKind(
     right="manage",
     every=30.0,
 )
-KINDS = {
-    kind.key: kind
-    for kind in (RUN_FAILED, RUN_PAUSED, RUN_WAITS, QUEUE_IDLE, ANNOTATOR_FLAGGED, VOTES_HELD, WEBHOOK_OFF)
-}
+_ALL = (RUN_FAILED, RUN_PAUSED, RUN_WAITS, QUEUE_IDLE, ANNOTATOR_FLAGGED, VOTES_HELD, VOTES_MISSING, WEBHOOK_OFF)
+KINDS = {kind.key: kind for kind in _ALL}
 CHOICES = [(kind.key, kind.sentence) for kind in KINDS.values()]

@@ -1,4 +1,4 @@
-"""Find the causes of alerts in all projects: in runs, queues, annotators' figures, held votes and webhooks."""
+"""Find the causes of alerts in all projects: in runs, queues, annotators' figures, votes and webhooks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ from evaluation.alerts import alert_kinds
 from evaluation.annotator_quality import explanations
 from evaluation.annotator_quality.findings import AnnotatorFigures, findings
 from evaluation.core.kept_figures import BeingComputed
-from evaluation.models import Alert
+from evaluation.experiments import experiment_progress, experiment_words
+from evaluation.models import Alert, Experiment, RoundSeries
+from evaluation.rounds import round_progress, round_words
 from evaluation.vote_integrity import held_votes
 from training.core.kinds import kind_title
 from training.models import Attempt, Drain, Run
@@ -134,6 +136,21 @@ def switched_off_webhooks() -> Iterator[Cause]:
         yield Cause(webhook.project, str(webhook.pk), text, address)
 
 
+def missing_votes() -> Iterator[Cause]:
+    """Yield rounds and experiments whose models are not in the arena, or whose comparisons nobody is asked for."""
+    for series in RoundSeries.objects.filter(state=RoundSeries.State.RUNNING).select_related("project"):
+        one = round_progress.current(series)
+        if one is not None and (why := round_words.what_is_missing(series, one)):
+            address = reverse("round-series", args=[series.project.slug, series.pk])
+            text = f"{series.name}, round {one.number}: {why}"
+            yield Cause(series.project, f"rounds {series.pk}", text, address, series.created_by_id)
+    for experiment in Experiment.objects.filter(state=Experiment.State.VOTING).select_related("project"):
+        if why := experiment_words.what_is_missing(experiment, experiment_progress.members(experiment)):
+            address = reverse("experiment", args=[experiment.project.slug, experiment.pk])
+            text = f"Experiment {experiment.name}: {why}"
+            yield Cause(experiment.project, f"experiment {experiment.pk}", text, address, experiment.created_by_id)
+
+
 FINDERS: dict[str, Callable[[], Iterator[Cause]]] = {
     alert_kinds.RUN_FAILED.key: failed_runs,
     alert_kinds.RUN_PAUSED.key: paused_runs,
@@ -141,6 +158,7 @@ FINDERS: dict[str, Callable[[], Iterator[Cause]]] = {
     alert_kinds.QUEUE_IDLE.key: idle_queues,
     alert_kinds.ANNOTATOR_FLAGGED.key: flagged_annotators,
     alert_kinds.VOTES_HELD.key: projects_with_held_votes,
+    alert_kinds.VOTES_MISSING.key: missing_votes,
     alert_kinds.WEBHOOK_OFF.key: switched_off_webhooks,
 }
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from annotate.models import DatasetFreeze
+from evaluation.core.absent_models import why_absent
 from evaluation.core.voter_names import voters_of
 from evaluation.experiments.arm_checkpoints import is_checkpoint
 from evaluation.experiments.arm_methods import METHODS
@@ -39,7 +40,8 @@ def sentence(
     if experiment.state == State.ANSWERING:
         return f"The models answer the eval prompts; then all enter the arena together.{failed}"
     if experiment.state == State.VOTING and reached is not None:
-        return f"In the arena: {reached_in_words(reached)}. There is no verdict before that.{failed}"
+        missing = f" {words}" if (words := what_is_missing(experiment, ours)) else ""
+        return f"In the arena: {reached_in_words(reached)}. There is no verdict before that.{failed}{missing}"
     if experiment.state == State.DECIDED and reached is not None:
         votes = experiment.verdict.get("votes", 0)
         gone = votes - reached.votes
@@ -50,6 +52,12 @@ def sentence(
     if experiment.state == State.FAILED:
         return f"Failed: fewer than two arms have a model.{failed} The runs say why."
     return "Cancelled. Models that were finished are kept."
+
+
+def what_is_missing(experiment: Experiment, models: Sequence[ArmModel]) -> str:
+    """Say which registered models get no votes while these are collected, and the remedy; empty where all can."""
+    entered = [one.model for one in models if one.entered_at is not None and not one.arm.is_exploratory]
+    return why_absent(experiment.project, entered) if experiment.state == State.VOTING else ""
 
 
 def _freezing(freezes: Sequence[DatasetFreeze]) -> str:

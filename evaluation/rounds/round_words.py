@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evaluation.core.absent_models import why_absent
 from evaluation.core.voter_names import voters_of
 from evaluation.experiments import foresight
 from evaluation.experiments.arm_methods import METHODS, Arm
@@ -44,7 +45,8 @@ def where(series: RoundSeries, one: Round, judged: int, votes: int) -> str:
     if one.gain:
         return "compared"
     if one.entered_at is not None:
-        return f"its model meets the one before in the arena, {votes:,} of {series.plan['votes']:,} votes"
+        meets = f"its model meets the one before in the arena, {votes:,} of {series.plan['votes']:,} votes"
+        return ". ".join(filter(None, (meets, what_is_missing(series, one).rstrip("."))))
     for field in reversed(DOES):
         run = getattr(one, field)
         if run is not None and run.state not in (Run.State.SUCCEEDED,):
@@ -52,12 +54,22 @@ def where(series: RoundSeries, one: Round, judged: int, votes: int) -> str:
     if one.opened_at is not None and one.dataset_id is None:
         if judged >= (one.needed or 0) and (freeze := round_judging.freeze_of(series, one)):
             return f"its annotations are frozen in the background, {100 * freeze.share:.0f} %"
-        return f"its answers are annotated, {judged:,} of {one.needed:,} comparisons with a winner"
+        asked = f"its answers are annotated, {judged:,} of {one.needed:,} comparisons with a winner"
+        return ". ".join(filter(None, (asked, what_is_missing(series, one).rstrip("."))))
     if not series.plan_hash:
         freeze = round_judging.prompt_freezes(series).first()
         share = freeze.share if freeze is not None else 1.0
         return f"the prompts are frozen in the background, {100 * share:.0f} %"
     return "the next step is on its way"
+
+
+def what_is_missing(series: RoundSeries, one: Round) -> str:
+    """Say why the votes or comparisons do not come that a round waits for, and the remedy; empty where they can."""
+    if one.entered_at is not None:
+        return "" if one.gain else why_absent(series.project, (one.policy, one.model))
+    if one.opened_at is None or one.dataset_id is not None or series.project.asks_comparisons:
+        return ""
+    return f"{series.project.name} asks for no comparisons. Switch them on in its settings."
 
 
 def failure_of(one: Round) -> str:
