@@ -100,7 +100,9 @@ def _of_best(run: Run) -> Points:
 
 
 def _steps(run: Run, rows: Sequence[dict[str, Any]]) -> Points:
-    points = [(row["kl"], score) for row in rows if _is_number(row.get("kl")) and (score := _score(row)) is not None]
+    points = [
+        (_kl(run, row), score) for row in rows if _is_number(row.get("kl")) and (score := _score(row)) is not None
+    ]
     if run.kind != "ppo" and points:  # PPO's are above the parent's already
         points = [(kl, score - points[0][1]) for kl, score in points]
     return points
@@ -123,6 +125,11 @@ def _thinned(runs: Sequence[Run]) -> dict[int, list[dict[str, Any]]]:
     for pk, values in chosen.order_by("run", "sequence").values_list("run", "values"):
         found.setdefault(pk, []).append(values)
     return found
+
+
+def _kl(run: Run, row: dict[str, Any]) -> float:
+    """Return KL in nats an answer. GRPO and RLOO record it by token, over all tokens of a step."""
+    return float(row["kl"] if run.kind == "ppo" else row["kl"] * row.get("length_mean", 1.0))
 
 
 def _score(row: dict[str, Any]) -> float | None:

@@ -393,6 +393,15 @@ def test_a_frontier_ends_where_its_model_does(project, researcher):
     assert score_frontiers.points_by_run([run])[run.pk] == [(0.0, 0.0), (1.0, 0.5), (2.0, 1.0)]
 
 
+def test_kl_of_a_frontier_is_by_answer_whatever_the_run_records(project, researcher):
+    """GRPO and RLOO record nats a token, as TRL does, and PPO nats an answer."""
+    for kind, kl in (("grpo", 0.1), ("rloo", 0.1), ("ppo", 4.0)):
+        run = Run.objects.create(project=project, kind=kind, name=kind, config={}, created_by=researcher)
+        values = {"kl": kl, "score_mean": 1.0, "length_mean": 40.0}
+        Metric.objects.create(run=run, sequence=1, step=1, time=timezone.now(), values=values)
+        assert score_frontiers.points_by_run([run])[run.pk][0][0] == pytest.approx(4.0), kind
+
+
 def test_best_of_n_answers_no_new_question_so_it_is_no_judge_no_candidate_and_not_served(project, researcher):
     model = make_model(folder="", project=project)
     make_contestant(project, model)
