@@ -1,8 +1,12 @@
-"""Check texts, shorten them, and make them fit for a spreadsheet."""
+"""Check and shorten texts, make them fit for a spreadsheet, write shares, and find names that nothing has yet."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 NOT_STORABLE = "It contains a null character, which cannot be stored; remove it."
+LONGEST_NAME = 120  # characters, of runs, models and datasets
 _PHONE_LINE = 32  # characters
 
 
@@ -41,3 +45,27 @@ def time_left(seconds: float) -> str:
         return f"about {max(5, 5 * round(seconds / 5))} seconds left"
     minutes = round(seconds / 60)
     return f"about {minutes} minutes left" if minutes < 90 else f"about {round(minutes / 60)} hours left"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Format a share, on all pages and in all texts alike: 0.523 -> 52 %"""
+    return f"{100 * share:.{digits}f} %"
+
+
+def first_free(
+    stem: str,
+    is_taken: Callable[[str], bool],
+    form: str = "{} ({})",
+    *,
+    is_numbered: bool = False,
+    longest: int = LONGEST_NAME,
+) -> str:
+    """Return the stem, or with the first number behind it that makes it free; cut so that the whole is not too long.
+
+    `form` is how stem and number stand together. With `is_numbered` the stem alone will not do, and numbers begin at 1.
+    """
+    if not is_numbered and not is_taken(stem):
+        return stem
+    numbers = itertools.count(1 if is_numbered else 2)
+    names = (form.format(stem[: longest - len(form.format("", number))], number) for number in numbers)
+    return next(name for name in names if not is_taken(name))

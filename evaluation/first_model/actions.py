@@ -16,9 +16,8 @@ from annotate.language_models import endpoint_check, model_keys, registration
 from annotate.language_models.actions import enter_arena, register_model, require_usable
 from annotate.language_models.model_settings import sampling_for
 from annotate.models import Dataset, DatasetFreeze, Import, LanguageModel, Project, Split, User
-from common.texts import is_storable
+from common.texts import first_free, is_storable
 from evaluation.first_model import facts
-from evaluation.first_model.new_projects import first_free
 from evaluation.first_model.path_steps import TRAINING
 from evaluation.models import FirstModel
 from training.core.bundled_model import NAME as BUNDLED_NAME
@@ -149,7 +148,7 @@ def order_sampling(
     """Order the run that answers the prompts, under a key by which it is ordered once."""
     project = path.project
     name = first_free(
-        f"{base.name[:80]}: answers", " ", lambda name: project.runs.filter(kind="sample", name=name).exists()
+        f"{base.name[:80]}: answers", lambda name: project.runs.filter(kind="sample", name=name).exists(), "{} {}"
     )
     run = queue_run(
         kind="sample", project=project, name=name, by=by, parent=base, dataset=prompts, config=config,
@@ -186,7 +185,7 @@ def free_name(stem: str) -> str:
     def is_taken(name: str) -> bool:
         return LanguageModel.objects.filter(name=name).exists() or Run.objects.unfinished().filter(name=name).exists()
 
-    return first_free(stem[:110], "-", is_taken)
+    return first_free(stem[:110], is_taken, "{}-{}")
 
 
 def _stem(source: str) -> str:

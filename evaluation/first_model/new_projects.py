@@ -1,16 +1,13 @@
-"""Begin the project of a path by its name alone, and choose names that nothing has yet."""
+"""Begin the project of a path by its name alone."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from django.db.models import Exists, OuterRef, Q
 from django.utils.text import slugify
 
-from annotate.core.errors import Refused
 from annotate.models import Membership, Project, User
 from annotate.projects.actions import create_project
-from common.texts import is_storable
+from common.texts import first_free, is_storable
 
 
 def start_project(*, name: str, by: User) -> Project:
@@ -19,17 +16,8 @@ def start_project(*, name: str, by: User) -> Project:
     if is_storable(name) and (begun := _begun(name.strip(), by)):
         return begun
     stem = slugify(name)[:40].strip("-") or "project"
-    slug = first_free(stem, "-", lambda slug: Project.objects.filter(slug=slug).exists())
+    slug = first_free(stem, lambda slug: Project.objects.filter(slug=slug).exists(), "{}-{}", longest=50)
     return create_project(slug=slug, name=name, by=by)
-
-
-def first_free(stem: str, sign: str, is_taken: Callable[[str], bool]) -> str:
-    """Return the stem, or with the first number behind it that makes it new."""
-    for number in range(1, 1000):
-        name = stem if number == 1 else f"{stem}{sign}{number}"
-        if not is_taken(name):
-            return name
-    raise Refused(409, name=f"There are too many projects with the name {stem}; give a name of your own.")
 
 
 def _begun(name: str, by: User) -> Project | None:

@@ -11,6 +11,7 @@ from annotate.core.permissions import require
 from annotate.data.datasets.actions import freeze
 from annotate.data.datasets.freezing import freeze_once
 from annotate.models import Dataset, DatasetFreeze, LanguageModel, Project, User
+from common.texts import first_free
 from evaluation.first_model import facts
 from evaluation.first_model.actions import (
     SAMPLING,
@@ -23,7 +24,6 @@ from evaluation.first_model.actions import (
     save_path,
     train_prompts,
 )
-from evaluation.first_model.new_projects import first_free
 from evaluation.first_model.recipe_choice import DPO, KTO, PPO, SFT, Choice
 from evaluation.models import FirstModel
 from training.core import reward_trust
@@ -213,7 +213,7 @@ def _annotations(project: Project, child: str, by: User, kind: str, *, waits: bo
     def is_taken(name: str) -> bool:
         return project.datasets.filter(name=name).exists() or ended.filter(name=name).exists()
 
-    name = first_free(f"annotations for {child[:90]}", " ", is_taken)
+    name = first_free(f"annotations for {child[:90]}", is_taken, "{} {}")
     wish: dict[str, Any] = {"kind": Dataset.Kind.PREFERENCES}
     if kind == SFT:
         wish = {"kind": Dataset.Kind.SFT, "whole_answers": False}

@@ -3,8 +3,6 @@ others: it may be private."""
 
 from __future__ import annotations
 
-import itertools
-
 from django.db.models import QuerySet
 
 from annotate.core.errors import Refused
@@ -12,6 +10,7 @@ from annotate.data.datasets.actions import freeze
 from annotate.data.datasets.freezing import freeze_once
 from annotate.models import Dataset, DatasetFreeze, Project, Prompt, Split, User
 from annotate.models.prompts import ARENA
+from common.texts import first_free
 
 
 def prompts_to_sample(project: Project, side: str) -> QuerySet[Prompt]:
@@ -44,7 +43,7 @@ def free_name(project: Project, stem: str) -> str:
     """Return the stem with the first number behind it that makes it a name of no dataset and of no order."""
     taken = set(project.datasets.filter(name__startswith=stem).values_list("name", flat=True))
     taken |= set(project.dataset_freezes.filter(name__startswith=stem).values_list("name", flat=True))
-    return next(name for number in itertools.count(1) if (name := f"{stem} {number}") not in taken)
+    return first_free(stem, taken.__contains__, "{} {}", is_numbered=True)
 
 
 def complete_or_frozen(project: Project, side: str, by: User, field: str) -> Dataset | DatasetFreeze:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from annotate.data.rows.task_families import TASKS
 from annotate.language_models.actions import NOT_HERE
 from annotate.models import Dataset, LanguageModel, Project
 from common import splits
+from common.texts import first_free
 from training import configs
 from training.core.file_checks.trainable import config_of_folder, training_errors
 from training.core.kinds import KINDS, Kind, Order
@@ -105,8 +105,7 @@ def check_name(*, kind: str, project: Project, name: str) -> None:
 
 def free_name(*, kind: str, project: Project, name: str) -> str:
     """Return the name, or with the first number behind it that `check_name` would let pass."""
-    numbered = (f"{name[:110]} ({number})" for number in itertools.count(2))
-    return next(free for free in itertools.chain([name], numbered) if not _taken(kind, project, free))
+    return first_free(name, lambda free: bool(_taken(kind, project, free)))
 
 
 def _taken(kind: str, project: Project, name: str) -> str:

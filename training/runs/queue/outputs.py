@@ -7,6 +7,7 @@ succeeded: its outputs are recorded with it, once, or not at all.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +21,7 @@ from annotate.data.prompts.actions import NewCompletion, add_completions
 from annotate.language_models.actions import enter_arena, register_model
 from annotate.models import Dataset, LanguageModel, Prompt
 from common import reasoning, splits
+from common.texts import first_free
 from training.configs.rewards.part_lines import judges_in
 from training.core import kept_steps
 from training.core.folder_hash import folder_hash
@@ -163,10 +165,10 @@ def _prompts(run: Run, ids: set[int]) -> dict[int, Prompt]:
 
 def _freeze(run: Run, outputs: Outputs) -> Dataset:
     """Freeze the dataset. `result.counts` becomes its counts: rows by kind, and what was left out and why."""
-    is_name_taken = Dataset.objects.filter(project=run.project, name=run.name).exists()
+    names = Dataset.objects.filter(project=run.project)
     dataset = Dataset.objects.create(
         project=run.project,
-        name=f"{run.name[:100]} (run {run.pk})" if is_name_taken else run.name,
+        name=_free_name(run, run.name, lambda name: names.filter(name=name).exists()),
         kind=KINDS[run.kind].makes_dataset_kind,
         side=splits.TRAIN,
         content_hash=outputs.content_hash,
@@ -208,7 +210,7 @@ def _register_kept(run: Run, folder: Path, row: Row) -> None:
     """Register the model of a step: before the run's own, which stays the newest. It enters no arena by itself."""
     name = f"{run.name[:80]}, step {row['step']} of {row['steps']}"
     model = register_model(
-        name=_free_name(run, name),
+        name=_free_name(run, name, _is_model),
         folder=str(folder.relative_to(settings.DATA_DIR)),
         kind=_model_kind(run),
         parent=run.parent,
@@ -261,12 +263,16 @@ def _mark(model: LanguageModel, run: Run) -> None:
 
 def _free_model_name(run: Run) -> str:
     """Return the run's name. It was free when the run was queued; somebody may have imported a model under it since."""
-    return _free_name(run, run.name)
+    return _free_name(run, run.name, _is_model)
 
 
-def _free_name(run: Run, name: str) -> str:
-    is_taken = LanguageModel.objects.filter(name=name).exists()
-    return f"{name[:100]} (run {run.pk})" if is_taken else name
+def _free_name(run: Run, name: str, is_taken: Callable[[str], bool]) -> str:
+    """Return the name; where it is taken with the run's number behind it, and a further one where that is taken too."""
+    return first_free(f"{name[:100]} (run {run.pk})", is_taken) if is_taken(name) else name
+
+
+def _is_model(name: str) -> bool:
+    return LanguageModel.objects.filter(name=name).exists()
 
 
 def _origin(run: Run, result: Row) -> str:

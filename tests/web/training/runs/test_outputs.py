@@ -157,6 +157,14 @@ def with_kept(run: Run, *steps: int) -> RunDirectory:
     return made_model(directory)
 
 
+def test_a_model_gets_a_name_though_that_with_its_runs_number_is_taken_too():
+    run = make_run(make_project(), kind="sft")
+    for name in (run.name, f"{run.name} (run {run.pk})"):
+        make_model(name=name)
+    run = recorded(run, made_model(finished(run)))
+    assert run.output_model.name == f"{run.name} (run {run.pk}) (2)"
+
+
 def test_a_checkpoint_that_a_run_kept_is_a_model_of_its_line(client):
     project, by = make_project(), make_user(is_staff=True)
     parent, dataset = make_weights(licence="apache-2.0"), make_dataset(project)
