@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from annotate.core.errors import Refused
 from annotate.data.datasets import sampled_prompts
-from annotate.data.datasets.freezing import cancel_freezes, freeze_once, give_up
+from annotate.data.datasets.freezing import cancel_freezes, freeze_once, give_up, own_name
 from annotate.models import Comparison, Completion, Dataset, DatasetFreeze, Split, Winner
 from evaluation.experiments.experiment_start import hash_of, named
 from evaluation.models import AskedAgain, Round, RoundSeries
@@ -22,6 +22,7 @@ from evaluation.rounds.round_order import ALL, WEIGHTED, fewest_judgements, requ
 
 ASKED = 2.5  # pairs asked about for each winner that is needed: some are ties, are skipped, or held for review
 WON = (Winner.MODEL_A, Winner.MODEL_B)
+KIND = Dataset.Kind.PREFERENCES
 OWN, UP_TO = "of", "up to"  # the datasets of a round: its own annotations, and those with earlier ones
 
 
@@ -136,7 +137,7 @@ def freeze_of(series: RoundSeries, one: Round) -> DatasetFreeze | None:
 
 
 def _freezes(series: RoundSeries, one: Round) -> QuerySet[DatasetFreeze]:
-    names = [_name(series, one.number, what) for what in (OWN, UP_TO)]
+    names = [own_name(series.project, _name(series, one.number, what), KIND) for what in (OWN, UP_TO)]
     orders = DatasetFreeze.objects.filter(project=series.project, name__in=names)
     return orders.filter(state__in=DatasetFreeze.UNDER_WAY)
 
@@ -210,7 +211,7 @@ def _datasets_before(series: RoundSeries, one: Round) -> list[int]:
 def _once(series: RoundSeries, number: int, what: str, **options: Any) -> Dataset | None:
     """Return the dataset; None while it is frozen in the background."""
     made = freeze_once(
-        project=series.project, kind=Dataset.Kind.PREFERENCES, name=_name(series, number, what), by=series.created_by,
+        project=series.project, kind=KIND, name=_name(series, number, what), by=series.created_by,
         judge=series.plan["judge"], edits=False, **options,
     )  # fmt: skip
     if isinstance(made, Dataset):
@@ -221,8 +222,8 @@ def _once(series: RoundSeries, number: int, what: str, **options: Any) -> Datase
 
 
 def _preferences(series: RoundSeries, number: int, what: str) -> QuerySet[Dataset]:
-    name = _name(series, number, what)
-    return Dataset.objects.filter(project=series.project, name=name, kind=Dataset.Kind.PREFERENCES)
+    name = own_name(series.project, _name(series, number, what), KIND)
+    return Dataset.objects.filter(project=series.project, name=name, kind=KIND)
 
 
 def _name(series: RoundSeries, number: int, what: str) -> str:

@@ -25,6 +25,7 @@ from annotate.data.datasets.answer_texts import Tell
 from annotate.data.datasets.selections import FEEDBACK, checked
 from annotate.models import AnnotatorKind, Dataset, DatasetFreeze, Project, Prompt, User
 from common import splits
+from common.texts import first_free
 
 FREEZES: Hook[Callable[[DatasetFreeze, Tell, Callable[[Dataset], None]], bool]] = Hook(
     "freezes",
@@ -65,20 +66,38 @@ def queue_freeze(*, project: Project, name: str, **order: Any) -> DatasetFreeze:
 def freeze_once(*, project: Project, kind: str, name: str, by: User | None, **wish: Any) -> Dataset | DatasetFreeze:
     """Return the dataset of this name and kind, frozen now where there is none; of a large one its order until it has
     ended, so that whoever needs it asks again. Refused as `order_freeze` refuses, and once with what an order failed
-    by: the next call orders anew. It is a step of a longer order, which `by` had the right to give when they gave it.
+    by: the next call orders anew. It is a step of a longer order, which `by` had the right to give when they gave it: a
+    name that something of another kind has gets a number.
     """
-    if found := standing(project, name, kind):
+    name = own_name(project, name, kind)
+    if found := _standing(project, name, kind):
         return found
     try:
         return order_freeze(project=project, kind=kind, name=name, by=by, was_allowed=True, **wish)
     except Refused as refused:
-        if "name" in refused.errors and (found := standing(project, name, kind)):  # somebody else came first
+        if "name" in refused.errors and (found := _standing(project, name, kind)):  # somebody else came first
             return found
         raise
 
 
+def own_name(project: Project, name: str, kind: str) -> str:
+    """Return the name under which `freeze_once` freezes: with the first number behind it that leaves it to no dataset,
+    and no order under way, of another kind."""
+
+    def is_anothers(name: str) -> bool:
+        orders = DatasetFreeze.objects.filter(project=project, state__in=DatasetFreeze.UNDER_WAY)
+        return any(rows.filter(name=name).exclude(kind=kind).exists() for rows in (project.datasets, orders))
+
+    return first_free(name, is_anothers)
+
+
 def standing(project: Project, name: str, kind: str) -> Dataset | DatasetFreeze | None:
-    """Return the dataset, or the order that is under way. Refused, once, where the latest order failed."""
+    """Return what `freeze_once` has frozen: the dataset, or the order that is under way. Refused, once, where the
+    latest order failed."""
+    return _standing(project, own_name(project, name, kind), kind)
+
+
+def _standing(project: Project, name: str, kind: str) -> Dataset | DatasetFreeze | None:
     if dataset := Dataset.objects.filter(project=project, name=name, kind=kind).first():
         return dataset
     latest = DatasetFreeze.objects.filter(project=project, name=name, kind=kind).first()
