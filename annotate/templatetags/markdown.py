@@ -2,7 +2,7 @@
 
 `{{ text|markdown }}` for pages of a project; `{{ text|answer }}` for what a model wrote, also while it is still being
 written; `{{ text|as_written }}` for the same text, character by character; `{{ text|guide }}` for our own
-guides.
+guides; `{{ text|code_words }}` for a plain text of ours or of a library that names code.
 """
 
 from __future__ import annotations
@@ -40,9 +40,16 @@ _LINK_REL, _LINK_TARGET = "noopener noreferrer nofollow", {"a": {"target": "_bla
 _parser = MarkdownIt("commonmark", {"html": False}).enable("table")
 _guides = MarkdownIt("commonmark", {"html": False}).enable("table")
 _answers = with_formulas(MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"]))
+_CODE = re.compile(r"`([^`\n]+)`")
 # Put in by us alone: no text can bring markup of its own.
 _PLACE = re.compile(r'<span class="formula">(\d+)</span>')
 MOST_FORMULAS = 100  # tried in one answer; what comes after stays as it was written
+
+
+@register.filter
+def code_words(text: object) -> SafeString:
+    """Return a plain text whose words between backticks are code."""
+    return mark_safe(_CODE.sub(r"<code>\1</code>", escape(text)))
 
 
 @register.filter

@@ -24,8 +24,8 @@ from annotate.projects.accounts.password_waits import known_browser
 from annotate.projects.accounts.single_sign_on import button
 
 NO_MAIL = (
-    "This installation sends no e-mail, so it cannot send you a link. Ask its operator: "
-    "`manage.py changepassword` sets a new password."
+    "This installation sends no e-mail, so it cannot send you a link. Ask its operator for a new password: "
+    "“manage.py changepassword” sets it."
 )
 
 

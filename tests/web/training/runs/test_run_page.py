@@ -97,6 +97,19 @@ def test_without_scripts_cancelling_is_asked_on_a_page_that_stands_still(client,
     assert asks not in text and reloads not in text
 
 
+@pytest.mark.parametrize("state", ["failed", "cancelled", "paused"])
+def test_what_a_run_says_in_backticks_is_code_and_no_markup_of_its_own(client, project, researcher, state):
+    texts = {"reason": "There is no pad token: `<b>`.", "remedy": "Import it with `python -m recipe`, which adds one."}
+    text = page(client, make_run(project, state=state, **texts))
+    assert "<code>&lt;b&gt;</code>" in text and "<code>python -m recipe</code>, which" in text and "`" not in text
+
+
+def test_what_a_measure_notes_in_backticks_is_code(client, project, researcher):
+    result = {"metrics": {"accuracy": {"value": 0.5, "n": 4}}, "notes": ["Its `answer` is missing.", "Four are left."]}
+    text = page(client, make_run(project, kind="evaluate", state="succeeded", result=result))
+    assert '<p class="note">Its <code>answer</code> is missing.</p>' in text and "Four are left." in text
+
+
 def test_a_failed_run_says_why_and_what_to_do_and_can_be_resumed(client, project, researcher):
     run = make_run(project, state="failed", reason="Three annotations tell nothing.", remedy="Collect at least 40.")
     run.path.mkdir(parents=True)
@@ -165,14 +178,14 @@ def test_a_finished_run_leads_along_the_chain(client, project, researcher):
 
 def test_a_reward_run_says_first_how_far_it_can_be_trusted(client, project, researcher):
     held_out = {"pair_accuracy": {"value": 0.71, "lower": 0.66, "upper": 0.76, "n": 312}}
-    result = {"seconds": 3.0, "held_out": held_out, "verdict": "Right about 71% of 312 pairs.", "beats_chance": True}
+    result = {"seconds": 3.0, "held_out": held_out, "verdict": "Right about 71 % of 312 pairs.", "beats_chance": True}
     run = make_run(project, kind="reward", state="succeeded", result=result)
     text = page(client, run)
-    assert '<div class="message"><p>Right about 71% of 312 pairs.' in text
+    assert '<div class="message"><p>Right about 71 % of 312 pairs.' in text
     assert text.index("held out: pair accuracy") < text.index("<dt>seconds</dt>"), "figures with an interval come first"
     reward_model = make_weights(kind="reward", card={"metrics": result})
     ppo = make_run(project, kind="ppo", reward_model=reward_model)
-    assert "agrees with held-out annotations 71% [66, 76]" in page(client, ppo)
+    assert "agrees with held-out annotations 71 % [66, 76]" in page(client, ppo)
 
 
 def test_parent_and_child_stand_side_by_side(client, project, researcher):
@@ -229,7 +242,7 @@ def test_a_collapse_is_said_while_the_run_can_still_be_stopped():
     far = [rows[0], (5, {"length_mean": 44, "kl": 7.0, "distinct": 0.97})]
     assert "the KL to the parent is 7.0 nats; the limit is 8" in health.warnings(far, config)[0]
     alike = [rows[0], (5, {"length_mean": 44, "kl": 1.0, "distinct": 0.65})]
-    assert "65% of the answers differ" in health.warnings(alike, config)[0]
+    assert "65 % of the answers differ" in health.warnings(alike, config)[0]
 
 
 def test_strangers_see_no_private_run_and_annotators_no_buttons(client, project):
