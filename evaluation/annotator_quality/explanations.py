@@ -37,7 +37,7 @@ REASONS = {
     "same": "gives one answer nearly always",
     "hasty": "too fast to have read",
 }
-PROMISED = f"{PROMISE:.0%}".replace("%", " %")
+PROMISED = percent(PROMISE)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from common.texts import percent as percent
+
 
 def thousands(value: float) -> str:
     """Format with a comma: 1149 -> 1,149"""
@@ -35,11 +37,6 @@ def signed_nats(value: float) -> str:
 def roughly(value: float) -> str:
     """Format roughly: 2564 -> 2,600. Two figures are all that an estimate of votes still to come can mean."""
     return f"{float(f'{value:.2g}'):,.0f}"
-
-
-def percent(value: float) -> str:
-    """Format a share: 0.523 -> 52 %"""
-    return f"{100 * value:.0f} %"
 
 
 def percent_fine(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.texts import percent
 from evaluation.demo.pipeline_runs import dataset, finished_run
 from evaluation.demo.plan import Report, Turn, TurnStopped
 from training.core import reward_trust
@@ -41,7 +42,7 @@ def learn_reward(turn: Turn, report: Report) -> str:
     turn.reward = run.output_model
     held_out = run.result.get("held_out", {}).get("pair_accuracy")
     return f"{run.output_model}" + (
-        f", right on {held_out['value']:.0%} of {held_out['n']} unseen pairs" if held_out else ""
+        f", right on {percent(held_out['value'])} of {held_out['n']} unseen pairs" if held_out else ""
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from annotate.models import AnnotatorKind, Comparison, LanguageModel, Project, Winner
+from common.texts import percent
 from evaluation.core.voter_names import voter_name
 from evaluation.measures import over_optimisation_pictures
 from evaluation.metrics import over_optimisation
@@ -182,7 +183,7 @@ def _verdict_text(verdict: Verdict, group: str) -> str:
     if verdict.growth is None:
         return (
             f"There are too few votes to see over-optimisation: {n} on its answers during training. About "
-            f"{verdict.more} more, over all steps, would show a difference of {over_optimisation.DETECTABLE:.0%}."
+            f"{verdict.more} more, over all steps, would show a difference of {percent(over_optimisation.DETECTABLE)}."
         )
     change = f"{_points_of(verdict.growth)} from step {verdict.first} to step {verdict.last}, by {n}"
     if verdict.what == over_optimisation.PARTED:
@@ -193,7 +194,7 @@ def _verdict_text(verdict: Verdict, group: str) -> str:
         return f"The curves stay together: their gap has changed by {change}."
     return (
         f"There are too few votes to see whether the curves diverge: their gap has changed by {change}. About "
-        f"{verdict.more} more would show a difference of {over_optimisation.DETECTABLE:.0%}."
+        f"{verdict.more} more would show a difference of {percent(over_optimisation.DETECTABLE)}."
     )
 
 
@@ -203,7 +204,7 @@ def _points_of(mean: Mean) -> str:
 
 
 def _share(rate: WinRate) -> str:
-    return f"{rate.value:.0%} [{100 * rate.lower:.0f}, {100 * rate.upper:.0f}]"
+    return f"{percent(rate.value)} [{100 * rate.lower:.0f}, {100 * rate.upper:.0f}]"
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def _rows(sides: Sequence[Judges]) -> list[Row]:
     for side in sides:
         for one in side.bins:
             steps = str(one.first) if one.first == one.last else f"{one.first}–{one.last}"
-            rows.append(Row(side.group, steps, one.people.n, f"{one.expected:.0%}", _share(one.people)))
+            rows.append(Row(side.group, steps, one.people.n, f"{percent(one.expected)}", _share(one.people)))
         if side.arena is not None:
             rows.append(Row(side.group, "arena", side.arena.n, "–", _share(side.arena)))
     return rows

@@ -61,7 +61,7 @@ def _rates(sides: Sequence[Judges], reach: tuple[float, float], reward: str) -> 
     has_arena = any(side.arena for side in sides)
     right = WIDTH - RIGHT - (ARENA if has_arena else 0)
     x, y = scale(*reach, LEFT, right - 6), scale(0, 1, HEIGHT - BOTTOM, TOP)
-    marks = _grid([(y(s / 4), f"{25 * s}%") for s in range(5)])
+    marks = _grid([(y(s / 4), f"{25 * s} %") for s in range(5)])
     marks.append(Line(((LEFT, y(0.5)), (WIDTH - RIGHT, y(0.5))), "soft", 1.0, True))
     marks += _steps(reach, x)
     if has_arena:
@@ -78,7 +78,7 @@ def _rates(sides: Sequence[Judges], reach: tuple[float, float], reward: str) -> 
             marks += _interval(x(one.step) + apart, one.people, colour, y)
         if side.arena:
             marks += _interval(right + ARENA / 2 + 4 + 2 * apart, side.arena, colour, y)
-        keys.append((colour, f"{side.group} prefer its answer to the parent’s, with 95% interval"))
+        keys.append((colour, f"{side.group} prefer its answer to the parent’s, with 95 % interval"))
     if any(side.bins for side in sides):
         keys.insert(0, ("accent", f"{reward}'s expectation for the same pairs"))
     title = f"Win rate against the parent by step, expected by {reward} and observed; the table has the figures"

@@ -15,6 +15,7 @@ from django.db.models.functions import Greatest, Least
 
 from annotate.core.artefacts import local_copies
 from annotate.models import Comparison, Completion, Project, Rating, Split, Winner
+from common.texts import percent
 from evaluation.leaderboard.pairwise import POINTS
 from training.core.run_directory import Row
 from training.models import Review, Run
@@ -169,7 +170,7 @@ def _parted(project: Project, judge: str, foreseen: Sequence[Foreseen]) -> Itera
             continue
         share, n = sum(points) / len(points), len(points)
         share = share if first < second else 1 - share
-        reason = f"{one.name} expected {one.probability:.0%} of votes for one answer, but it got {share:.0%}"
+        reason = f"{one.name} expected {percent(one.probability)} of votes for one answer, but it got {percent(share)}"
         width = (one.probability - share) ** 2 * n / (n + 1)
         yield Disagreement(one.prompt, (min(one.pair), max(one.pair)), REWARD_MODEL, width, n, reason)
 

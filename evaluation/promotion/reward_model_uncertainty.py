@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from annotate.core.artefacts import local_copies
 from annotate.labelling.queue.priorities import Uncertain, of_probability
 from annotate.models import Completion, Project, Split
+from common.texts import percent
 from evaluation.promotion import disagreements
 from training.models import Run
 
@@ -28,7 +29,7 @@ def of_reward_models(project: Project) -> Iterator[Uncertain]:
             prompts[low, high] = prompt
     for pair, opinions in foreseen.items():
         mean = sum(p for p, _ in opinions) / len(opinions)
-        text = "; ".join(f"{name} gives {p:.0%} to one answer" for p, name in opinions[:3])
+        text = "; ".join(f"{name} gives {percent(p)} to one answer" for p, name in opinions[:3])
         yield Uncertain(prompts[pair], pair, of_probability(mean), text)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from common.distributions import ROUNDED_Z95
 from common.intervals import wilson
+from common.texts import percent
 
 RECENT = 3  # reviews that a pause is decided on
 
@@ -88,6 +89,6 @@ def in_words(agreement: Agreement, people: str, reward: str = "the reward model"
     low, high = agreement.interval
     return (
         f"{people} agree with {reward} on {agreement.agreed} of {agreement.decided} pairs that they decided, "
-        f"{agreement.share:.0%} [{100 * low:.0f}, {100 * high:.0f}]; it expects {agreement.predicted:.0%} of the "
-        f"votes for the policy's answers against the parent's, and they got {agreement.people:.0%}"
+        f"{percent(agreement.share)} [{100 * low:.0f}, {100 * high:.0f}]; it expects {percent(agreement.predicted)} of "
+        f"the votes for the policy's answers against the parent's, and they got {percent(agreement.people)}"
     )

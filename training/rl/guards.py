@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from common.texts import percent
+
 INTERVAL = 2.0  # standard errors on either side
 
 
@@ -133,7 +135,7 @@ def _lengths(now: Behaviour, parent: Behaviour, bounds: Bounds) -> list[Drift]:
     more = difference(now, parent, "ends")
     # Near max_new_tokens no answer can grow longer by much: then it shows in how few of them still end.
     if more is not None and now.ends is not None and parent.ends:
-        text = f"{now.ends:.0%} of the answers end by themselves where {parent.ends:.0%} of the parent's do; "
+        text = f"{percent(now.ends)} of the answers end by themselves where {percent(parent.ends)} of the parent's do; "
         drifts.append(
             Drift(-more / (parent.ends * (1 - bounds.ends)), "answers_cut_off", text + "the rest are cut off")
         )
@@ -146,7 +148,7 @@ def _sameness(now: Behaviour, parent: Behaviour, bounds: Bounds) -> list[Drift]:
         share, base = getattr(now, name), getattr(parent, name)
         if base > 0:  # a parent that answers in single words has no pairs to compare
             used = -(difference(now, parent, name) or 0.0) / (base * (1 - bounds.distinct))
-            text = f"{share:.0%} of the {units} differ from each other, where {base:.0%} of the parent's do"
+            text = f"{percent(share)} of the {units} differ from each other, where {percent(base)} of the parent's do"
             drifts.append(Drift(used, "answers_alike", text))
     rise = difference(now, parent, "entropy")
     if rise is not None and parent.entropy and parent.entropy > 0:
@@ -166,7 +168,7 @@ def _fluency(now: Behaviour, parent: Behaviour, bounds: Bounds) -> list[Drift]:
             f"where its own do by {parent.surprise:.2f}: they may read less well"
         )
         drifts.append(Drift(rise / bounds.surprise, "surprise_limit", text))
-    if foreign is not None and bounds.foreign is not None:
-        text = f"{now.foreign:.0%} of the characters are emoji or letters of scripts that the parent does not use"
+    if foreign is not None and now.foreign is not None and bounds.foreign is not None:
+        text = f"{percent(now.foreign)} of the characters are emoji or letters of scripts that the parent does not use"
         drifts.append(Drift(foreign / bounds.foreign, "foreign_scripts", text))
     return drifts

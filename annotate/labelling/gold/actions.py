@@ -14,6 +14,7 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.labelling.queue.assigned_items import COMPARE, RATE
 from annotate.models import Comparison, Completion, GoldItem, Project, Rating, Split, User, Winner
+from common.texts import percent
 from common.whole_numbers import row_ids
 from common.winners import swapped
 
@@ -72,7 +73,7 @@ def make_from_consensus(*, project: Project, by: User, key: str, **fields: Any) 
         raise Refused(
             409,
             item=f"Annotators do not agree about {key}: at least {FEWEST_FOR_CONSENSUS} people and "
-            f"{CONSENSUS:.0%} of all must give the same answer. Choose the right answer yourself.",
+            f"{percent(CONSENSUS)} of all must give the same answer. Choose the right answer yourself.",
         )
     return make(project=project, by=by, completions=completions, expected=expected, **fields)
 

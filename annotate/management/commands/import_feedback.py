@@ -33,6 +33,7 @@ from annotate.data.imports.actions import FORMATS, Order, go_on, start_import
 from annotate.data.imports.engine import Importer
 from annotate.data.rows import row_files
 from annotate.models import AnnotatorKind, Import, User
+from common.texts import percent
 
 _WAITING = (Import.State.QUEUED, Import.State.RUNNING)
 _TOLD = 20  # bad lines that are printed
@@ -82,7 +83,9 @@ class Command(BaseCommand):
                 import_.refresh_from_db()
                 if time.monotonic() - last_report > 5:
                     last_report = time.monotonic()
-                    self.stdout.write(f"{import_.position / import_.bytes:4.0%}  {import_.rate:,.0f} rows a second")
+                    self.stdout.write(
+                        f"{percent(import_.position / import_.bytes):>5}  {import_.rate:,.0f} rows a second"
+                    )
         finally:
             importer.end()
 

@@ -40,7 +40,8 @@ INSTEAD = {
     r"take it up again|taken up again": "open again, bring back",
     r"thing that is done|nothing that is done": "not an action",
 }
-TEMPLATES = Path(__file__).resolve().parents[3] / "templates"
+ROOT = Path(__file__).resolve().parents[3]
+TEMPLATES = ROOT / "templates"
 ALLOWED = (
     "evaluation/recipes/classification.py",  # names of metrics, which stored figures have
     "evaluation/recipes/reward_accuracy.py",
@@ -104,6 +105,14 @@ def test_a_time_of_day_says_its_zone():
     ]
     assert len(shown) > 30
     assert [(path, found) for path, found, is_above in shown if not (found.endswith(" T") or is_above)] == []
+
+
+def test_a_share_reads_alike_everywhere(texts):
+    """`percent` writes 67 %: no text has its sign at the number, and no code formats a share by itself."""
+    found = [f"{each.path}:{each.line}: {each.text}" for each in texts if re.search(r"[\d}…]%(?!\w)", each.text)]
+    apps = [path for app in ("common", "annotate", "training", "evaluation") for path in (ROOT / app).rglob("*.py")]
+    found += [str(path) for path in apps if re.search(r":[^{}:\"]*%\}", path.read_text(encoding="utf-8"))]
+    assert len(apps) > 500 and not found, "\n".join(found)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from common.texts import percent
 from training.corpora.cleaning.rules import Verdict
 
 _SMALL_WORDS = frozenset(("the", "be", "to", "of", "and", "that", "have", "with"))
@@ -47,11 +48,11 @@ class Quality:
         yield "too many symbols", symbols > self.max_symbols, f"{symbols:.2f} per word"
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         bullets = sum(line.startswith(_BULLETS) for line in lines) / len(lines)
-        yield "a list of bullets", bullets > self.max_bullets, f"{bullets:.0%} of the lines"
+        yield "a list of bullets", bullets > self.max_bullets, f"{percent(bullets)} of the lines"
         cut = sum(line.endswith(_ELLIPSES) for line in lines) / len(lines)
-        yield "lines cut off", cut > self.max_ellipses, f"{cut:.0%} end in an ellipsis"
+        yield "lines cut off", cut > self.max_ellipses, f"{percent(cut)} end in an ellipsis"
         alphabetic = sum(any(map(str.isalpha, word)) for word in words) / count
-        yield "words without letters", alphabetic < self.min_alphabetic, f"{alphabetic:.0%} have one"
+        yield "words without letters", alphabetic < self.min_alphabetic, f"{percent(alphabetic)} have one"
         small = (
             len(_SMALL_WORDS & {word.casefold().strip(".,;:!?\"'()") for word in words}) if self.min_small_words else 0
         )
@@ -65,7 +66,7 @@ def repetition(repeated: Sequence[float], top: Sequence[float], phrases: Sequenc
     def judge(text: str) -> Verdict:
         for name, share, bound in _shares(text, repeated, top, phrases):
             if share > bound:
-                return Verdict(text, name, f"{share:.0%}, above {bound:.0%}")
+                return Verdict(text, name, f"{percent(share)}, above {percent(bound)}")
         return Verdict(text)
 
     return judge

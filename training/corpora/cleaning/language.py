@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
+from common.texts import percent
 from training.core.run_directory import RecipeFailure
 from training.corpora.cleaning.rules import Verdict
 
@@ -29,6 +30,6 @@ def in_languages(codes: Sequence[str], confidence: float) -> Callable[[str], Ver
         if best in codes and share >= confidence:
             return Verdict(text)
         reason = "uncertain language" if best in codes else "no language" if best == "zxx" else f"detected as {best}"
-        return Verdict(text, reason, f"{best} at {share:.0%}")
+        return Verdict(text, reason, f"{best} at {percent(share)}")
 
     return judge

@@ -31,6 +31,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from common import atomic_files
+from common.texts import percent
 from training.configs import ClassifyConfig
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines, step_of
 from training.recipes.classify import classify_head
@@ -178,8 +179,8 @@ def result_of(data: Split, train: np.ndarray, truth: np.ndarray, probabilities: 
         for label, (p, r, f, n) in zip(data.labels, measured.by_class(table), strict=True)
     ]
     return {
-        "verdict": f"{accuracy['value']:.1%} of {len(truth)} held-out texts get the right label; the most frequent "
-        f"label is right for {baseline.value:.1%}.",
+        "verdict": f"{percent(accuracy['value'], 1)} of {len(truth)} held-out texts get the right label; the most "
+        f"frequent label is right for {percent(baseline.value, 1)}.",
         "why": "" if beats else "This is not better than chance: use more texts, or labels that depend on the text.",
         "beats_chance": bool(beats),
         "held_out": measures | {"majority_accuracy": asdict(baseline)},

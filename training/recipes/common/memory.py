@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import torch
 
+from common.texts import percent
 from training.core import batch_planner
 from training.core.endings import DISK_FULL
 from training.core.resource_estimate import ROOM, DoesNotFit
@@ -64,7 +65,7 @@ def does_not_fit(subject: str, error: DoesNotFit, changes: Row | None = None) ->
     return RecipeFailure(
         "does_not_fit",
         f"{subject} needs about {error.needed / 1e9:.3g} GB, but of {error.available / 1e9:.3g} GB of free memory "
-        f"here a run may use {ROOM:.0%}.",
+        f"here a run may use {percent(ROOM)}.",
         "Choose a smaller size, a shorter context_length or a smaller micro_batch_size, or a machine with more memory.",
         changes,
     )
@@ -77,7 +78,7 @@ def check_whole(model_bytes: float, processes: int) -> None:
         raise RecipeFailure(
             "does_not_fit",
             f"To draw, each process gathers the whole policy: {model_bytes / 1e9:.3g} GB, but of {available / 1e9:.3g} "
-            f"GB of free memory here a run may use {ROOM:.0%}. More processes do not change that.",
+            f"GB of free memory here a run may use {percent(ROOM)}. More processes do not change that.",
             f"Choose a smaller parent, devices with {model_bytes / ROOM / 1e9:.3g} GB each, or adapters lora, not "
             "full; or DPO, which draws nothing.",
         )

@@ -10,13 +10,14 @@ Prompts are split once: a share is held out, the same prompts for the same datas
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from annotate.data.datasets import preferences
+from common.texts import percent
 from training.configs.preference import PreferenceConfig
 from training.core.run_directory import RecipeFailure, Row, RunDirectory
 from training.core.token_table import hash_of_data, hash_of_tokenizer, number_table, token_dtype
@@ -158,12 +159,12 @@ def held_out_figures(rewards: np.ndarray, data: Judgements, seed: int) -> dict[s
 
 
 def verdict(figures: dict[str, Estimate | None]) -> str:
-    sentences = {
-        "pair_accuracy": "favours the preferred answer in {:.0%} of {} pairs",
-        "thumbs_auc": "ranks answers by their thumbs with AUC {:.2f} ({} thumbs)",
+    sentences: dict[str, Callable[[Estimate], str]] = {
+        "pair_accuracy": lambda e: f"favours the preferred answer in {percent(e.value)} of {e.n} pairs",
+        "thumbs_auc": lambda e: f"ranks answers by their thumbs with AUC {e.value:.2f} ({e.n} thumbs)",
     }
     spoken = [
-        f"{sentences[name].format(e.value, e.n)} (95 % interval {e.lower:.2f} to {e.upper:.2f})"
+        f"{sentences[name](e)} (95 % interval {e.lower:.2f} to {e.upper:.2f})"
         for name, e in figures.items()
         if e is not None
     ]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from common import atomic_files
+from common.texts import percent
 from training.core.run_directory import RecipeFailure, RunDirectory, read_lines
 
 _DOCUMENTS_AT_ONCE = 256
@@ -102,7 +103,7 @@ def check_corpus(train: TokenFile, validation: TokenFile, context_length: int) -
             "Build the corpus from more or shorter texts, so that some are held out.",
         )
     if train.counts.unknown > 0.01 * train.counts.tokens:
-        raise _unfit(f"cannot write {train.counts.unknown / train.counts.tokens:.0%} of this corpus")
+        raise _unfit(f"cannot write {percent(train.counts.unknown / train.counts.tokens)} of this corpus")
 
 
 def check_tokenizer(train: TokenFile, vocabulary: int) -> None:

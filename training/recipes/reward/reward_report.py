@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from common.texts import percent
 from training.configs import RewardConfig
 from training.core.run_directory import Row, RunSpec
 from training.recipes.common import loading
@@ -23,10 +25,10 @@ from training.recipes.reward.head_fit import Head
 from training.recipes.reward.reward_accuracy import Estimate, Judged
 from training.recipes.reward.reward_model import RewardModel
 
-SAID = {
-    "pair_accuracy": "right about {:.0%} of {} pairs",
-    "thumbs_auc": "AUC {:.2f} on {} thumbs",
-    "stars_spearman": "rank correlation {:.2f} with {} star ratings",
+SAID: dict[str, Callable[[Estimate], str]] = {
+    "pair_accuracy": lambda figure: f"right about {percent(figure.value)} of {figure.n} pairs",
+    "thumbs_auc": lambda figure: f"AUC {figure.value:.2f} on {figure.n} thumbs",
+    "stars_spearman": lambda figure: f"rank correlation {figure.value:.2f} with {figure.n} star ratings",
 }
 CHANCE = {"pair_accuracy": 0.5, "thumbs_auc": 0.5, "stars_spearman": 0.0}
 NAMED = {"pair_accuracy": "pairs", "thumbs_auc": "thumbs", "stars_spearman": "stars"}
@@ -144,7 +146,7 @@ def verdict(winner: Fitted, longer: dict[str, Estimate | None]) -> str:
             null = longer[name]
             comparison = f"; preferring the longer answer gets {null.value:.2f}" if null else ""
             interval = f"95 % interval {figure.lower:.2f} to {figure.upper:.2f}"
-            spoken.append(f"{SAID[name].format(figure.value, figure.n)} ({interval}{comparison})")
+            spoken.append(f"{SAID[name](figure)} ({interval}{comparison})")
     text = f"On {headline_[1].prompts} held-out prompts: {', '.join(spoken)}."
     at_chance = [NAMED[name] for name, e in winner.figures.items() if e is not None and e.lower <= CHANCE[name]]
     if not beats_chance(winner.evidence):

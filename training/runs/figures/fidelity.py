@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from common.texts import percent
 from training.runs.figures.curves import is_number
 
 ENOUGH = 0.999  # cosine of the saved to the trained update
@@ -100,7 +101,8 @@ def _sentences(fidelity: Fidelity) -> Iterator[str]:
         kl = _small(fidelity.kl_per_token)
         yield f"In sampling it differs from the model in training by {kl} nats per token (mean KL)."
     if fidelity.shrunk_from is not None and fidelity.rank is not None:
-        cost = f", which cost {fidelity.lost_share:.2%} of the update's norm" if fidelity.lost_share is not None else ""
+        lost = fidelity.lost_share
+        cost = f", which cost {percent(lost, 2)} of the update's norm" if lost is not None else ""
         ranks = f"of total rank {fidelity.shrunk_from}, were reduced to rank {fidelity.rank}"
         yield f"The adapters of its ancestors, {ranks}{cost}."
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from common.texts import percent
 from training.runs.figures.curves import is_number, of_parent
 
 NEAR = 0.75  # share of a bound used up, from which on a person should look
@@ -30,7 +31,7 @@ def warnings(rows: Sequence[tuple[int, Values]], config: Values) -> list[str]:
     first, (step, last) = rows[0][1], rows[-1]
     texts = [text for check in _CHECKS for text in check(first, last, config)]
     if not texts and is_number(drift := last.get("drift")) and drift > NEAR:
-        texts.append(f"the drift has reached {drift:.0%} of the nearest limit")
+        texts.append(f"the drift has reached {percent(drift)} of the nearest limit")
     return [f"At step {step} {text}." for text in texts]
 
 
@@ -73,7 +74,7 @@ def _sameness(first: Values, last: Values, config: Values) -> Iterator[str]:
     if figure := _beyond("distinct", first, last):
         now, parent, more = figure
         if parent > 0 and more / parent < -NEAR * (1 - lowest):
-            yield f"only {now:.0%} of the answers differ from each other; {parent:.0%} of the parent's do"
+            yield f"only {percent(now)} of the answers differ from each other; {percent(parent)} of the parent's do"
 
 
 def _endings(first: Values, last: Values, config: Values) -> Iterator[str]:
@@ -82,8 +83,8 @@ def _endings(first: Values, last: Values, config: Values) -> Iterator[str]:
         now, parent, more = figure
         if parent > 0 and more / parent < -NEAR * (1 - lowest):
             yield (
-                f"{now:.0%} of the answers are complete; {parent:.0%} of the parent's are: they no longer end, "
-                "and max_new_tokens cuts them off"
+                f"{percent(now)} of the answers are complete; {percent(parent)} of the parent's are: they no longer "
+                "end, and max_new_tokens cuts them off"
             )
 
 
@@ -105,7 +106,7 @@ def _fluency(first: Values, last: Values, config: Values) -> Iterator[str]:
         )
     limit = _option(config, "max_foreign_share", 0.05)
     if limit and (figure := _beyond("foreign_scripts", first, last)) and figure[2] > NEAR * limit:
-        yield f"{figure[0]:.0%} of the characters are emoji or in scripts that the parent does not use"
+        yield f"{percent(figure[0])} of the characters are emoji or in scripts that the parent does not use"
 
 
 def _reward_model(first: Values, last: Values, config: Values) -> Iterator[str]:
@@ -118,7 +119,8 @@ def _reward_model(first: Values, last: Values, config: Values) -> Iterator[str]:
         )
     if is_number(outside) and outside > _OUTSIDE:
         yield (
-            f"{outside:.0%} of the scores are outside the range of the reward model's training, where it is unreliable"
+            f"{percent(outside)} of the scores are outside the range of the reward model's training, where it is "
+            "unreliable"
         )
 
 
@@ -149,8 +151,8 @@ def _mismatch(first: Values, last: Values, config: Values) -> Iterator[str]:
         "staleness 0 or a lower learning_rate prevents this" if last.get("staleness") else "top_p 1 and top_k 0 help"
     )
     yield (
-        f"the policy that draws and the one that learns are {apart:.2f} nats per token apart, and {truncated:.0%} of "
-        f"the importance weights are truncated: the updates are biased; {remedy}"
+        f"the policy that draws and the one that learns are {apart:.2f} nats per token apart, and {percent(truncated)} "
+        f"of the importance weights are truncated: the updates are biased; {remedy}"
     )
 
 

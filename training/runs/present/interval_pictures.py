@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from common.charts.axes import level_lines, scale
 from common.charts.scene import Dot, Line, Scene, Svg, Text, svg
+from common.texts import percent
 
 _WIDTH, _HEIGHT = 420, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 18, 10, 44
@@ -23,8 +24,8 @@ class Point:
 
 def calibration(points: Sequence[Point]) -> Svg:
     """Return how often right (up) by how sure (across), from one half to one; on the diagonal the two agree."""
-    ticks = [(p / 10, f"{p / 10:.0%}") for p in range(5, 11)]
-    heights = [(p / 5, f"{p / 5:.0%}") for p in range(6)]
+    ticks = [(p / 10, f"{percent(p / 10)}") for p in range(5, 11)]
+    heights = [(p / 5, f"{percent(p / 5)}") for p in range(6)]
     named = "Accuracy by confidence; the table below has the figures"
     return _picture(points, (0.5, 1.0), (0.0, 1.0), ticks, heights, named, "confidence", diagonal=True)
 

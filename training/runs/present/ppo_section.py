@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from annotate.models import AnnotatorKind
+from common.texts import percent
 from training.core import review_agreement
 from training.models import Review, Run
 from training.runs.human_review import reviews as human_review
@@ -40,7 +41,7 @@ class Judged:
 
     @property
     def expected(self) -> str:
-        return f"{self.review.predicted:.0%}"
+        return f"{percent(self.review.predicted)}"
 
 
 def review_context(run: Run) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def _is_open(one: human_review.ReviewedPair) -> bool:
 
 
 def _percent(values: Sequence[float]) -> str:
-    return f"{sum(values) / len(values):.0%} of {len(values)}" if values else "–"
+    return f"{percent(sum(values) / len(values))} of {len(values)}" if values else "–"
 
 
 def _agreement(agreement: review_agreement.Agreement) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ValidationError
 
 from annotate.models import Dataset, LanguageModel
+from common.texts import percent
 from training import configs
 from training.configs.presets import PRESETS
 from training.core import resource_estimate
@@ -50,7 +51,7 @@ def form_context(form: RunForm) -> dict[str, Any]:
         "tokens": _count(chosen.tokens),
         "free": f"{host.available / 1e9:.3g} GB",
         "rate": f"{host.flops / 1e12:.2g} TFLOP/s in {host.dtype}, of which steps use "
-        f"{min(share for _, share in host.reached):.0%} to {max(share for _, share in host.reached):.0%}",
+        f"{percent(min(share for _, share in host.reached))} to {percent(max(share for _, share in host.reached))}",
     }
 
 

@@ -9,6 +9,7 @@ from annotate.core.artefacts import local_copies
 from annotate.models import User
 from common.distributions import ROUNDED_Z95
 from common.intervals import wilson
+from common.texts import percent
 from training.runs.figures import progress
 from training.runs.present import interval_pictures as reward_pictures
 from training.runs.present.interval_pictures import Point
@@ -47,7 +48,7 @@ def _calibration(calibration: Row) -> Row:
         low, high = wilson(round(row["observed"] * row["n"]), row["n"], ROUNDED_Z95)
         points.append(Point(row["predicted"], row["observed"], low, high))
         right = {"value": row["observed"], "lower": low, "upper": high}
-        lines.append((f"{row['predicted']:.0%}", progress.with_interval(right), row["n"]))
+        lines.append((f"{percent(row['predicted'])}", progress.with_interval(right), row["n"]))
     return {
         "calibration": reward_pictures.calibration(points),
         "calibration_rows": lines,
@@ -58,7 +59,7 @@ def _calibration(calibration: Row) -> Row:
 
 def _ties(row: Row | None) -> tuple[str, str] | None:
     """Return the share of ties, expected and observed; of runs from before this was measured None."""
-    return (f"{row['predicted']:.0%}", f"{row['observed']:.0%}") if row else None
+    return (f"{percent(row['predicted'])}", f"{percent(row['observed'])}") if row else None
 
 
 def _compared(row: Row, names: list[str]) -> Row:

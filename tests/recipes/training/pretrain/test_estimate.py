@@ -143,7 +143,7 @@ def test_the_form_says_memory_and_time_of_every_size(client, researcher, here, m
     assert (
         "2 cores" in page
         and "does not fit" in page
-        and "0.8 TFLOP/s in bfloat16, of which steps use 10% to 50%" in page
+        and "0.8 TFLOP/s in bfloat16, of which steps use 10 % to 50 %" in page
     )
 
 

@@ -101,7 +101,7 @@ def test_gopher_repetition_names_what_is_repeated():
     lines = "\n".join(["the same line"] * 4 + [f"line {n} is another one" for n in range(5)])
     assert judge(lines).drop_reason == "repeated lines"
     paragraphs = shares(repeated_lines="1, 0.3, 1, 1")(f"{PROSE}\n\nshort\n\nshort\n\nshort\n\n{PROSE[:80]}")
-    assert (paragraphs.drop_reason, paragraphs.detail) == ("repeated paragraphs", "40%, above 30%")
+    assert (paragraphs.drop_reason, paragraphs.detail) == ("repeated paragraphs", "40 %, above 30 %")
     assert judge("buy now " * 12 + PROSE).drop_reason == "one repeated phrase of 2 words"
     unusual = " ".join(f"word{n}" for n in range(20))
     assert judge(f"{PROSE} {unusual} {PROSE[:60]} {unusual}").drop_reason.startswith("repeated phrases of")
@@ -116,7 +116,7 @@ def test_gopher_shares_are_those_counted_by_hand():
         text
     ).drop_reason
     found = shares(repeated_lines=free, top_phrases="1, 1, 1", repeated_phrases="0.24, 1, 1, 1, 1, 1")(text)
-    assert (found.drop_reason, found.detail) == ("repeated phrases of 5 words", "25%, above 24%")
+    assert (found.drop_reason, found.detail) == ("repeated phrases of 5 words", "25 %, above 24 %")
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ def test_answers_that_are_all_cut_off_are_out_of_bounds_though_they_can_grow_no_
     now = Behaviour(64.0, 1.0, 0.9, ends=0.0, errors={"ends": share_error(0.0, 256)})
     found = drift(now, parent, ENDS)
     assert found.code == "answers_cut_off" and found.used > 1
-    assert "0% of the answers end by themselves where 28%" in found.message
+    assert "0 % of the answers end by themselves where 28 %" in found.message
 
 
 def test_a_parent_whose_answers_never_end_is_no_measure():

@@ -182,7 +182,7 @@ def test_the_arena_stands_at_the_end_with_people_and_simulations_apart(run, base
     people, simulated = over_optimisation_panel.of_run(run)["sides"]
     assert (people.group, people.arena.n, people.arena.value) == ("people", 3, 1.0)
     assert (simulated.group, simulated.arena.n, simulated.arena.value) == ("simulated annotators", 1, 0.0)
-    assert any("in the arena, people prefer the finished model to its parent in 100%" in s for s in people.sentences)
+    assert any("in the arena, people prefer the finished model to its parent in 100 %" in s for s in people.sentences)
 
 
 def test_a_run_that_asked_nobody_says_so(client, run):

@@ -127,7 +127,7 @@ class TestWithTheRewardModel:
         [found] = disputed_items.disputes(project, "train", "person")
         assert found.between == disagreements.REWARD_MODEL
         assert found.width == pytest.approx(0.81 * 3 / 4)
-        assert "tide-judge expected 90% of votes for one answer, but it got 0%" in found.reason
+        assert "tide-judge expected 90 % of votes for one answer, but it got 0 %" in found.reason
 
     @pytest.fixture
     def scored(self, project):
@@ -162,7 +162,7 @@ class TestWithTheRewardModel:
         [found] = disputed_items.disputes(project, "eval", "person")
         expected = 1 / (1 + math.exp(2))
         assert found.width == pytest.approx((1 - expected) ** 2 / 2) and found.between == disagreements.REWARD_MODEL
-        assert "tide-judge expected 12% of votes for one answer, but it got 100%" in found.reason
+        assert "tide-judge expected 12 % of votes for one answer, but it got 100 %" in found.reason
         assert disputed_items.disputes(project, "train", "person") == []  # it stays where it is
 
     def test_items_are_read_as_the_recipe_writes_them(self, project, child, base, vote, scored, tmp_path):
@@ -204,7 +204,7 @@ class TestWithTheRewardModel:
         p = p if first.pk < second.pk else 1 - p
         assert unsure == Uncertain(
             first.prompt_id, tuple(sorted((first.pk, second.pk))), of_probability(p),
-            f"tide-judge gives {p:.0%} to one answer",
+            f"tide-judge gives {100 * p:.0f} % to one answer",
         )  # fmt: skip
         type(first.prompt).objects.filter(pk=first.prompt_id).update(side="eval")
         assert list(reward_model_uncertainty.of_reward_models(project)) == []

@@ -42,7 +42,7 @@ def test_what_was_lost_is_said_with_what_to_do():
 def test_a_shortened_chain_says_what_that_cost():
     shrunk = {"from_rank": 80, "lost_share": 0.0123}
     sentence = fidelity.sentence({"fidelity": GOOD | {"rank": 64, "shrunk": shrunk}})
-    assert "of total rank 80, were reduced to rank 64, which cost 1.23% of the update's norm" in sentence
+    assert "of total rank 80, were reduced to rank 64, which cost 1.23 % of the update's norm" in sentence
 
 
 def test_full_weights_name_their_dtype():

@@ -234,7 +234,7 @@ def test_the_page_shows_both_opinions_and_keeps_open_pairs_blind(client, project
     vote_for_policy(run, make_user(project))
     page = client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()
     assert "1 pair waits for an annotator" in page
-    assert "1 of 1" in page and "80% of 2" in page  # agreement, and what the reward model expects
+    assert "1 of 1" in page and "80 % of 2" in page  # agreement, and what the reward model expects
     assert "the policy says" not in page  # which answer is whose is not for those who may judge it
     client.force_login(make_user(project, role="researcher"))
     page = client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()

@@ -100,14 +100,14 @@ FIRST = {
     ("last", "words"),
     [
         ({"input_shift": 1.3}, "that differ from the annotated ones"),
-        ({"score_outside": 0.25}, "25% of the scores are outside the range of the reward model's training"),
+        ({"score_outside": 0.25}, "25 % of the scores are outside the range of the reward model's training"),
         ({"entropy": 0.5}, "the answers become more similar"),
         ({"entropy": 2.9}, "the answers become more random"),
         ({"eos_rate": 0.1}, "they no longer end"),
         ({"surprise": 3.1}, "the answers surprise the parent by 3.10 nats per token, its own answers by 2.80"),
         (
             {"foreign_scripts": 0.2},
-            "20% of the characters are emoji or in scripts that the parent does not use",
+            "20 % of the characters are emoji or in scripts that the parent does not use",
         ),
         ({"ptx_held_out_loss": 3.4}, "ptx_coef above 0 prevents this"),
     ],
@@ -124,7 +124,7 @@ def test_a_batch_that_differs_from_the_parent_by_chance_alarms_nobody():
     by_chance = {"eos_rate": 0.125, "eos_rate_se": 0.06, "length_mean": 58.0, "entropy": 2.9, "entropy_se": 0.1}
     assert health.warnings([first, (5, by_chance)], {}) == []
     [told] = health.warnings([first, (5, {**by_chance, "eos_rate": 0.0, "eos_rate_se": 0.01})], {})
-    assert "0% of the answers are complete; 28% of the parent's are" in told
+    assert "0 % of the answers are complete; 28 % of the parent's are" in told
 
 
 def test_lines_and_warnings_stand_on_the_calibration_and_not_on_the_first_batch():
@@ -157,7 +157,9 @@ def test_a_sampler_far_from_the_learner_is_warned_of_and_has_its_charts():
     far = {**near, "sampler_kl": 0.14, "truncated_share": 0.08}
     assert health.warnings([(0, near), (1, near)], {}) == []
     [text] = health.warnings([(0, near), (1, far)], {})
-    assert "0.14 nats per token apart, and 8% of the importance weights are truncated" in text and "staleness 0" in text
+    assert (
+        "0.14 nats per token apart, and 8 % of the importance weights are truncated" in text and "staleness 0" in text
+    )
     [text] = health.warnings([(0, near), (1, {**far, "staleness": 0.0})], {})
     assert "top_p 1" in text
     unweighted = {"sampler_kl": 0.14}

@@ -78,7 +78,7 @@ def test_every_study_is_a_table_and_pictures_have_theirs(client, project):
     for words in (
         "Observed", "pairs only", "<strong>0.15", "mean of layer 15, last token of layer 20", "chosen",
         "as good, within one standard error", "No head: too few to learn from.", "0.40 [0.30, 0.50]", "harsh",
-        "It expects 31% of these comparisons to be ties; 24% are.",
+        "It expects 31 % of these comparisons to be ties; 24 % are.",
     ):  # fmt: skip
         assert words in html
 

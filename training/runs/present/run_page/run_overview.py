@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from annotate.data.datasets.count_names import count_words
 from annotate.models import Dataset, LanguageModel
+from common.texts import percent
 from training.core.run_directory import RunDirectory
 from training.models import Attempt, Run
 from training.runs.figures import curves, fidelity, health, progress, verdicts
@@ -97,8 +98,8 @@ def agreement(reward_model: LanguageModel | None) -> str:
         return ""
     lower, upper = accuracy.get("lower"), accuracy.get("upper")
     if curves.is_number(lower) and curves.is_number(upper):
-        return f"{accuracy['value']:.0%} [{100 * lower:.0f}, {100 * upper:.0f}]"
-    return f"{accuracy['value']:.0%}"
+        return f"{percent(accuracy['value'])} [{100 * lower:.0f}, {100 * upper:.0f}]"
+    return f"{percent(accuracy['value'])}"
 
 
 def _counts(dataset: Dataset | None) -> list[tuple[str, Any]]:
