@@ -53,6 +53,17 @@ class DriftOut(serializers.Serializer):
     agreement_gained = JudgeFigureOut(allow_null=True, help_text="By how much more this version agrees with the votes.")
 
 
+class AskedAgainOut(serializers.Serializer):
+    run = serializers.IntegerField()
+    at = serializers.DateTimeField()
+    same_verdict = JudgeFigureOut(help_text="Share of the pairs with the same verdict as before.")
+    agreement_gained = JudgeFigureOut(allow_null=True, help_text="By how much more it now agrees with the votes.")
+    consistency_gained = JudgeFigureOut(
+        allow_null=True, help_text="By how much more often both orders now have one verdict; null on a scale."
+    )
+    has_changed = serializers.BooleanField(help_text="Whether the interval of a gain leaves out 0.")
+
+
 class VerdictCostOut(serializers.Serializer):
     verdicts = serializers.IntegerField()
     prompt_tokens = serializers.IntegerField(allow_null=True)
@@ -73,6 +84,7 @@ class JudgeFiguresOut(serializers.Serializer):
     own = JudgeFigureOut(allow_null=True, help_text="Points that it gives its own family's answers beyond people's.")
     by_category = CategoryOut(many=True)
     drift = DriftOut(many=True)
+    asked_again = AskedAgainOut(many=True, help_text="By runs that asked this version again, the newest first.")
     cost = VerdictCostOut()
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from django.db.models import Count, Max, Q, Sum
+from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from annotate.core.chat_api import prices
@@ -14,10 +15,12 @@ from evaluation.core.kept_figures import Tell
 from evaluation.core.recent_values import Recent
 from evaluation.judge_models import kept_by_rubric
 from evaluation.judge_models.judged_pairs import JudgedPair, PersonVote, as_arrays, judged_pairs, seen_votes
+from evaluation.judge_models.repeated_verdicts import Repeated, repeated
 from evaluation.metrics import model_judges
 from evaluation.metrics.model_judges import Figure, SeenVotes
-from evaluation.models import JudgeModel, KeptFigures, Rubric, Verdict
+from evaluation.models import JudgeModel, KeptFigures, RepeatedVerdict, Rubric, Verdict
 
+TOKENS = ("prompt_tokens", "completion_tokens")
 FEWEST_IN_CATEGORY = 10  # votes for a winner, below which a category has no figure of its own
 _recent = Recent(32)
 
@@ -65,9 +68,10 @@ class JudgeFigures:
     own: Figure | None
     drift: list[Drift]
     cost: Cost
+    repeated: list[Repeated] = field(default_factory=list)
 
 
-_STORED = (JudgeFigures, Drift, Cost, Figure)
+_STORED = (JudgeFigures, Drift, Cost, Figure, Repeated)
 
 
 def figures_of(rubric: Rubric, kind: str) -> JudgeFigures:
@@ -92,7 +96,10 @@ def _state(rubric: Rubric) -> str:
     verdicts = rubric.judge.rubrics.aggregate(n=Count("verdicts"), last=Max("verdicts__pk"))
     votes = rubric.judge.project.comparisons.aggregate(n=Count("pk"), last=Max("pk"))
     changes = StatusChange.objects.aggregate(last=Max("pk"))
-    return f"{verdicts} {votes} {changes} {rubric.judge.model.prompt_price} {rubric.judge.model.completion_price}"
+    again = RepeatedVerdict.objects.filter(verdict__rubric__judge=rubric.judge).aggregate(last=Max("pk"))
+    return (
+        f"{verdicts} {again} {votes} {changes} {rubric.judge.model.prompt_price} {rubric.judge.model.completion_price}"
+    )
 
 
 def _computed(rubric: Rubric, kind: str) -> JudgeFigures:
@@ -116,6 +123,7 @@ def _computed(rubric: Rubric, kind: str) -> JudgeFigures:
         own=model_judges.lean(both, np.array([_own(pairs[v.a, v.b], family) for v in votes], dtype=float)),
         drift=_drift(rubric, pairs, votes),
         cost=cost_of(rubric),
+        repeated=repeated(rubric, votes),
     )
 
 
@@ -182,19 +190,29 @@ def _drift(rubric: Rubric, pairs: dict[tuple[int, int], JudgedPair], votes: list
 
 
 def cost_of(judge: Rubric | JudgeModel) -> Cost:
-    """Return what the verdicts of a version took, or those of all versions."""
+    """Return what the verdicts of a version took, those asked again too, or those of all versions."""
     if isinstance(judge, JudgeModel):
         verdicts, model = Verdict.objects.filter(rubric__judge=judge), judge.model
+        again = RepeatedVerdict.objects.filter(verdict__rubric__judge=judge)
     else:
         verdicts, model = Verdict.objects.filter(rubric=judge), judge.judge.model
+        again = RepeatedVerdict.objects.filter(verdict__rubric=judge)
+    first, repeats = _sums(verdicts), _sums(again)
+    is_counted = first["n"] > 0 and not first["uncounted"] + repeats["uncounted"]
+    prompt, completion = (first[name] + repeats[name] if is_counted else None for name in TOKENS)
+    dollars = prices.cost_of(model.prompt_price, model.completion_price, prompt, completion)
+    seconds = [row["seconds"] for row in (first, repeats) if row["seconds"] is not None]
+    return Cost(
+        first["n"] + repeats["n"], prompt, completion, sum(seconds) if seconds else None,
+        None if dollars is None else float(dollars),
+    )  # fmt: skip
+
+
+def _sums(verdicts: QuerySet) -> dict[str, Any]:
     was_asked = Q(grade__isnull=False) | ~Q(a_first="")  # not so where both texts are the same
-    sums = verdicts.order_by().aggregate(
+    return verdicts.order_by().aggregate(
         n=Count("pk"),
         uncounted=Count("pk", filter=was_asked & (Q(prompt_tokens=None) | Q(completion_tokens=None))),
         seconds=Sum("seconds"),
-        **{name: Coalesce(Sum(name), 0) for name in ("prompt_tokens", "completion_tokens")},
+        **{name: Coalesce(Sum(name), 0) for name in TOKENS},
     )
-    is_counted = sums["n"] > 0 and not sums["uncounted"]
-    prompt, completion = (sums[name] if is_counted else None for name in ("prompt_tokens", "completion_tokens"))
-    dollars = prices.cost_of(model.prompt_price, model.completion_price, prompt, completion)
-    return Cost(sums["n"], prompt, completion, sums["seconds"], None if dollars is None else float(dollars))

@@ -11,7 +11,7 @@ from django.db.models import Max
 from annotate.models import Comparison, Project, StatusChange
 from evaluation.core import kept_figures
 from evaluation.core.kept_figures import BeingComputed, Tell
-from evaluation.models import KeptFigures, Rubric, Verdict
+from evaluation.models import KeptFigures, RepeatedVerdict, Rubric, Verdict
 
 FEW = 3_000  # verdicts and comparisons of a project whose figures are computed within a request
 Value = TypeVar("Value")
@@ -55,5 +55,9 @@ def _newest(project: Project) -> tuple[str, str]:
     changes = StatusChange.objects.aggregate(last=Max("pk"))["last"] or 0
     prices = project.judge_models.aggregate(a=Max("model__prompt_price"), b=Max("model__completion_price"))
     standing = f"{changes} {prices['a']} {prices['b']} "
-    tables = (Verdict.objects.filter(rubric__judge__project=project), Comparison.objects.filter(project=project))
+    tables = (
+        Verdict.objects.filter(rubric__judge__project=project),
+        RepeatedVerdict.objects.filter(verdict__rubric__judge__project=project),
+        Comparison.objects.filter(project=project),
+    )
     return standing + "-".join(str(rows.aggregate(last=Max("pk"))["last"] or 0) for rows in tables), standing

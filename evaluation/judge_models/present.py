@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from annotate.models import Project
 from evaluation.core import number_formats as numbers
 from evaluation.core.voter_names import voters_of
 from evaluation.judge_models.judge_figures import Drift, JudgeFigures, figures_of
+from evaluation.judge_models.repeated_verdicts import Repeated
 from evaluation.metrics.model_judges import Figure
 from evaluation.models import JudgeModel, Rubric
 
@@ -92,6 +94,46 @@ def _lean(name: str, title: str, figure: Figure | None, text: str) -> Sentence |
     return Sentence(name, title, figure, text.format(gap=gap) + n + known, DIFFERENCE)
 
 
+@dataclass(frozen=True)
+class RepeatedRow:
+    """What a run has heard again, in words."""
+
+    run: int
+    at: datetime
+    text: str
+    has_changed: bool
+
+
+def repeated_rows(figures: JudgeFigures, kind: str) -> list[RepeatedRow]:
+    return [RepeatedRow(one.run, one.at, _again_in_words(one, kind), one.has_changed) for one in figures.repeated]
+
+
+def _again_in_words(one: Repeated, kind: str) -> str:
+    parts = [
+        f"{numbers.percent(one.same.value)} of {numbers.thousands(one.same.n)} pairs have the same verdict as before"
+        f"{_between(one.same)}."
+    ]
+    if one.agreement_gained is not None:
+        whose = f"{voters_of(kind)}, on {numbers.thousands(one.agreement_gained.n)} votes"
+        parts.append(_gained(one.agreement_gained, f"agrees with {whose},"))
+    if one.consistency_gained is not None:
+        parts.append(_gained(one.consistency_gained, "gives the same verdict in both orders"))
+    return " ".join(parts)
+
+
+def _gained(figure: Figure, does: str) -> str:
+    """Say by how many points of a hundred the judge does something more or less often than before."""
+    how = "more" if figure.value >= 0 else "less"
+    known = "" if figure.is_apart else " This may be chance."
+    return f"It {does} {abs(100 * figure.value):.0f} points {how} often{_between(figure)}.{known}"
+
+
+def _between(figure: Figure) -> str:
+    if figure.lower is None or figure.upper is None:
+        return ""
+    return f" [{numbers.whole(100 * figure.lower)}, {numbers.whole(100 * figure.upper)}]"
+
+
 def flat_figures(figures: JudgeFigures) -> dict[str, Any]:
     """Return the figures as the API gives them."""
     names = ("agreement", "same_outcome", "consistency", "first_shown", "length", "own")
@@ -102,12 +144,24 @@ def flat_figures(figures: JudgeFigures) -> dict[str, Any]:
         **{name: _flat(getattr(figures, name)) for name in names},
         "by_category": [{"category": name, **(_flat(figure) or {})} for name, figure in figures.by_category],
         "drift": [_flat_drift(drift) for drift in figures.drift],
+        "asked_again": [_flat_repeated(one) for one in figures.repeated],
         "cost": vars(figures.cost),
     }
 
 
 def _flat(figure: Figure | None) -> dict[str, Any] | None:
     return None if figure is None else vars(figure)
+
+
+def _flat_repeated(one: Repeated) -> dict[str, Any]:
+    return {
+        "run": one.run,
+        "at": one.at,
+        "same_verdict": _flat(one.same),
+        "agreement_gained": _flat(one.agreement_gained),
+        "consistency_gained": _flat(one.consistency_gained),
+        "has_changed": one.has_changed,
+    }
 
 
 def _flat_drift(drift: Drift) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Choose what a judge model is asked about, and lay it into the directory of its run.
 
 items.jsonl  {"key", "prompt_id", "prompt", "a", "b", "text_a", "text_b"}, the answers by id, the lower one as A; on a
-             scale {"key", "prompt_id", "prompt", "a", "text_a"}
+             scale {"key", "prompt_id", "prompt", "a", "text_a"}; with "verdict_id" where the judge is asked again
 about.jsonl  one line: {"rubric_id", "rubric", "form", "seen", "unseen", "same_texts"}
 
 Pairs that people compared are all taken. Of the others, each two models in the arena with their first answers to a
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, groupby
 
 from django.db.models import F
@@ -73,8 +73,9 @@ def _rubric_of_run(run: Run) -> Rubric:
 def rows(run: Run) -> dict[str, list[Row]]:
     """Return what the run asks about. Raises RecipeFailure where there is nothing that the judge has not judged."""
     rubric, config = _rubric_of_run(run), run.config
-    kind = KINDS_OF_ANNOTATORS[config["annotators"]]
-    seen = seen_pairs(run.project, config["split"], kind)
+    if config["items"] == "asked":
+        return _rows_asked_again(run, rubric)
+    seen = seen_pairs(run.project, config["split"], _kind_of(run))
     chosen = [] if config["items"] == "unseen" else sorted(seen)
     known = _judged(rubric)
     if rubric.form == rubrics.PAIRWISE:
@@ -94,6 +95,37 @@ def rows(run: Run) -> dict[str, list[Row]]:
     same = sum(item["text_a"].strip() == item["text_b"].strip() for item in items if "text_b" in item)
     about = {"rubric_id": rubric.pk, "rubric": rubric.text, "form": rubric.form, "same_texts": same}
     return {"items": items, "about": [about | {"seen": len(chosen), "unseen": len(others)}]}
+
+
+def _rows_asked_again(run: Run, rubric: Rubric) -> dict[str, list[Row]]:
+    """Return what this version has judged before, at most `limit` questions of it: first what people voted on, then by
+    hash. On a scale the hash is the prompt's, so that answers meet that are compared."""
+    voted = {pk for pair in seen_pairs(run.project, run.config["split"], _kind_of(run)) for pk in pair}
+    judged = rubric.verdicts.filter(prompt__side=run.config["split"], prompt__out_since=None)
+    judged = judged.exclude(prompt__source__in=PRIVATE).exclude(a_first="", grade=None)  # two equal texts
+    columns = ("pk", "prompt_id", "completion_a_id", "completion_b_id")
+
+    def place(row: tuple[int, int, int, int | None]) -> tuple[bool, str, int]:
+        pk, prompt, *answers = row
+        lot = hashlib.sha256(f"{run.pk} {prompt if rubric.form == rubrics.SCALE else pk}".encode()).hexdigest()
+        return not voted.issuperset(answer for answer in answers if answer is not None), lot, pk
+
+    chosen = heapq.nsmallest(run.config["limit"], judged.values_list(*columns).iterator(10_000), key=place)
+    verdicts = {tuple(answer for answer in row[2:] if answer is not None): row[0] for row in chosen}
+    by_key = {"-".join(map(str, answers)): pk for answers, pk in verdicts.items()}
+    items = [{**item, "verdict_id": by_key[item["key"]]} for item in _items(rubric.form, list(verdicts), set())]
+    if not items:
+        raise RecipeFailure(
+            "no_items",
+            f"There is nothing in the {run.config['split']} split that {rubric} has judged.",
+            "Ask it about pairs first, and again later.",
+        )
+    about = {"rubric_id": rubric.pk, "rubric": rubric.text, "form": rubric.form, "same_texts": 0}
+    return {"items": items, "about": [about | {"seen": 0, "unseen": 0}]}
+
+
+def _kind_of(run: Run) -> str:
+    return KINDS_OF_ANNOTATORS[run.config["annotators"]]
 
 
 def seen_pairs(project: Project, split: str, kind: str) -> set[Pair]:
@@ -139,7 +171,7 @@ def _other_pairs(project: Project, split: str) -> Iterator[tuple[str, Pair]]:
             yield key, (min(a, b), max(a, b))
 
 
-def _items(form: str, pairs: list[Pair], known: set[Pair] | set[int]) -> Iterator[Row]:
+def _items(form: str, pairs: Sequence[tuple[int, ...]], known: set[Pair] | set[int]) -> Iterator[Row]:
     if form == rubrics.SCALE:
         answers = [pk for pk in dict.fromkeys(pk for pair in pairs for pk in pair) if pk not in known]
         for pk, text in _texts(answers).items():

@@ -116,3 +116,10 @@ def gain(now: SeenVotes, then: SeenVotes) -> Figure | None:
     mean = clustered_mean(difference, chosen.person, chosen.prompt)
     lower, upper = (mean.lower, mean.upper) if mean else (None, None)
     return Figure(float(difference.mean()), lower, upper, len(difference), 0.0)
+
+
+def change(differences: Array, prompts: Sequence[Hashable]) -> Figure:
+    """Return the mean of differences (n,) of the judge alone, now less then, by prompts."""
+    mean = clustered_mean(differences, [0] * len(differences), prompts)
+    lower, upper = (mean.lower, mean.upper) if mean else (None, None)
+    return Figure(float(differences.mean()), lower, upper, len(differences), 0.0)

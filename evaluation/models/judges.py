@@ -100,6 +100,32 @@ class Verdict(models.Model):
         return self.a_first == self.b_first
 
 
+class RepeatedVerdict(models.Model):
+    """What a judge model says of the same answers when a later run asks it again, by the same version of its rubric. It
+    stands beside the verdict, which alone counts, and tells whether the model behind the endpoint has changed."""
+
+    verdict = models.ForeignKey(Verdict, models.PROTECT, related_name="repeats")
+    run = models.ForeignKey("training.Run", models.PROTECT, related_name="repeated_verdicts")
+    winner = models.CharField(max_length=8, blank=True, choices=Winner.choices, help_text="Empty on a scale.")
+    a_first = models.CharField(max_length=8, blank=True, help_text="The winner with A shown first.")
+    b_first = models.CharField(max_length=8, blank=True, help_text="The winner when B was shown first.")
+    grade = models.FloatField(null=True, blank=True, help_text="On a scale: 1 to 10.")
+    reasons = models.JSONField(default=list, help_text="Its reply in each order asked, as it came.")
+    prompt_tokens = models.PositiveIntegerField(null=True, blank=True)
+    completion_tokens = models.PositiveIntegerField(null=True, blank=True)
+    seconds = models.FloatField(null=True, blank=True, help_text="That its replies took together.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["verdict", "run"], name="a_run_asks_about_a_verdict_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.winner or self.grade} again, by {self.run}"
+
+
 class VerdictDataset(models.Model):
     """Say which verdicts a dataset was frozen from: those on pairs of the train split by one version of a rubric, up to
     the last one then."""

@@ -119,7 +119,7 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class VerdictsConfig:
-    """Which pairs of answers a judge model of the project is asked about. What it has judged is not asked again."""
+    """Which pairs of answers a judge model of the project is asked about; only with `asked`, what it has judged."""
 
     kind: ClassVar[str] = "verdicts"
     judge: str = option("", "the name of a judge model of this project")
@@ -127,8 +127,8 @@ class VerdictsConfig:
     items: str = option(
         "both",
         "seen: pairs that people have compared; unseen: pairs of answers of models in the arena that nobody has "
-        "compared; both",
-        choices=("both", "seen", "unseen"),
+        "compared; both; asked: what this version has judged before, to see whether the judge has changed",
+        choices=("both", "seen", "unseen", "asked"),
     )
     annotators: str = option(
         "people", "whose comparisons make a pair seen", choices=("people", "simulation"), advanced=True
@@ -136,7 +136,9 @@ class VerdictsConfig:
     split: str = option(
         "eval", "the split of the prompts: eval for ratings, train for datasets", choices=("eval", "train")
     )
-    limit: int = option(1000, "maximum number of pairs that nobody has compared", low=1, high=1_000_000)
+    limit: int = option(
+        1000, "maximum number of pairs that nobody has compared, or that are asked again", low=1, high=1_000_000
+    )
     max_tokens: int = option(1024, "longest reply in tokens, including its reasoning", low=16, high=65536)
     per_minute: int = option(0, "maximum questions per minute; 0: no limit", low=0, high=100_000, advanced=True)
     timeout: float = option(120.0, "seconds to wait for a reply", low=1, high=3600, advanced=True)

@@ -9,7 +9,8 @@ import pytest
 from annotate.core.errors import Refused
 from annotate.models import Comparison, LanguageModel
 from evaluation.judge_models import actions
-from evaluation.models import Verdict
+from evaluation.judge_models.judge_figures import figures_of
+from evaluation.models import RepeatedVerdict, Verdict
 from tests.support.evaluation.judge_server import judge_server
 from tests.support.evaluation.judges import make_judge, make_rubric
 from tests.support.factories import make_completion, make_prompt
@@ -90,6 +91,42 @@ def test_what_is_kept_is_not_asked_again(project, answers, served, researcher):
     again = done(actions.order_verdicts(judge=rubric.judge, by=researcher, name="again"))
     assert (again.state, again.reason_code) == (Run.State.FAILED, "no_items")
     assert "has not judged" in again.reason
+
+
+def test_asked_again_it_keeps_both_verdicts_and_the_first_counts(project, answers, served, researcher):
+    server, rubric = served
+    done(actions.order_verdicts(judge=rubric.judge, by=researcher))
+    before = list(Verdict.objects.values_list("pk", "winner"))
+    server.opinion = lambda shown: "The vendor has changed me. [[A]]"
+    server.trouble += [None] * 7 + [(401, {}, "the key has run out")]
+    LanguageModel.objects.filter(pk=rubric.judge.model_id).update(concurrency=1)
+    broken = done(actions.order_verdicts(judge=rubric.judge, by=researcher, name="again", items="asked", limit=4))
+    assert broken.state == Run.State.FAILED and RepeatedVerdict.objects.count() == 3
+    run = done(runs.resume(run=broken, by=researcher))
+    assert run.state == Run.State.SUCCEEDED, run.reason
+    again = RepeatedVerdict.objects.select_related("verdict")
+    assert len(again) == 4 and {one.run for one in again} == {run}
+    assert {(one.winner, one.a_first, one.b_first) for one in again} == {("tie", "model_a", "model_b")}
+    assert list(Verdict.objects.values_list("pk", "winner")) == before
+
+
+def test_on_a_scale_the_answers_of_a_prompt_are_asked_again_together(project, answers, served, researcher):
+    server, rubric = served
+    scale = make_rubric(rubric.judge, form="scale")
+    server.opinion = lambda shown: f"So so. [[{8 if 'sft' in shown else 4}]]"
+    done(actions.order_verdicts(judge=rubric.judge, by=researcher))
+    server.opinion = lambda shown: "All alike. [[5]]"
+    run = done(actions.order_verdicts(judge=rubric.judge, by=researcher, name="again", items="asked", limit=6))
+    assert run.state == Run.State.SUCCEEDED, run.reason
+    assert [one.grade for one in RepeatedVerdict.objects.all()] == [5.0] * 6
+    (found,) = figures_of(scale, "person").repeated
+    assert (found.run, found.same.value, found.same.n, found.consistency_gained) == (run.pk, 0.0, 3, None)
+
+
+def test_who_has_judged_nothing_is_asked_nothing_again(project, answers, served, researcher):
+    server, rubric = served
+    run = done(actions.order_verdicts(judge=rubric.judge, by=researcher, items="asked"))
+    assert (run.reason_code, server.requests) == ("no_items", []) and "has judged" in run.reason
 
 
 def test_a_new_rubric_is_asked_anew_and_old_verdicts_keep_theirs(project, answers, served, researcher):
