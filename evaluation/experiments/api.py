@@ -180,16 +180,18 @@ def _add(request: Request, row: Experiment) -> Response:
     return Response(ExperimentOut(present.as_json(present.shown(row))).data, status=201)
 
 
-@extend_schema(request=None, responses={200: RetriedOut} | refusals(403, 404, 409))
+@extend_schema(request=None, responses={200: RetriedOut} | refusals(403, 404, 409), parameters=[IDEMPOTENCY_KEY])
 @in_project(post="research")
+@idempotent(atomic=False)  # it looks at files or ends runs; what is done already is refused
 def retry(request: Request, project: Project, pk: str) -> Response:
     """Resume the runs that failed, and order again what was refused."""
     row = find(project.experiments.all(), pk, "experiment")
     return Response(RetriedOut({"retried": actions.retry(experiment=row, by=request.user)}).data)
 
 
-@extend_schema(request=None, responses={200: ExperimentOut} | refusals(403, 404, 409))
+@extend_schema(request=None, responses={200: ExperimentOut} | refusals(403, 404, 409), parameters=[IDEMPOTENCY_KEY])
 @in_project(post="research")
+@idempotent(atomic=False)  # it looks at files or ends runs; what is done already is refused
 def cancel(request: Request, project: Project, pk: str) -> Response:
     """Cancel an experiment, its unfinished runs and what is frozen for it."""
     row = actions.cancel(experiment=find(project.experiments.all(), pk, "experiment"), by=request.user)

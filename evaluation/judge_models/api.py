@@ -11,7 +11,7 @@ from annotate.core.api.api_access import allows, in_project
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find
 from annotate.core.api.pagination import Newest, newest_first
-from annotate.core.api.serializer_fields import Choice, Id, Input, refusals
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Input, refusals
 from annotate.core.errors import Refused
 from annotate.data.datasets.api import FreezeOut
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
@@ -53,7 +53,7 @@ class DriftOut(serializers.Serializer):
     agreement_gained = JudgeFigureOut(allow_null=True, help_text="By how much more this version agrees with the votes.")
 
 
-class AskedAgainOut(serializers.Serializer):
+class RepeatedVerdictsOut(serializers.Serializer):
     run = serializers.IntegerField()
     at = serializers.DateTimeField()
     same_verdict = JudgeFigureOut(help_text="Share of the pairs with the same verdict as before.")
@@ -84,7 +84,7 @@ class JudgeFiguresOut(serializers.Serializer):
     own = JudgeFigureOut(allow_null=True, help_text="Points that it gives its own family's answers beyond people's.")
     by_category = CategoryOut(many=True)
     drift = DriftOut(many=True)
-    asked_again = AskedAgainOut(many=True, help_text="By runs that asked this version again, the newest first.")
+    asked_again = RepeatedVerdictsOut(many=True, help_text="By runs that asked this version again, the newest first.")
     cost = VerdictCostOut()
 
 
@@ -142,7 +142,10 @@ class VerdictOut(serializers.ModelSerializer):
 
 
 @extend_schema(methods=["GET"], responses={200: JudgeModelOut(many=True)} | refusals(403, 404))
-@extend_schema(methods=["POST"], request=NewJudgeModel, responses={201: JudgeModelOut} | refusals(400, 403, 404, 409))
+@extend_schema(
+    methods=["POST"], request=NewJudgeModel, responses={201: JudgeModelOut} | refusals(400, 403, 404, 409),
+    parameters=[IDEMPOTENCY_KEY],
+)  # fmt: skip
 @in_project(get="review", post="research")
 def judges(request: Request, project: Project) -> Response:
     """List the judge models of a project, or add one with the first version of its rubric."""
@@ -174,7 +177,9 @@ def judge(request: Request, project: Project, pk: str) -> Response:
     return Response({**body, "figures": JudgeFiguresOut(figures).data})
 
 
-@extend_schema(request=NewRubric, responses={201: RubricOut} | refusals(400, 403, 404))
+@extend_schema(
+    request=NewRubric, responses={201: RubricOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+)
 @in_project(post="research")
 @idempotent()
 def rubrics(request: Request, project: Project, pk: str) -> Response:
@@ -207,8 +212,9 @@ class VerdictDatasetOut(serializers.ModelSerializer):
 
 
 @extend_schema(
-    request=NewVerdictDataset, responses={201: VerdictDatasetOut, 202: FreezeOut} | refusals(400, 403, 404, 409)
-)
+    request=NewVerdictDataset, responses={201: VerdictDatasetOut, 202: FreezeOut} | refusals(400, 403, 404, 409),
+    parameters=[IDEMPOTENCY_KEY],
+)  # fmt: skip
 @in_project(post="research")
 @idempotent(atomic=False)
 def datasets(request: Request, project: Project, pk: str) -> Response:

@@ -126,22 +126,27 @@ def rounds(request: Request, project: Project, pk: str) -> Response:
     return _answer(_found(project, pk))
 
 
-@extend_schema(request=None, responses={200: RoundsOut} | refusals(403, 404, 409))
+@extend_schema(request=None, responses={200: RoundsOut} | refusals(403, 404, 409), parameters=[IDEMPOTENCY_KEY])
 @in_project(post="research")
+@idempotent()
 def pause(request: Request, project: Project, pk: str) -> Response:
     """Pause: runs under way end, and nothing new begins."""
     return _answer(actions.pause(series=_found(project, pk), by=request.user))
 
 
-@extend_schema(request=None, responses={200: RoundsOut} | refusals(403, 404, 409))
+@extend_schema(request=None, responses={200: RoundsOut} | refusals(403, 404, 409), parameters=[IDEMPOTENCY_KEY])
 @in_project(post="research")
+@idempotent(atomic=False)  # it looks at files or ends runs; what is done already is refused
 def go_on(request: Request, project: Project, pk: str) -> Response:
     """Go on after a pause."""
     return _answer(actions.go_on(series=_found(project, pk), by=request.user))
 
 
-@extend_schema(request=NewReview, responses={201: RoundsOut} | refusals(400, 403, 404))
+@extend_schema(
+    request=NewReview, responses={201: RoundsOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+)
 @in_project(post="research")
+@idempotent()
 def review(request: Request, project: Project, pk: str) -> Response:
     """Say what a look at a round's model has shown; worse stops the rounds."""
     series = _found(project, pk)
@@ -149,16 +154,18 @@ def review(request: Request, project: Project, pk: str) -> Response:
     return _answer(_found(project, pk), status=201)
 
 
-@extend_schema(request=None, responses={200: RoundsRetriedOut} | refusals(403, 404, 409))
+@extend_schema(request=None, responses={200: RoundsRetriedOut} | refusals(403, 404, 409), parameters=[IDEMPOTENCY_KEY])
 @in_project(post="research")
+@idempotent(atomic=False)  # it looks at files or ends runs; what is done already is refused
 def retry(request: Request, project: Project, pk: str) -> Response:
     """Resume the runs that failed, and order again what was refused."""
     count = actions.retry(series=_found(project, pk), by=request.user)
     return Response(RoundsRetriedOut({"retried": count}).data)
 
 
-@extend_schema(request=None, responses={200: RoundsOut} | refusals(403, 404, 409))
+@extend_schema(request=None, responses={200: RoundsOut} | refusals(403, 404, 409), parameters=[IDEMPOTENCY_KEY])
 @in_project(post="research")
+@idempotent(atomic=False)  # it looks at files or ends runs; what is done already is refused
 def cancel(request: Request, project: Project, pk: str) -> Response:
     """Cancel rounds and their unfinished runs."""
     return _answer(actions.cancel(series=_found(project, pk), by=request.user))

@@ -10,7 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotate.core.api.api_access import in_project
-from annotate.core.api.serializer_fields import Choice, Input, refusals
+from annotate.core.api.idempotency import idempotent
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Input, refusals
 from annotate.core.errors import Refused
 from annotate.models import Project, Role
 from annotate.projects.bulk_invitations import actions, address_lists, present
@@ -69,8 +70,13 @@ class LinkOut(serializers.Serializer):
     link = serializers.CharField()
 
 
-@extend_schema(request=NewInvitations, responses={201: InvitationsMade} | refusals(400, 403, 404, 409, 413, 429))
+@extend_schema(
+    request=NewInvitations,
+    responses={201: InvitationsMade} | refusals(400, 403, 404, 409, 413, 429),
+    parameters=[IDEMPOTENCY_KEY],
+)
 @in_project(post="manage")
+@idempotent()
 def invite_many(request: Request, project: Project) -> Response:
     """Invite a list of people. Where one line is wrong nobody is invited, unless wrong lines are left out."""
     order = NewInvitations.read(request)
@@ -89,14 +95,21 @@ def invite_many(request: Request, project: Project) -> Response:
     methods=["POST"],
     request=BatchAction,
     responses={200: BatchOut(many=True)} | refusals(400, 403, 404, 409, 429),
+    parameters=[IDEMPOTENCY_KEY],
 )
 @in_project(get="manage", post="manage")
 def batches(request: Request, project: Project) -> Response:
     """List the batches of invitations with what became of them; send one again, or take back what nobody accepted."""
     if request.method == "POST":
-        form = BatchAction.read(request)
-        act = actions.withdraw if form["action"] == "withdraw" else actions.send_again
-        act(project=project, by=request.user, batch=form["batch"].replace("\x00", ""))
+        return _act(request, project)
+    return Response(BatchOut(present.batches_of(project), many=True).data)
+
+
+@idempotent()
+def _act(request: Request, project: Project) -> Response:
+    form = BatchAction.read(request)
+    act = actions.withdraw if form["action"] == "withdraw" else actions.send_again
+    act(project=project, by=request.user, batch=form["batch"].replace("\x00", ""))
     return Response(BatchOut(present.batches_of(project), many=True).data)
 
 

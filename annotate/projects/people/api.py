@@ -89,8 +89,9 @@ def revoke(request: Request, project: Project, pk: str) -> Response:
     return Response(InvitationOut(invitation).data)
 
 
-@extend_schema(request=Accept, responses={200: MembershipOut} | refusals(400, 410))
+@extend_schema(request=Accept, responses={200: MembershipOut} | refusals(400, 409, 410), parameters=[IDEMPOTENCY_KEY])
 @allows(post="account")
+@idempotent()
 def accept(request: Request) -> Response:
     """Take up an invitation."""
     return Response(MembershipOut(invitations.accept(by=request.user, **Accept.read(request))).data)

@@ -49,6 +49,19 @@ def test_every_operation_has_a_method_of_its_own(assay_client):
         operations_module({"paths": twice}, Components({"paths": {}, "components": {"schemas": {}}}))
 
 
+def test_what_the_api_does_once_by_a_key_has_the_key_in_its_schema():
+    """Without it no client sends one, and what `idempotent` guards is done again."""
+    schema = load_schema()
+    with_key = {
+        path.removeprefix("/api/v1/")
+        for path, operations in schema["paths"].items()
+        for operation in operations.values()
+        if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
+    }
+    judges = "projects/{slug}/judge-models/"
+    assert {judges, f"{judges}{{id}}/rubrics/", f"{judges}{{id}}/datasets/", "runs/{id}/cancel/"} <= with_key
+
+
 def test_choices_have_names_that_stay():
     """`State240Enum` is named by a hash: another choice elsewhere would rename it. ENUM_NAME_OVERRIDES names it."""
     assert not [name for name in load_schema()["components"]["schemas"] if re.search(r"[0-9a-f]{3}Enum$", name)]

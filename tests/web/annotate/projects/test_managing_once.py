@@ -47,6 +47,21 @@ def test_an_invitation_taken_back(project: Project, manager: Program) -> None:
     assert Invitation.objects.unanswered().count() == 0
 
 
+def test_an_invitation_taken_up(project: Project, manager: Program) -> None:
+    link = manager.post(f"projects/{project.slug}/invitations/", {"role": "reviewer"}).json()["link"]
+    guest, body = Program(make_user()), {"token": link.rstrip("/").rsplit("/", 1)[-1]}
+    assert sent_twice(lambda key: guest.post("invitations/accept/", body, key=key)).json()["role"] == "reviewer"
+
+
+def test_a_list_of_people_invited_and_taken_back(project: Project, manager: Program) -> None:
+    address = f"projects/{project.slug}/invitations"
+    body = {"people": [{"email": "ann@example.org"}, {"email": "ben@example.org"}], "batch": "spring"}
+    assert sent_twice(lambda key: manager.post(f"{address}/bulk/", body, key=key)).json()["invited"] == 2
+    act = {"batch": "spring", "action": "withdraw"}
+    sent_twice(lambda key: manager.post(f"{address}/batches/", act, key=f"{key} back"))
+    assert Invitation.objects.count() == 2 and not Invitation.objects.unanswered().exists()
+
+
 def test_an_event_sent_again_by_a_webhook(project: Project, manager: Program) -> None:
     hook = Webhook.objects.create(project=project, url="https://example.org/hook", events=[])
     event = Delivery.objects.create(
