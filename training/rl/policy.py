@@ -10,12 +10,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from training.rl.logprobs import scaled_states, token_logprobs
+from training.rl.logprobs import logits_are_products, scaled_states, token_logprobs
 from training.rl.lora import add_adapters
 from training.rl.packed.packed_layers import packed_agrees
 from training.rl.rollout import Rollout
@@ -29,8 +30,10 @@ class CannotCut(Exception):
 class Policy:
     def __init__(
         self, model: Any, adapters: str, *, temperature: float = 1.0, rank: int = 16, alpha: float = 32.0,
-        top_share: float = 1 / 3, seed: int = 0, with_reference: bool = True,
+        top_share: float = 1 / 3, seed: int = 0, with_reference: bool = True, any_model: bool = False,
     ) -> None:  # fmt: skip
+        """Give the model what learns. `any_model`: also one that cannot be cut for `top`, or whose logits are more than
+        products of its last states: it runs as a whole, by its own forward."""
         self.model, self.base, self.adapters, self.temperature = model, model.get_decoder(), adapters, temperature
         self.depth: int = model.config.num_hidden_layers
         self.cut: int | None = None
@@ -38,19 +41,28 @@ class Policy:
         self.output: Callable[[Tensor], Tensor] | None = (
             None  # multiplies by the frozen output layer, where it is given
         )
+        self.any_model = any_model
+        self.reads_states = not any_model or logits_are_products(model)
         # By hand and without padding, where that gives what the model gives.
-        self.packed = model.get_input_embeddings().weight.device.type == "cpu" and packed_agrees(model)
+        on_cpu = model.get_input_embeddings().weight.device.type == "cpu"
+        self.packed = on_cpu and self.reads_states and packed_agrees(model)
         model.requires_grad_(adapters == "full")
         if adapters == "full":
             self.reference = copy.deepcopy(model).requires_grad_(False).eval() if with_reference else None
             return
         cut = self.depth - max(1, math.ceil(self.depth * top_share)) if adapters == "top" else 0
-        if cut_agrees(model, cut):
+        if self.reads_states and cut_agrees(model, cut):
             self.cut = cut
-        elif adapters == "top":
+        elif adapters == "top" and not any_model:
             raise CannotCut(f"the layers of {type(model).__name__} cannot be run in two parts")
-        layers = getattr(self.base, "layers", self.base.children())
-        self.switch = add_adapters(layers[cut:] if self.cut is not None else layers, rank, alpha, seed)
+        self.switch = add_adapters(self._layers(cut), rank, alpha, seed)
+
+    def _layers(self, first: int) -> Any:
+        """Return the layers from this one on, however the model calls them; all that it has, for the first."""
+        if not first:
+            return getattr(self.base, "layers", self.base.children())
+        stacks = (module for module in self.base.modules() if isinstance(module, nn.ModuleList))
+        return next(stack for stack in stacks if len(stack) == self.depth)[first:]
 
     @property
     def trained_from(self) -> int:
@@ -93,6 +105,8 @@ class Policy:
 
         Entropies are 0 everywhere unless they are asked for, and have no gradient.
         """
+        if not self.reads_states:
+            return self._by_own_logits(self.model, rollout, entropies)
         states, _ = self._upper(self.model, lower, rollout, frozenset())
         return self._logprobs(self.model, states, rollout, entropies)
 
@@ -102,6 +116,9 @@ class Policy:
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Return the logprobs of the drawn tokens under the reference, (B, N), and the reference's hidden states to
         keep."""
+        if not self.reads_states:
+            with self.switch.off() if self.reference is None else nullcontext():
+                return self._by_own_logits(self.reference or self.model, rollout)[0], {}
         if self.reference is not None:
             states, kept_states = self._upper(self.reference, lower, rollout, keep)
             return self._logprobs(self.reference, states, rollout)[0], kept_states
@@ -144,3 +161,12 @@ class Policy:
             output=None if weight.requires_grad or model is not self.model else self.output,
         )  # fmt: skip
         return rollout.spread(logprobs), rollout.spread(spreads)
+
+    def _by_own_logits(self, model: Any, rollout: Rollout, entropies: bool = False) -> tuple[Tensor, Tensor]:
+        """Return logprobs and entropies as `logprobs` does, of a model whose logits nobody else can compute."""
+        logits = model(input_ids=rollout.ids, use_cache=False).logits[rollout.states()].float() / self.temperature
+        table = logits.log_softmax(-1)
+        with torch.no_grad():
+            spreads = -torch.linalg.vecdot(table.exp(), table) if entropies else torch.zeros_like(table[:, 0])
+        chosen = table.gather(1, rollout.tokens[rollout.mask][:, None])[:, 0]
+        return rollout.spread(chosen), rollout.spread(spreads)

@@ -36,6 +36,7 @@ from training.recipes.common.children import KeptSteps, child_writer
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.memory import check_whole
 from training.recipes.common.processes import directory_of, join
+from training.recipes.engine.policy_engine import dtype_of
 from training.recipes.ppo import behaviour as ppo_behaviour
 from training.recipes.ppo import drift as ppo_drift
 from training.recipes.ppo import gold_score as ppo_gold
@@ -44,7 +45,7 @@ from training.recipes.ppo import held_out_score as ppo_held_out
 from training.recipes.ppo import human_review, ptx
 from training.recipes.ppo.checkpoints import load_checkpoint, save_checkpoint
 from training.recipes.ppo.rollout_source import Source, source_of
-from training.recipes.ppo.rollouts import PPO, Episodes, dtype_of
+from training.recipes.ppo.rollouts import PPO, Episodes
 from training.recipes.ppo.state import Calibration, State, calibrate, follow_amendments
 from training.recipes.ppo.update import Measured, optimiser_for, share_spent, update
 from training.recipes.rewards.scoring import part_values, require_trust, trust_rows

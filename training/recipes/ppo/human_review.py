@@ -13,7 +13,8 @@ from typing import Any
 from common.sampling import TEMPERATURE, TOP_P
 from training.core import review_agreement
 from training.core.run_directory import Row
-from training.recipes.ppo.rollouts import PPO, Episodes, shuffled
+from training.recipes.engine.policy_engine import shuffled
+from training.recipes.ppo.rollouts import PPO, Episodes
 from training.recipes.reward import rao_kupper
 from training.rl.sampler import Sampling
 

@@ -22,7 +22,8 @@ from torch import Tensor
 from training.configs import PPOConfig
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, read_lines
 from training.recipes.common import loading
-from training.recipes.ppo.rollouts import PPO, shuffled
+from training.recipes.engine.policy_engine import shuffled
+from training.recipes.ppo.rollouts import PPO
 from training.recipes.sft.examples import kin_of
 from training.rl import advantages as adv
 from training.rl.rollout import Rollout, rollout_of

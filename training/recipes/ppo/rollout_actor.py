@@ -22,7 +22,7 @@ from training.core import parent_watchdog
 from training.core.run_directory import Row, RunDirectory, RunSpec
 from training.recipes.common import loading, memory
 from training.recipes.common.entry import config_of, describe
-from training.recipes.ppo.rollouts import dtype_of, policy_of
+from training.recipes.engine.policy_engine import dtype_of, policy_of
 from training.recipes.ppo.weights_handover import Handover, read_weights
 from training.rl.decode import decoder_for
 from training.rl.sampler import Completions, Sampling, sample

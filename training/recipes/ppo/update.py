@@ -14,9 +14,10 @@ from torch import Tensor
 from training.configs import PPOConfig
 from training.core.run_directory import RecipeFailure
 from training.recipes.common import steps
+from training.recipes.engine.policy_engine import shuffled
 from training.recipes.ppo.gold_score import Compared
 from training.recipes.ppo.ptx import Mixture, ptx_losses
-from training.recipes.ppo.rollouts import PPO, Episodes, shuffled
+from training.recipes.ppo.rollouts import PPO, Episodes
 from training.recipes.ppo.state import State, set_base_rates
 from training.rl import advantages as adv
 from training.rl import guards

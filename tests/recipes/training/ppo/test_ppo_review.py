@@ -9,8 +9,8 @@ import torch
 
 from tests.support.training.ppo_runs import carry_out, make_run, same_weights
 from training.recipes.common import entry
+from training.recipes.engine import policy_engine
 from training.recipes.ppo import __main__ as ppo
-from training.recipes.ppo import rollouts as ppo_rollouts
 from training.rl.sampler import Sampling
 
 SERVED = {"max_new_tokens": 10, "temperature": 0.7, "top_p": 0.95, "top_k": 0}
@@ -22,13 +22,13 @@ REVIEWS = {"review_every": 1, "steps": 3, "review_samples": 3}
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict, int]]:
     """(how, how many answers) of each draw."""
     found: list[tuple[dict, int]] = []
-    original = ppo_rollouts.sample
+    original = policy_engine.sample
 
     def sample(decoder, prompts, seeds, sampling: Sampling, **rest):
         found.append((vars(sampling), len(prompts)))
         return original(decoder, prompts, seeds, sampling, **rest)
 
-    monkeypatch.setattr(ppo_rollouts, "sample", sample)
+    monkeypatch.setattr(policy_engine, "sample", sample)
     return found
 
 
