@@ -27,7 +27,7 @@ class GroupConfig(RateByAdapters, ForwardPasses):
     trust_unproven_reward: bool = option(
         False, "allow a reward model whose held-out accuracy is not better than chance"
     )
-    steps: int = option(20, "optimiser steps, each on one batch of completions", low=1, high=100000)
+    steps: int = option(20, "batches of completions, with an optimiser step each; see epochs", low=1, high=100000)
     batch_size: int = option(32, "completions in one step", low=2, high=65536)
     group_size: int = option(4, "completions of each prompt", low=2, high=1024)
     max_new_tokens: int = option(64, "longest completion, in tokens", low=1, high=4096)
@@ -50,8 +50,16 @@ class GroupConfig(RateByAdapters, ForwardPasses):
     )
     clip: float = option(0.2, "clip range of the policy ratio", low=0.001, high=10, advanced=True)
     max_prompt_tokens: int = option(256, "longer prompts are left out", low=8, high=131072, advanced=True)
+    epochs: int = option(
+        1, "passes over each batch of completions; from the second on the clipped ratio counts", low=1, high=100,
+        advanced=True,
+    )  # fmt: skip
+    minibatches: int = option(
+        1, "optimiser steps in each pass, each on some of the prompts with all their completions", low=1, high=4096,
+        advanced=True,
+    )  # fmt: skip
     micro_batch_size: int = option(
-        0, "completions per forward pass; 0: the whole batch; gradients accumulate to batch_size", low=0, high=65536,
+        0, "most completions per forward pass; 0: as many as memory holds; gradients accumulate", low=0, high=65536,
         advanced=True,
     )  # fmt: skip
     learning_rate_schedule: str = option(
@@ -73,18 +81,16 @@ class GroupConfig(RateByAdapters, ForwardPasses):
             return errors
         if self.batch_size % self.group_size:
             return {"group_size": f"must divide batch_size, {self.batch_size}: each prompt gets a complete group."}
+        if self.minibatches > (prompts := self.batch_size // self.group_size):
+            return {"minibatches": f"must be at most {prompts}, the prompts of a batch: no minibatch may be empty."}
         if errors := self.check_micro_batches():
             return errors
-        if self.rows_at_once % self.processes:
-            return {
-                "processes": f"must divide {self.limit}, {self.rows_at_once}: each process takes as many completions."
-            }
         return check_processes(self, batch_size=self.rows_at_once, rows="completions", limit=self.limit)
 
 
 @dataclass(frozen=True)
 class GRPOConfig(GroupConfig):
-    """Group relative policy optimisation (TRL)."""
+    """Group relative policy optimisation."""
 
     kind: ClassVar[str] = "grpo"
     scale_rewards: str = option(
@@ -100,7 +106,7 @@ class GRPOConfig(GroupConfig):
 
 @dataclass(frozen=True)
 class RLOOConfig(GroupConfig):
-    """REINFORCE leave-one-out (TRL)."""
+    """REINFORCE leave-one-out."""
 
     kind: ClassVar[str] = "rloo"
     normalise_advantages: bool = option(

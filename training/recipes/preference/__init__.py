@@ -1,1 +1,1 @@
-"""Hold DPO and KTO in a loop of their own, and GRPO and RLOO with TRL's trainers carried out as runs."""
+"""Train by DPO and KTO: a policy learns from annotations directly, in a loop of our own."""

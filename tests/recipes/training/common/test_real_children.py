@@ -21,7 +21,7 @@ from training.recipes.export import __main__ as export
 from training.recipes.ppo import __main__ as ppo
 from training.recipes.sft import __main__ as sft
 
-# The plain run trains such chains from the tiny model: test_adapters, test_trl_children. A reward model's trunk:
+# The plain run trains such chains from the tiny model: test_adapters, test_policy_children. A reward model's trunk:
 # test_recipe_reward, in bfloat16 as well.
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 

@@ -12,7 +12,7 @@ from tests.support.training import preference_runs, reward_of_two_penalties
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes import grpo, rloo
 from training.recipes.common import entry
-from training.recipes.preference import trl_runs
+from training.recipes.group import group_policy
 from training.recipes.reward import __main__ as reward
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -75,15 +75,15 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkey
     """Both kinds, each killed three times: test_every_kind_killed."""
     kind = "grpo"
     cut = make(tmp_path / "cut", kind, parent, reward_function=FUNCTION)
-    honest = trl_runs.Follower.on_step_end
+    honest = group_policy.after_step
 
-    def dies_after_the_sixth(self, args, state, control, **given):
-        honest(self, args, state, control, **given)
-        if state.global_step == 6:
+    def dies_after_the_sixth(engine, optimiser, standing):
+        honest(engine, optimiser, standing)
+        if standing.step == 6:
             raise KeyboardInterrupt  # as abrupt as a signal
 
     with monkeypatch.context() as patch:
-        patch.setattr(trl_runs.Follower, "on_step_end", dies_after_the_sixth)
+        patch.setattr(group_policy, "after_step", dies_after_the_sixth)
         with pytest.raises(KeyboardInterrupt):
             entry.attempt(MAIN[kind], cut)
     assert cut.latest_checkpoint().name == "step-000004"

@@ -207,3 +207,18 @@ def test_groups_of_answers_are_learnt_from_in_shares_as_whole(
     for name in ("loss", "grad_norm", "score_mean", "score_std", "kl", "entropy", "length_mean", "distinct"):
         assert curve(cut, name) == pytest.approx(curve(one, name), rel=1e-4, abs=1e-5), name
     assert is_same_but_for_rounding(one, cut)
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["grpo", "rloo"])
+def test_two_processes_with_whole_models_take_the_updates_of_one(tmp_path: Path, kind: str) -> None:
+    """Four groups in two minibatches, of which each process has one or two groups, or none."""
+    parent = tiny_model.make(tmp_path / "parent")
+    config = {"adapters": "top", "batch_size": 16, "epochs": 2, "minibatches": 2}
+    one, two = (sharded_runs.lay_group(tmp_path / str(n), kind, parent, processes=n, **config) for n in (1, 2))
+    for count, run in ((1, one), (2, two)):
+        succeed(run, f"training.recipes.{kind}", count)
+    for name in ("loss", "grad_norm", "score_mean", "kl", "entropy", "length_mean", "clip_frac", "distinct"):
+        assert curve(two, name) == pytest.approx(curve(one, name), rel=1e-4, abs=1e-5), name
+    assert is_same_but_for_rounding(one, two)

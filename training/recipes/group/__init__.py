@@ -1,0 +1,1 @@
+"""Train by GRPO and RLOO: several answers to each prompt are each other's baseline."""
