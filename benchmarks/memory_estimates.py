@@ -60,6 +60,8 @@ TRIALS = {
     "dpo, full": Trial("dpo", "training.recipes.dpo", {"adapters": "full", **DPO, **LENGTHS}),
     "ppo, top": Trial("ppo", "training.recipes.ppo", {"adapters": "top"}),
     "ppo, lora": Trial("ppo", "training.recipes.ppo", {"adapters": "lora"}),
+    "grpo, lora": Trial("grpo", "training.recipes.grpo", {"adapters": "lora"}),
+    "grpo, full": Trial("grpo", "training.recipes.grpo", {"adapters": "full"}),
     "sample": Trial("sample", "training.recipes.sample", {"batch_size": 32, "max_new_tokens": 64}),
 }
 PPO = {
@@ -67,6 +69,11 @@ PPO = {
     "calibration_episodes": 16, "review_every": 0, "sample_prompts": 0, "stop_kl": 0.0, "max_prompt_tokens": 128,
     "held_out_prompts": 0,
 }  # fmt: skip
+GRPO = {
+    "reward_function": "benchmarks.memory_estimates.lengths", "steps": 1, "batch_size": 16, "max_new_tokens": 64,
+    "max_prompt_tokens": 144,
+}  # fmt: skip
+OF_KIND = {"ppo": PPO, "grpo": GRPO}
 
 
 def main() -> None:
@@ -119,7 +126,7 @@ def estimated(trial: Trial, decoder: Decoder) -> StageMemory:
 
 
 def config_of(trial: Trial) -> Any:
-    return configs.parse(trial.kind, (PPO if trial.kind == "ppo" else {}) | trial.options)
+    return configs.parse(trial.kind, OF_KIND.get(trial.kind, {}) | trial.options)
 
 
 def _known(trial: Trial) -> Row:
@@ -157,7 +164,7 @@ def rows_of(kind: str) -> dict[str, Iterator[Row]]:
     if kind == "sft":
         answers = [{"prompt": prompt, "completion": text} for prompt in _short_prompts()[:8]]
         return {"examples": iter(answers)}
-    if kind in ("sample", "ppo"):
+    if kind in ("sample", "ppo", "grpo"):
         return {"prompts": iter({"id": n, "messages": messages} for n, messages in enumerate(_short_prompts()))}
     completions, comparisons, ratings = [], [], []
     for n, prompt in enumerate(prompts):
@@ -179,7 +186,7 @@ def _short_prompts() -> list[list[Row]]:
 
 
 def lengths(prompts: list[Any], completions: list[str]) -> list[float]:
-    """Return the score of each completion: its length. A reward function for PPO."""
+    """Return the score of each completion: its length. A reward function for PPO and GRPO."""
     return [float(len(text)) for text in completions]
 
 

@@ -109,6 +109,8 @@ def _candidates(kind: str, config: Mapping[str, Any], hardware: Hardware) -> Ite
 def _unchanging_steps(kind: str, config: Mapping[str, Any]) -> Iterator[Changes]:
     if kind in ("pretrain", "domain"):
         yield {"micro_batch_size": 1}
+    if kind in ("grpo", "rloo"):
+        yield {"micro_batch_size": config.get("processes", 1)}
     yield {"activation_checkpointing": "on"}
 
 
@@ -120,9 +122,9 @@ def _steps(kind: str, config: Mapping[str, Any], hardware: Hardware) -> Iterator
         return
     if config.get("adapters") == "full":
         yield {"adapters": "lora"}
+    if kind in ("ppo", "grpo", "rloo") and config.get("adapters") == "lora":
+        yield {"adapters": "top"}
     if kind == "ppo":
-        if config.get("adapters") == "lora":
-            yield {"adapters": "top"}
         yield {"batch_size": max(config["batch_size"] // 8, 2, config.get("processes", 1))}
     if kind == "sft" and hardware.device == "cuda":
         yield {"adapters": "qlora"}

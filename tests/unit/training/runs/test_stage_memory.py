@@ -183,6 +183,30 @@ def test_ppo_computes_and_draws_in_parts_whose_size_the_batch_does_not_set(llama
     assert small.phases["scoring"]["activations"] == large.phases["scoring"]["activations"]
 
 
+@pytest.mark.parametrize("kind", ["grpo", "rloo"])
+@pytest.mark.parametrize("hardware", [Hardware("cpu", 4, 24 * GB), Hardware("cuda", 2, 80 * GB)])
+def test_groups_are_learnt_from_in_parts_whose_size_the_batch_does_not_set(llama, kind, hardware):
+    small, large = (memory_of(kind, llama, hardware, batch_size=n) for n in (256, 2048))
+    assert small.phases["updates"] == large.phases["updates"]
+    assert small.phases["sampling"] == large.phases["sampling"]
+    by_hand = memory_of(kind, llama, hardware, batch_size=256, micro_batch_size=1)
+    assert by_hand.phases["updates"]["activations"] < small.phases["updates"]["activations"] / 3
+
+
+def test_a_group_on_a_processor_holds_its_prompt_once(llama):
+    options = {"max_prompt_tokens": 480, "max_new_tokens": 32, "batch_size": 8}
+    alone, together = (memory_of("grpo", llama, Hardware("cpu", 2), **options, group_size=n) for n in (2, 8))
+    assert together.phases["updates"]["activations"] < 0.7 * alone.phases["updates"]["activations"]
+
+
+def test_groups_have_a_reference_where_every_weight_learns_and_kl_has_a_price(llama):
+    priced, free, lora = (
+        memory_of("rloo", llama, **options).standing["reference"]
+        for options in ({"adapters": "full"}, {"adapters": "full", "beta": 0.0}, {"adapters": "lora"})
+    )
+    assert (priced, free, lora) == (2 * llama.parameters, 0, 0)
+
+
 def test_ppo_of_every_weight_multiplies_in_the_dtype_of_the_machine(llama):
     options = {"reward_function": "a.b", "adapters": "full"}
     wide, narrow = (memory_of("ppo", llama, Hardware(dtype_bytes=size), **options).standing for size in (4, 2))
@@ -213,7 +237,7 @@ def test_what_nothing_helps_has_no_remedy(llama):
 
 
 def test_kinds_that_are_not_counted_have_no_memory(llama):
-    assert stage_memory("grpo", llama, vars(configs.parse("grpo", {})), H100) is None
+    assert stage_memory("best_of", llama, vars(configs.parse("best_of", {})), H100) is None
 
 
 def test_a_folder_tells_its_sizes_and_an_adapter_its_base(tmp_path):
