@@ -45,7 +45,6 @@ _LIBRARIES = (
     *("safetensors.torch", "tokenizers", "peft", "accelerate", "datasets", "fastapi", "uvicorn", "httpx", "requests"),
     *("transformers.masking_utils", "transformers.generation.utils", "transformers.models.llama.modeling_llama"),
     *("transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto"),
-    *("trl.trainer.grpo_trainer", "trl.trainer.rloo_trainer", "transformers.trainer"),
 )
 # Read when they are used and not when a library loads, as HF_HUB_DISABLE_IMPLICIT_TOKEN is.
 _READ_LATER = frozenset({"HF_TOKEN", "TORCHINDUCTOR_CACHE_DIR", "PATH"})
