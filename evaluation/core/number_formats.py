@@ -22,16 +22,15 @@ def signed(value: float) -> str:
 
 
 def nats(value: float) -> str:
-    """Format nats: 2.834 -> 2.83"""
-    return f"{value:.2f}".replace("-", "−")
+    """Format nats: 2.834 -> 2.83, -0.001 -> 0.00"""
+    text = f"{value:.2f}".replace("-", "−")
+    return "0.00" if text == "−0.00" else text
 
 
 def signed_nats(value: float) -> str:
     """Format nats with a sign: 0.478 -> +0.48, -0.031 -> −0.03, 0.001 -> 0.00"""
     text = nats(value)
-    if text in ("0.00", "−0.00"):
-        return "0.00"
-    return text if text.startswith("−") else f"+{text}"
+    return text if text.startswith("−") or text == "0.00" else f"+{text}"
 
 
 def roughly(value: float) -> str:
