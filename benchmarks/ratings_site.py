@@ -1,8 +1,9 @@
-"""Votes in a database and the leaderboard's page over them: `python ratings_site.py STEP FOLDER VOTES.npz`.
+"""Votes in a database and the leaderboard's page over them: `python ratings_site.py STEP FOLDER VOTES.npz [POSTGRES]`.
 
 Each step runs in a process of its own, started by benchmarks/ratings.py, and prints one line of JSON with the peak of
-its memory. Steps: `load` makes the SQLite file, `fold` counts the votes for the first time, `voters` reads how they
-are spread over voters, `page` opens the page as a visitor does, before and after single votes.
+its memory. Steps: `load` makes the SQLite file, or fills the Postgres of that address, `fold` counts the votes for the
+first time, `voters` reads how they are spread over voters, `page` opens the page as a visitor does, before and after
+single votes.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def load(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
 
     make_tables(os.environ)
     answers = _surroundings(int(votes["models"]), int(votes["voters"]))
+    if connection.vendor == "postgresql":
+        return _load_postgres(votes, answers)
     path = connection.settings_dict["NAME"]
     connection.close()
     begun = time.perf_counter()
@@ -59,6 +62,31 @@ def load(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
     database.commit()
     database.close()
     return {"load s": time.perf_counter() - begun, "file MB": Path(path).stat().st_size / 1e6}
+
+
+def _load_postgres(votes: Mapping[str, np.ndarray], answers: np.ndarray) -> dict[str, float]:
+    """As `load` fills SQLite. The server's account may leave foreign keys unchecked."""
+    from django.db import connection
+
+    begun, constant = time.perf_counter(), _constant_columns()
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute(
+            "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index WHERE NOT indisprimary AND "
+            "indrelid = 'annotate_comparison'::regclass AND indexrelid NOT IN (SELECT conindid FROM pg_constraint)"
+        )
+        indexes = cursor.fetchall()
+        for name, _ in indexes:
+            cursor.execute(f"DROP INDEX {name}")
+        names = ", ".join([*COLUMNS, *constant])
+        for rows in _rows(votes, answers, tuple(constant.values())):
+            with cursor.copy(f"COPY annotate_comparison ({names}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+        for _, statement in indexes:
+            cursor.execute(statement)
+        cursor.execute("ANALYZE annotate_comparison")
+    return {"load s": time.perf_counter() - begun}
 
 
 def fold(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -187,9 +215,11 @@ def peak_megabytes() -> float:
 
 
 def main() -> None:
-    step, folder, path = sys.argv[1:]
+    step, folder, path, *postgres = sys.argv[1:]
     os.environ["ASSAY_DATA"] = folder
     os.environ.pop("DATABASE_URL", None)
+    if postgres:
+        os.environ["DATABASE_URL"] = postgres[0]
     import django
 
     django.setup()
