@@ -9,6 +9,7 @@ import time
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 
 from annotate.models import Comparison, Prompt, Status, StatusChange
 from evaluation.leaderboard.recount import differences
@@ -100,6 +101,18 @@ def test_more_votes_than_a_block_are_folded_block_by_block(project, base, child,
     counts = counts_of(project, PERSON)
     assert (counts.votes, counts.left_out) == (5, {"excluded": 6})
     assert differences() == []
+
+
+def test_rows_that_are_joined_are_asked_for_by_both_ends_and_not_by_a_limit(project, base, child, vote, monkeypatch):
+    """With a limit Postgres planned for few rows: a hundred blocks took 450 s of its processor where they take 40."""
+    monkeypatch.setattr(ledger, "BLOCK", 4)
+    cast = vote(child, base, n=6)
+    with CaptureQueriesContext(connection) as captured:
+        assert counts_of(project, PERSON).votes == 6
+    joined = [query["sql"] for query in captured if "WITH votes" in query["sql"]]
+    ends = [cast[3].pk, cast[5].pk]
+    assert len(joined) == 2 and all("LIMIT 4" not in sql for sql in joined)
+    assert all(f'"annotate_comparison"."id" <= {end}' in sql for end, sql in zip(ends, joined, strict=True))
 
 
 def test_nothing_new_costs_two_queries_and_writes_nothing(project, base, child, vote, django_assert_num_queries):
