@@ -1,6 +1,6 @@
 """How far each method goes from its parent for a score, on hh-rlhf's harmless pairs; a second head is the gold scorer.
 
-    python -m benchmarks.hh_frontiers PAIRS MODEL FOLDER [--methods best_of ppo grpo dpo] [--seeds 0 1]
+    python -m benchmarks.hh_frontiers PAIRS MODEL FOLDER [--methods best_of ppo grpo rloo dpo] [--seeds 0 1]
 
 PAIRS is hh-rlhf's harmless-base test file, MODEL the parent. Prompts of `--unseen` are set aside. On the pairs of the
 others one reward model is trained: its head from 70 % of the prompts is what methods follow, its second head, from the
@@ -33,7 +33,8 @@ from training.core import kept_steps
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 
 Row = dict[str, Any]
-METHODS = ("best_of", "ppo", "grpo", "dpo")
+METHODS = ("best_of", "ppo", "grpo", "rloo", "dpo")
+BY_REWARD = ("ppo", "grpo", "rloo")
 CHOICES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # of best-of-n
 POINTS = 10
 LIMITS = (  # of PPO; 0 is none
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--unseen", type=int, default=64, help="prompts set aside")
     parser.add_argument("--held-out", type=float, default=0.3, help="share of the other prompts, for the gold scorer")
-    parser.add_argument("--episodes", type=int, default=640, help="of PPO and GRPO")
+    parser.add_argument("--episodes", type=int, default=640, help="of PPO, GRPO and RLOO")
     parser.add_argument("--pairs-learnt", type=int, default=640, help="of DPO")
     parser.add_argument("--learning-rate", type=float, help="of the methods that learn; each one's default")
     parser.add_argument("--new-tokens", type=int, default=48)
@@ -192,7 +193,7 @@ class Trial:
     ) -> RunDirectory:
         run = RunDirectory(self.folder / name)
         if run.result() is None:
-            follows = str(self.reward.model) if kind in ("ppo", "grpo") else ""
+            follows = str(self.reward.model) if kind in BY_REWARD else ""
             spec = RunSpec(kind, asdict(configs.parse(kind, values)), seed, parent or self.model, follows)
             run.create(spec, {name: iter(rows) for name, rows in data.items()})
             carry_out(run, kind)

@@ -31,7 +31,7 @@ class GroupConfig(RateByAdapters, ForwardPasses):
     batch_size: int = option(32, "completions in one step", low=2, high=65536)
     group_size: int = option(4, "completions of each prompt", low=2, high=1024)
     max_new_tokens: int = option(64, "longest completion, in tokens", low=1, high=4096)
-    rates: ClassVar[dict[str, float]] = {"adapters": 1e-4, "full": 1e-5}
+    rates: ClassVar[dict[str, float]] = {"adapters": 1e-3, "full": 1e-4}
     learning_rate: float | None = learning_rate_option("Adam's learning rate", **rates)
     beta: float = option(0.05, "coefficient of the KL from the parent; 0: none", low=0, high=100)
     adapters: str = option(

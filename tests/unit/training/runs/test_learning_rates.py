@@ -50,5 +50,5 @@ def test_the_forms_help_names_both_rates(kind: str):
 
 def test_the_remedy_of_a_run_that_diverged_is_a_third_of_the_rate_it_went_by():
     assert remedies.changes_for("not_finite", "grpo", {"learning_rate": None, "adapters": "full"}) == {
-        "learning_rate": 3.3e-6
+        "learning_rate": 3.3e-5
     }
