@@ -128,8 +128,9 @@ def _thinned(runs: Sequence[Run]) -> dict[int, list[dict[str, Any]]]:
 
 
 def _kl(run: Run, row: dict[str, Any]) -> float:
-    """Return KL in nats an answer. GRPO and RLOO record it by token, over all tokens of a step."""
-    return float(row["kl"] if run.kind == "ppo" else row["kl"] * row.get("length_mean", 1.0))
+    """Return KL in nats an answer. By TRL's trainers GRPO and RLOO recorded it by token, over all tokens of a step."""
+    is_by_answer = run.kind == "ppo" or "kl_per_token" in row
+    return float(row["kl"] if is_by_answer else row["kl"] * row.get("length_mean", 1.0))
 
 
 def _score(row: dict[str, Any]) -> float | None:

@@ -83,8 +83,6 @@ class GroupConfig(RateByAdapters, ForwardPasses):
             return {"group_size": f"must divide batch_size, {self.batch_size}: each prompt gets a complete group."}
         if self.minibatches > (prompts := self.batch_size // self.group_size):
             return {"minibatches": f"must be at most {prompts}, the prompts of a batch: no minibatch may be empty."}
-        if errors := self.check_micro_batches():
-            return errors
         return check_processes(self, batch_size=self.rows_at_once, rows="completions", limit=self.limit)
 
 

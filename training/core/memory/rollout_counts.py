@@ -104,10 +104,12 @@ def group_memory(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware
     else:
         per_token = bytes_of_token(decoder, layers, length, machine)
     learnt = min(most, math.ceil(asked / together) * seen)
+    # A reward model that was trained on this parent reads its states.
+    has_reference = bool(config["beta"] or not (config["reward_function"] or config["rewards"]))
     standing = {
         "process": machine.process,
         **trained_bytes(decoder, config, machine, layers),
-        "reference": float(machine.dtype_bytes * decoder.parameters) if is_full and config["beta"] else 0.0,
+        "reference": float(machine.dtype_bytes * decoder.parameters) if is_full and has_reference else 0.0,
         "weights laid out to sample": 0.0 if is_split else _decoder_copy(decoder, machine, is_full=is_full),
         "rollout": float(rows * decoder.width * length * machine.dtype_bytes) if layers < decoder.layers else 0.0,
     }
@@ -123,7 +125,7 @@ def group_memory(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware
         },
     }
     phases = with_saving(phases, decoder, machine, is_full=is_full)
-    return StageMemory(standing, phases, f"{tokens:,.0f} tokens at once in updates, {drawn} answers in sampling")
+    return StageMemory(standing, phases, f"{learnt:,.0f} tokens at once in updates, {drawn} answers in sampling")
 
 
 def _computing(config: Mapping[str, Any], hardware: Hardware) -> Hardware:

@@ -94,7 +94,7 @@ class GRPO:
         values = groups - groups.mean(1, keepdim=True)
         if self.config.scale_rewards != "none":
             values = values / (apart[:, None] + TINY)
-        return Advantages(values.flatten(), _share_of_zeros(apart))
+        return Advantages(values.flatten(), _share_of_zeros(groups.std(1)))
 
     def part(
         self, logprobs: Tensor, drawn: Tensor, ref_logprobs: Tensor | None, advantages: Tensor, mask: Tensor,
@@ -145,7 +145,7 @@ class RLOO:
         values = (groups - others).flatten()
         if self.config.normalise_advantages:
             values = (values - values.mean()) / (values.std() + TINY)
-        return Advantages(values, _share_of_zeros(groups.std(1)))
+        return Advantages(values, _share_of_zeros(scores.view(-1, self.config.group_size).std(1)))
 
     def part(
         self, logprobs: Tensor, drawn: Tensor, ref_logprobs: Tensor | None, advantages: Tensor, mask: Tensor,

@@ -19,15 +19,19 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from training.configs.group import GroupConfig
+from training.core.memory.decoder_sizes import decoder_of_folder
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common import chat_samples, children, loading, steps
 from training.recipes.common.children import KeptSteps, child_writer
+from training.recipes.common.memory import check_whole
 from training.recipes.common.processes import directory_of, join
+from training.recipes.engine.policy_engine import dtype_of
 from training.recipes.group.group_engine import GroupEngine
 from training.recipes.group.group_objectives import Objective
 from training.recipes.group.group_update import Figures, learn_from
@@ -58,6 +62,9 @@ def carry_out(run: RunDirectory, spec: RunSpec, config: GroupConfig, objective: 
     started = time.monotonic()
     together = join(sharding=config.sharding, batch_size=config.rows_at_once, limit=config.limit)
     run = directory_of(run, together)
+    if together.is_sharded and (decoder := decoder_of_folder(Path(spec.parent))):
+        dtype = dtype_of(config) or loading.compute_dtype()
+        check_whole(dtype.itemsize * decoder.parameters, together.count)
     run.progress("Loading the models", 0, config.steps)
     engine = GroupEngine(run, spec, config, together)
     optimiser = optimiser_for(engine)
@@ -80,13 +87,13 @@ def resume(engine: GroupEngine, optimiser: torch.optim.Optimizer) -> Standing:
     if latest is None:
         run.truncate_logs(-1)
         return Standing()
-    extra = steps.load_state(latest, parameters=dict(engine.policy.parameters()), optimiser=optimiser)
-    if "standing" not in extra:  # of several processes and every weight: the names of weights are the same
+    if (latest / "trainer_state.json").exists():  # TRL's trainers wrote it
         raise RecipeFailure(
             "checkpoint_unreadable",
-            f"The checkpoint in {latest.name} was written by an earlier version's loop.",
-            "Delete that checkpoint's folder and resume: the run continues from the one before it, or from the start.",
+            f"The checkpoint in {latest.name} and those before it were written by the loop of an earlier version.",
+            "Queue a new run with the same options, or delete the folder of checkpoints and resume from the start.",
         )
+    extra = steps.load_state(latest, parameters=dict(engine.policy.parameters()), optimiser=optimiser)
     standing = Standing(**extra["standing"])
     engine.policy.publish()
     run.truncate_logs(standing.step)
@@ -99,12 +106,15 @@ def learn(engine: GroupEngine, optimiser: torch.optim.Optimizer, objective: Obje
     if standing.step == 0:
         show_samples(engine, 0)
     while standing.step < total:
-        started = time.monotonic()
-        answers = engine.collect(standing.step)
-        figures = learn_from(engine, optimiser, objective, answers, standing.step)
+        engine.seconds, started = {}, time.monotonic()
+        # Nothing holds the answers any more when the next are drawn.
+        figures = learn_from(engine, optimiser, objective, engine.collect(standing.step), standing.step)
         standing.note(figures)
-        peak = steps.peak_memory_gb(engine.device)
-        run.log_metrics(standing.step, **figures, seconds=time.monotonic() - started, peak_memory_gb=peak)
+        seconds = {f"seconds_{name}": value for name, value in engine.seconds.items()}
+        run.log_metrics(
+            standing.step, **figures, **seconds, seconds=time.monotonic() - started,
+            peak_memory_gb=steps.peak_memory_gb(engine.device),
+        )  # fmt: skip
         run.progress("Training", standing.step, total)
         after_step(engine, optimiser, standing)
 
@@ -130,10 +140,11 @@ def show_samples(engine: GroupEngine, step: int) -> None:
     """Sample the same prompts with the same seeds each time; the training's generators are not touched."""
     if not (engine.together.is_first or engine.together.is_sharded):
         return
+    judges = engine.config.rewards and engine.together.is_first  # who are asked once, and paid
     chat_samples.log_answers(
         engine.run, engine.policy.model, engine.tokenizer, sampled_prompts(engine), step=step,
         seeds=(engine.spec.seed, "sample"), sampling=engine.sampling,
-        max_prompt_tokens=engine.config.max_prompt_tokens, score=engine.of_samples if engine.config.rewards else None,
+        max_prompt_tokens=engine.config.max_prompt_tokens, score=engine.of_samples if judges else None,
     )  # fmt: skip
 
 

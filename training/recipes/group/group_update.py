@@ -164,7 +164,7 @@ def _figures(engine: GroupEngine, batch: Batch, sums: Sums, updates: int) -> Fig
     tokens = float(rollout.lengths.sum())
     return {
         "loss": loss / updates,
-        **({"kl": kl / tokens} if engine.config.beta else {}),
+        **({"kl": kl / len(rollout), "kl_per_token": kl / tokens} if engine.config.beta else {}),
         "score_mean": float(scores.mean()),
         "score_std": float(scores.std()),
         "entropy": entropy / tokens,

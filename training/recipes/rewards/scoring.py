@@ -1,8 +1,8 @@
 """Score answers for every recipe that follows a reward: by a reward model, a Python function named in the config, or
 the sum of several parts (`part_scores`).
 
-PPO hands its reference's hidden states over (`Scorer`), on which a reward model may ride; the others have texts alone
-(`TextScorer`).
+PPO, GRPO and RLOO hand their reference's hidden states over (`Scorer`), on which a reward model may ride; the others
+have texts alone (`TextScorer`).
 
 What is scored is the answer, without what the model thought before it (`common.reasoning`): the policy learns its
 thoughts by the score of the answer that follows. People annotate answers alone, so that a reward model has never read
@@ -127,12 +127,10 @@ class PartsScorer(Scorer):
 
 @dataclass(frozen=True)
 class TextScorer:
-    """Score completions by their texts. A reward model's scores are in standard deviations of its training; `is_model`
-    says that they are those of one alone, which a recipe may clip."""
+    """Score completions by their texts. A reward model's scores are in standard deviations of its training."""
 
     describe: str
     score: Callable[[list[Messages], list[str]], Scored]
-    is_model: bool = False
 
     def __call__(self, prompts: list[Messages], texts: list[str]) -> Scored:
         """Return (B,) float32 scores. Raises RecipeFailure when one is no number."""
@@ -273,7 +271,7 @@ def text_scorer_for(
     def standardised(prompts: list[Messages], texts: list[str]) -> Scored:
         return Scored((model.score(prompts, texts) - model.score_mean) / model.score_std)
 
-    return TextScorer("The reward model", standardised, is_model=True)
+    return TextScorer("The reward model", standardised)
 
 
 def part_values(figures: dict[str, Tensor], row: int) -> dict[str, float]:

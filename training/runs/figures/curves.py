@@ -69,6 +69,7 @@ _MORE = {
     "raw_score_mean": "Raw score of the reward model",
     "score_std": "Standard deviation of the scores",
     "kl_k3": "KL by the k3 estimator",
+    "kl_per_token": "KL to the parent, nats per token",
     "sampler_kl": "KL per token between sampler and trainer",
     "sampler_gap": "Mean difference of sampler's and trainer's log-probabilities",
     "truncated_share": "Share of tokens whose importance weight is truncated",
@@ -118,7 +119,8 @@ _UNITS = {
     **dict.fromkeys(_SHARES, "share"),
     **dict.fromkeys(("kl", "kl_k3", "kl_robust", "stop_kl"), "nats per answer"),
     **dict.fromkeys(
-        ("entropy", "surprise", "sampler_kl", "sampler_gap", "ptx_loss", "ptx_held_out_loss"), "nats per token"
+        ("entropy", "surprise", "kl_per_token", "sampler_kl", "sampler_gap", "ptx_loss", "ptx_held_out_loss"),
+        "nats per token",
     ),
     **dict.fromkeys(("loss", "validation_loss", "eval_loss", "cv_nll"), "nats"),
     "bits_per_byte": "bits per byte",

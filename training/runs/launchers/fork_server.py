@@ -1,7 +1,7 @@
 """Fork recipes from this process, which has loaded their libraries: `python -m training.runs.launchers.fork_server
 SOCKET`.
 
-To import torch, transformers and TRL costs a recipe 3 to 9 seconds of a processor; a fork of a process that has done so
+To import torch and transformers costs a recipe 3 to 9 seconds of a processor; a fork of a process that has done so
 starts in a twentieth of a second, and shares the memory of the libraries. The child is otherwise what a new process
 would be: its environment, folder, limits, session and files are those of the request. Whatever a library reads when
 it loads (numbers of threads, caches' folders) is what this process was started with, so a request whose environment

@@ -34,11 +34,7 @@ def describe_changes(changes: Changes) -> str:
 
 def _lighter(kind: str, config: dict[str, Any]) -> Iterator[Changes]:
     # What costs time alone comes first: more passes for one step, activations computed twice.
-    if (
-        "micro_batch_size" in config
-        and config["micro_batch_size"] is None
-        and _is_whole(rows := config.get("batch_size"))
-    ):
+    if "micro_batch_size" in config and not config["micro_batch_size"] and _is_whole(rows := config.get("batch_size")):
         yield {"micro_batch_size": max(1, rows // 8)}
     if "activation_checkpointing" in config and config["activation_checkpointing"] != "on":
         yield {"activation_checkpointing": "on"}

@@ -151,6 +151,8 @@ def _guides(planned: PlannedRun) -> list[Guide]:
     runs = Run.objects.filter(kind=planned.kind)
     if planned.kind == "evaluate":
         runs = runs.filter(config__measure=planned.config.get("measure"))
+    if planned.kind in ("grpo", "rloo"):  # what TRL's trainers took, who never said so, tells nothing
+        runs = runs.filter(result__has_key="packed_layers")
     guides = [Guide(past, ratio) for past in past_runs(runs) if (ratio := _ratio(planned, past.run))]
     farthest = min((guide.distance for guide in guides), default=0.0) + math.log(_ALIKE)
     return [guide for guide in guides if guide.distance <= farthest][:MOST_TOLD_BY]

@@ -199,12 +199,19 @@ def test_a_group_on_a_processor_holds_its_prompt_once(llama):
     assert together.phases["updates"]["activations"] < 0.7 * alone.phases["updates"]["activations"]
 
 
-def test_groups_have_a_reference_where_every_weight_learns_and_kl_has_a_price(llama):
-    priced, free, lora = (
+def test_groups_have_a_reference_where_every_weight_learns_and_kl_or_a_reward_model_asks_for_it(llama):
+    full = {"adapters": "full"}
+    with_kl, with_neither, with_reward_model, lora = (
         memory_of("rloo", llama, **options).standing["reference"]
-        for options in ({"adapters": "full"}, {"adapters": "full", "beta": 0.0}, {"adapters": "lora"})
+        for options in (
+            full,
+            full | {"beta": 0.0, "reward_function": "a.b"},
+            full | {"beta": 0.0},
+            {"adapters": "lora"},
+        )
     )
-    assert (priced, free, lora) == (2 * llama.parameters, 0, 0)
+    assert with_kl == with_reward_model == 2 * llama.parameters
+    assert (with_neither, lora) == (0, 0)
 
 
 def test_ppo_of_every_weight_multiplies_in_the_dtype_of_the_machine(llama):

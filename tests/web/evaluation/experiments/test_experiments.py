@@ -394,10 +394,13 @@ def test_a_frontier_ends_where_its_model_does(project, researcher):
 
 
 def test_kl_of_a_frontier_is_by_answer_whatever_the_run_records(project, researcher):
-    """GRPO and RLOO record nats a token, as TRL does, and PPO nats an answer."""
-    for kind, kl in (("grpo", 0.1), ("rloo", 0.1), ("ppo", 4.0)):
-        run = Run.objects.create(project=project, kind=kind, name=kind, config={}, created_by=researcher)
-        values = {"kl": kl, "score_mean": 1.0, "length_mean": 40.0}
+    """By TRL's trainers GRPO and RLOO recorded nats a token; all record nats an answer now."""
+    by_token = {"kl": 0.1, "length_mean": 40.0}
+    by_answer = {"kl": 4.0, "kl_per_token": 0.1, "length_mean": 40.0}
+    for kind, kls in (("grpo", by_token), ("grpo", by_answer), ("rloo", by_token), ("ppo", {"kl": 4.0})):
+        name = f"{kind} {len(kls)}"
+        run = Run.objects.create(project=project, kind=kind, name=name, config={}, created_by=researcher)
+        values = {**kls, "score_mean": 1.0}
         Metric.objects.create(run=run, sequence=1, step=1, time=timezone.now(), values=values)
         assert score_frontiers.points_by_run([run])[run.pk][0][0] == pytest.approx(4.0), kind
 
