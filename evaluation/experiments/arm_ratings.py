@@ -32,7 +32,17 @@ class SeedSpread:
     @property
     def deviation(self) -> float:
         """Return the standard deviation between seeds, by the method of moments."""
-        return math.sqrt(max(0.0, self.square - self.noise))
+        return math.sqrt(self.between)
+
+    @property
+    def between(self) -> float:
+        """Return the variance between seeds, by the method of moments."""
+        return max(0.0, self.square - self.noise)
+
+    def with_votes(self, times: float) -> SeedSpread:
+        """Return the spread that is to be expected with so many times the votes; by endless ones there is no noise."""
+        noise = self.noise / times
+        return SeedSpread(self.between + noise, noise, self.freedom)
 
 
 @dataclass(frozen=True)

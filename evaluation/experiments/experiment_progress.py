@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -34,7 +34,8 @@ LOST = (Run.State.FAILED, Run.State.CANCELLED)
 LOST_REWARD = "The reward model's run {} has "  # how the problem begins of an arm that has none for it
 KEY = ":experiment:"  # in the idempotency key of each of its runs, after the account's scope
 log = logging.getLogger("assay.experiments")
-_told = Recent(512)  # refusals that were logged
+MEASURED_WITHIN = timedelta(days=3)  # of the verdict: what keeps them from it longer lasts
+_logged_refusals = Recent(512)
 
 
 def run_has_ended(run: Run) -> None:
@@ -48,16 +49,23 @@ def periodic_task() -> bool:
     """Do the periodic task: go on with what no signal reached, stop votes when the plan's rule says so, and cancel
     what was queued by somebody who died before seeing that the experiment was cancelled."""
     cancel_late(Experiment.objects.filter(state=State.CANCELLED), KEY, "experiment.cancelled")
-    experiments = (one for one in going_on() if one.state != State.DECIDED or unentered(one))
+    experiments = (one for one in going_on() if one.state != State.DECIDED or unentered(one) or _unmeasured(one))
     each_alone(experiments, advance, log, "%s could not be gone on with; trying again.")
     return False
 
 
 def going_on() -> QuerySet[Experiment]:
-    """Return the experiments that have something to wait for; after the verdict, those with a model on its way."""
+    """Return the experiments that have something to wait for; after the verdict, those with a model on its way, and
+    for some days those whose models may not all be measured."""
     on_its_way = ArmModel.objects.filter(arm__experiment=OuterRef("pk"), entered_at=None)
     before = [State.FREEZING, *(state for state in LIVE if state != State.DECIDED)]
-    return Experiment.objects.filter(Q(state__in=before) | Q(Exists(on_its_way), state=State.DECIDED))
+    lately = Q(decided_at__gte=timezone.now() - MEASURED_WITHIN, reward_model__isnull=False)
+    after = Q(Exists(on_its_way)) | lately
+    return Experiment.objects.filter(Q(state__in=before) | Q(after, state=State.DECIDED))
+
+
+def _unmeasured(experiment: Experiment) -> list[ArmModel]:
+    return arm_measures.without_point(experiment, members(experiment), ordered_runs(experiment))
 
 
 def waits_for_quota(experiment: Experiment, every: Sequence[ArmModel]) -> str:
@@ -242,15 +250,15 @@ def _alike(experiment: Experiment) -> dict[str, Any]:
 
 def _measure_entered(experiment: Experiment) -> None:
     """Measure the models that are in the arena: before, their runs would keep others from it."""
-    for one in arm_measures.without_point(experiment, members(experiment), ordered_runs(experiment)):
+    for one in _unmeasured(experiment):
         try:
             arm_measures.order_point(experiment, one, _measuring(experiment, one))
         except Refused as refused:
             if quotas.is_used_up(refused):
                 return
-            if _told.get(one.pk, str(refused.errors)) is None:  # each look tries again
+            if _logged_refusals.get(one.pk, str(refused.errors)) is None:  # each look tries again
                 log.warning("KL and score of %s are not measured: %s", one.model, " ".join(refused.errors.values()))
-                _told.put(one.pk, str(refused.errors), True)
+                _logged_refusals.put(one.pk, str(refused.errors), True)
 
 
 def _measuring(experiment: Experiment, one: ArmModel) -> arm_measures.Queue:

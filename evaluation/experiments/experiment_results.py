@@ -44,8 +44,9 @@ class ArmRating:
 class Compared:
     """One comparison of the family: the difference in points with its simultaneous interval, and its adjusted p.
 
-    `limit` is the half width that votes without end would leave, by the luck of seeds. `votes_needed`: where it is
-    undecided, about how many votes in all would tell a difference as large; None where no number would.
+    Where a verdict has left it undecided: `limit` is the half width that votes without end would leave, by the luck of
+    seeds, and `votes_needed` about how many votes in all would tell a difference as large; None where none would, or
+    more than a thousand times as many.
     """
 
     arm: str
@@ -57,6 +58,11 @@ class Compared:
     verdict: str  # better, worse or undecided
     limit: float | None = None  # verdicts of earlier versions have neither
     votes_needed: int | None = None
+
+    @property
+    def is_luck(self) -> bool:
+        """Return whether luck alone may be as large, so that no votes would tell."""
+        return self.limit is not None and abs(self.difference) <= self.limit
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def decide(experiment: Experiment) -> bool:
         return False
     models = registered(experiment)
     votes = votes_on(experiment, models)
-    verdict = results(experiment, models, _of_the_verdict(experiment, votes, found.last))
+    verdict = results(experiment, models, _of_the_verdict(experiment, votes, found.last), foretells=True)
     waiting = Experiment.objects.filter(pk=experiment.pk, state=Experiment.State.VOTING)
     with transaction.atomic():
         has_decided = waiting.update(
@@ -170,12 +176,13 @@ def tell(experiment: Experiment, text: str) -> None:
     )
 
 
-def results(experiment: Experiment, models: Sequence[ArmModel], votes: QuerySet) -> Results:
-    """Return what these votes say of these models, by the plan's test."""
+def results(experiment: Experiment, models: Sequence[ArmModel], votes: QuerySet, *, foretells: bool = False) -> Results:
+    """Return what these votes say of these models, by the plan's test; `foretells`: also how many more would tell what
+    they leave undecided, which takes ten times as long."""
     rows = vote_rows(votes)
     if not rows:
         return Results(0, reason="Nobody has voted on these models.")
-    return _rated(experiment, models, vote_arrays(rows, [one.model_id for one in models]))
+    return _rated(experiment, models, vote_arrays(rows, [one.model_id for one in models]), foretells=foretells)
 
 
 def vote_rows(votes: QuerySet) -> list[tuple[Any, ...]]:
@@ -200,6 +207,8 @@ def _rated(
     experiment: Experiment,
     models: Sequence[ArmModel],
     votes: Votes,
+    *,
+    foretells: bool = False,
 ) -> Results:
     voter, a, b, label = votes
     size, count = len(models), len(voter)
@@ -233,7 +242,7 @@ def _rated(
         seed_deviation=spread.deviation,
         seed_freedom=spread.freedom,
         arms=_arm_ratings(arms, arm, means, tally.battles[keeps], shared),
-        comparisons=_family(experiment, arms, means, shared, count),
+        comparisons=_family(experiment, arms, means, shared, count, foretells=foretells),
     )
 
 
@@ -260,7 +269,13 @@ def _arm_ratings(
 
 
 def _family(
-    experiment: Experiment, arms: Sequence[ExperimentArm], means: np.ndarray, shared: tuple[Any, ...], votes: int
+    experiment: Experiment,
+    arms: Sequence[ExperimentArm],
+    means: np.ndarray,
+    shared: tuple[Any, ...],
+    votes: int,
+    *,
+    foretells: bool,
 ) -> tuple[Compared, ...]:
     names = [one.name for one in arms]
     plan = experiment.plan
@@ -268,16 +283,38 @@ def _family(
         return ()  # it has failed, and with it the comparison
     baseline = names.index(plan["baseline"]) if plan["baseline"] in names else 0
     pairs = comparisons(list(range(len(arms))), baseline, plan["family"])
-    weights, (rating, covariance, *luck) = compared(means, pairs), shared
-    of = combine(weights, rating, covariance, *luck)
+    weights = compared(means, pairs)
+    of = combine(weights, *shared)
     tested = judged_at_once(of, plan["alpha"])
-    endless = judged_at_once(combine(weights, rating, np.zeros_like(covariance), *luck), plan["alpha"])
+    undecided = np.flatnonzero(tested.p > plan["alpha"]) if foretells else np.zeros(0, dtype=np.int64)
+    foretold = _foretold(weights, shared, plan["alpha"], undecided, votes) if len(undecided) else {}
     rows = []
     for k, (arm, other) in enumerate(pairs):
-        value, reach, limit = float(of.value[k]), float(tested.reach[k]), float(endless.reach[k])
+        value, width = float(of.value[k]), float(tested.reach[k])
         verdict = "undecided" if tested.p[k] > plan["alpha"] else "better" if value > 0 else "worse"
-        times = times_the_votes(value, reach, limit) if verdict == "undecided" else None
-        needed = math.ceil(times * votes) if times else None
-        ends = (value - reach, value + reach)
-        rows.append(Compared(names[arm], names[other], value, *ends, float(tested.p[k]), verdict, limit, needed))
+        ends = (value - width, value + width)
+        more = foretold.get(k, (None, None))
+        rows.append(Compared(names[arm], names[other], value, *ends, float(tested.p[k]), verdict, *more))
     return tuple(rows)
+
+
+def _foretold(
+    weights: np.ndarray, shared: tuple[Any, ...], alpha: float, undecided: np.ndarray, votes: int
+) -> dict[int, tuple[float | None, int | None]]:
+    """Return, of each undecided comparison, the half width that endless votes would leave, and how many would tell."""
+
+    def reach(times: float) -> np.ndarray:
+        return judged_at_once(combine(weights, *_with_votes(shared, times)), alpha).reach[undecided]
+
+    differences = (weights @ shared[0])[undecided]
+    times = times_the_votes(differences, reach)
+    return {
+        int(k): (float(limit), math.ceil(one * votes) if one else None)
+        for k, limit, one in zip(undecided, reach(math.inf), times, strict=True)
+    }
+
+
+def _with_votes(shared: tuple[Any, ...], times: float) -> tuple[Any, ...]:
+    """Return what is to be expected with so many times the votes, of these models and seeds."""
+    rating, covariance, is_seeded, spread, voters = shared
+    return rating, covariance / times, is_seeded, spread.with_votes(times), voters

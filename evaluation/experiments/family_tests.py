@@ -7,6 +7,7 @@ common baseline makes differences alike, and the draws know how much. numpy only
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -17,7 +18,7 @@ from evaluation.experiments.arm_ratings import Combinations
 AGAINST_BASELINE, ALL_PAIRS = "baseline", "pairs"
 
 
-MOST_TIMES = 1000.0  # as many votes are as good as none that would do
+MOST_TIMES = 1024.0  # the votes: as many are as good as none that would do
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,19 @@ def judged_at_once(of: Combinations, alpha: float) -> FamilyResult:
     return FamilyResult(adjusted, scale * float(np.quantile(most[:, 0], 1 - alpha)))
 
 
-def times_the_votes(difference: float, reach: float, limit: float) -> float | None:
-    """Return how many times the votes would tell a difference, if it stays what it is; None where none would.
+def times_the_votes(differences: np.ndarray, reach: Callable[[float], np.ndarray]) -> list[float | None]:
+    """Return, for each difference (K,), how many times the votes would tell it, if it stays what it is; None where a
+    thousand times would not.
 
-    `reach` is the half width of its interval now, `limit` what it would be with votes without end: the luck of seeds.
-    The square of a half width is a part that votes divide and one that they do not.
+    `reach` gives the half widths (K,) with so many times the votes.
     """
-    if abs(difference) <= limit:
-        return None
-    times = (reach**2 - limit**2) / (difference**2 - limit**2)
-    return max(times, 1.0) if times <= MOST_TIMES else None
+    found: list[float | None] = [None] * len(differences)
+    times, before = 1.0, reach(1.0)
+    while times < MOST_TIMES and None in found:
+        after = reach(2 * times)
+        for k, difference in enumerate(np.abs(differences)):
+            if found[k] is None and after[k] < difference:
+                share = (before[k] - difference) / max(before[k] - after[k], 1e-12)
+                found[k] = times * 2 ** min(max(float(share), 0.0), 1.0)
+        times, before = 2 * times, after
+    return found

@@ -137,8 +137,8 @@ def shown(experiment: Experiment) -> Shown:
                 rating=rating,
                 picture=interval_picture(axis, rating.rating, rating.lower, rating.upper) if axis and rating else None,
                 compared=_against_baseline(experiment, arm, verdict),
-                kl=mean_figure([one.kl for one in points.values()]),
-                score=mean_figure([one.score for one in points.values()]),
+                kl=mean_figure([one.kl for one in _alike(points.values())]),
+                score=mean_figure([one.score for one in _alike(points.values())]),
                 skills=skills.get(arm.pk),
             )
         )
@@ -158,6 +158,12 @@ def shown(experiment: Experiment) -> Shown:
         colours=colour_by_arm,
         reward_seconds=seconds_by_run([experiment.reward_run_id]).get(experiment.reward_run_id),
     )
+
+
+def _alike(points: Iterable[Frontier]) -> list[Frontier]:
+    """Return those that were measured, where any was: what training recorded is of other prompts and draws."""
+    every = list(points)
+    return [one for one in every if one.measured is not None] or every
 
 
 def annotations_of(experiment: Experiment, method: str) -> int:

@@ -57,7 +57,9 @@ def frontiers(models: Sequence[ArmModel], measured: Mapping[int, Point]) -> list
     kept = _checkpoints(models, measured)
     found = []
     for one in models:
-        points = recorded.get(one.training_run_id or 0) or kept.get((one.arm_id, one.seed), [])
+        points = recorded.get(one.training_run_id or 0, [])
+        if not points and one.pk in measured:  # else the way would end at a checkpoint
+            points = kept.get((one.arm_id, one.seed), [])
         if points or one.pk in measured:
             found.append(Frontier(one.arm.name, one.seed, one, points, measured.get(one.pk)))
     return found

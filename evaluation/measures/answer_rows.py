@@ -122,6 +122,10 @@ def _answers(run: Run, opponent: LanguageModel, judge: str) -> Rows:
     }
     setting = _common_setting(run.parent, opponent, by_setting[OURS], by_setting[THEIRS])
     own_answers, opponent_answers = by_setting[OURS][setting], by_setting[THEIRS][setting]
+    if not judge:  # the parent answers again for each experiment: its newest ones, as many as the model has
+        opponent_answers = {
+            pk: of_prompt[-len(own_answers[pk]) :] for pk, of_prompt in opponent_answers.items() if pk in own_answers
+        }
     prompts = by_hash((own_answers[pk][0].prompt.text_hash, pk) for pk in own_answers.keys() & opponent_answers.keys())
     rows = [
         _answer(completion, side)

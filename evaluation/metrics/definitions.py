@@ -131,7 +131,7 @@ METRICS: dict[str, Metric] = {
             fluency.SCORE_ABOVE,
             fluency.gap,
             True,
-            ("score", "answers", "the parent's score", "the parent's answers"),
+            ("score", "prompts", "the parent's score", "the parent's prompts"),
             bounds=(-float("inf"), float("inf")),
         ),
     )

@@ -11,8 +11,8 @@ An item is a prompt with the answers of both; sums over its answers are what it 
     foreign scripts             share of characters in scripts that the parent hardly uses, less the parent's share
     KL from the parent          nats an answer: log p of the model's answers less that under the parent, both at the
                                 temperature that they were drawn at; what top_p cut off is in both distributions
-    score above the parent      of a reward model, in its standard deviations: the mean of the model's answers less that
-                                of the parent's
+    score above the parent      of a reward model, in its standard deviations: the mean over prompts of the model's
+                                answers less that of the parent's
 """
 
 from __future__ import annotations

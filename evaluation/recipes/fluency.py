@@ -17,6 +17,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from evaluation.metrics import fluency_figures as fluency
@@ -84,7 +85,7 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
         ", ".join(f"{name} {value}" for name, value in (about.get("settings") or {}).items()) or "unknown settings"
     )
     signature = (
-        f"assay fluency 1; under {about.get('opponent', 'its parent')}; {settings_text}; "
+        f"assay fluency 2; under {about.get('opponent', 'its parent')}; {settings_text}; "
         f"{loading.compute_dtype()}{judge}"
     )
     common = common_scripts(one.answer.text for one in scored_answers if one.side == THEIRS)
@@ -172,9 +173,10 @@ def log_ratio_of(own_answers: list[ScoredAnswer]) -> list[float]:
 
 
 def rewards_above(own_answers: list[ScoredAnswer], parent_answers: list[ScoredAnswer]) -> dict[str, list[float]]:
-    """Return the sums of scores with their numbers, of either side, where a reward model gave them."""
+    """Return the mean scores of either side, where a reward model gave them: a prompt counts once on both, however
+    many answers it has on one."""
     own, parents = ([one.reward for one in side if one.reward is not None] for side in (own_answers, parent_answers))
-    return {fluency.SCORE_ABOVE: [sum(own), len(own), sum(parents), len(parents)]} if own and parents else {}
+    return {fluency.SCORE_ABOVE: [fmean(own), 1, fmean(parents), 1]} if own and parents else {}
 
 
 def foreign_of(answers: list[ScoredAnswer], common: dict[str, float]) -> list[float]:

@@ -65,9 +65,13 @@ def where(series: RoundSeries, one: Round, judged: int, votes: int) -> str:
 
 def what_is_missing(series: RoundSeries, one: Round) -> str:
     """Say why the votes or comparisons do not come that a round waits for, and the remedy; empty where they can."""
+    if series.state not in (State.RUNNING, State.PAUSED) or failure_of(one):
+        return ""
     if one.entered_at is not None:
         return "" if one.gain else why_absent(series.project, (one.policy, one.model))
     if one.opened_at is None or one.dataset_id is not None or series.project.asks_comparisons:
+        return ""
+    if round_judging.freeze_of(series, one):  # enough stand already
         return ""
     return f"{series.project.name} asks for no comparisons. Switch them on in its settings."
 

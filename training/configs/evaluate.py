@@ -12,7 +12,8 @@ MEASURES = {
     "classification": "how often a classifier is right, with F1 and MCC",
     "reward_accuracy": "how often a reward model agrees with annotators, compared with choosing the longer answer",
     "win_rate": "how often its answers are preferred to an opponent's",
-    "fluency": "how unusual its answers are for its parent: surprise, entropy, foreign scripts",
+    "fluency": "how unusual its answers are for its parent: surprise, entropy, foreign scripts, KL; by a reward model "
+    "the score above the parent's",
 }
 
 URL_VARIABLE = "ASSAY_JUDGE_URL"  # with the same ending as a key's: the one address that the key goes to

@@ -74,7 +74,10 @@ class Measuring(Input):
         default=None,
         help_text="The dataset to measure on; by default the project's own data.",
     )
-    reward_model = Id(required=False, allow_null=True, default=None, help_text="The judge of a win rate by reward.")
+    reward_model = Id(
+        required=False, allow_null=True, default=None,
+        help_text="The judge of a win rate by reward; for fluency it scores the answers of both.",
+    )  # fmt: skip
     config = serializers.DictField(
         required=False, default=dict, help_text='The measure and its options, such as {"measure": "choices"}.'
     )

@@ -134,6 +134,14 @@ class TestTheRecipe:
         answers[3] |= {"has_reasoning": True}
         assert fluency.KL not in result_of(carry_out(tmp_path / "run", other, parent, answers))["metrics"]
 
+    def test_a_prompt_counts_once_on_either_side_of_the_score_however_many_answers_it_has(self, tmp_path, parent):
+        """A child that answers as its parent does is no better, though the parent answered some prompts more often."""
+        reward = reward_models.make(tmp_path)
+        answers = rows(ours="It was {0}.")
+        answers += [row for row in rows() if row["whose"] == "theirs" and row["prompt_id"] % 2] * 2
+        found = result_of(carry_out(tmp_path / "run", parent, parent, answers, reward=str(reward)))["metrics"]
+        assert found[fluency.SCORE_ABOVE]["value"] == pytest.approx(0, abs=1e-6)
+
     def test_an_answer_is_read_after_the_system_prompt_that_it_was_drawn_after(self, tmp_path, parent, other):
         told = {"role": "system", "content": "Be brief."}
         answers = [{**row, "answered_to": [told, *row["prompt"]]} for row in rows()]
@@ -255,6 +263,15 @@ class TestTheRows:
         ]  # fmt: skip
         [about] = laid["about"]
         assert (about["opponent"], about["settings"]) == (base.name, SERVED)
+
+    def test_the_parent_has_as_many_answers_to_a_prompt_as_the_model_the_newest(self, project, base, child, run):
+        for _ in range(2):
+            prompt = make_prompt(project, side="eval")
+            make_completion(prompt, "Mine.", model=child, sampling=SERVED)
+            for number in range(3):
+                make_completion(prompt, f"The parent's {number}.", model=base, sampling=SERVED)
+        laid = answer_rows.fluency_rows(run)["answers"]
+        assert [row["text"] for row in laid if row["whose"] == "theirs"] == ["The parent's 2."] * 2
 
     def test_each_answer_stands_with_the_system_prompt_that_it_was_drawn_after(self, project, base, child, run):
         for _ in range(2):

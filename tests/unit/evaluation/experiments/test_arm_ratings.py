@@ -64,20 +64,32 @@ def test_an_adjusted_p_is_by_the_largest_of_a_comparison_and_those_after_it():
         assert p[k] == highest
 
 
+def reach_by_votes(spread: SeedSpread):
+    """Half widths of two comparisons by how many times the votes there are."""
+    weights, rating = compared(arm_means(ARM, 3), [(1, 0), (2, 0)]), np.zeros(7)
+
+    def reach(times: float) -> np.ndarray:
+        of = combine(weights, rating, 900.0 * np.eye(7) / times, SEEDED, spread.with_votes(times))
+        return judged_at_once(of, 0.05).reach
+
+    return reach
+
+
 def test_so_many_times_the_votes_tell_a_difference_that_is_above_luck():
-    """The half width with so many times the votes, their covariance by so much smaller, is the difference itself."""
-    spread, rating = SeedSpread(1500.0, 900.0, 12), np.array([0.0, 40, 60, 80, 0, 0, 0])
-    weights, covariance = compared(arm_means(ARM, 3), [(1, 0), (2, 0)]), 900.0 * np.eye(7)
+    reach = reach_by_votes(SeedSpread(1500.0, 900.0, 12))
+    limit, now = float(reach(np.inf)[0]), float(reach(1)[0])
+    assert 0 < limit < 60 < now
+    (times, other) = times_the_votes(np.array([60.0, -60.0]), reach)
+    assert 1.5 < times < 20 and reach(times)[0] == pytest.approx(60, rel=0.05)
+    assert other == pytest.approx(times, rel=0.1), "whichever is the better one"
+    assert times_the_votes(np.array([limit, 0.9 * limit]), reach) == [None, None], "no number of votes takes luck away"
 
-    def reach(times: float) -> float:
-        return float(judged_at_once(combine(weights, rating, covariance / times, SEEDED, spread), 0.05).reach[0])
 
-    limit = reach(1e12)
-    times = times_the_votes(60.0, reach(1), limit)
-    assert 1.5 < times < 20 and reach(times) == pytest.approx(60, rel=0.05)
-    assert times_the_votes(-60.0, reach(1), limit) == times
-    assert times_the_votes(limit, reach(1), limit) is None, "no number of votes takes luck away"
-    assert times_the_votes(limit * 1.0001, reach(1), limit) is None, "nor would anybody wait for so many"
+def test_seeds_that_differ_no_more_than_votes_explain_leave_no_luck():
+    """What few votes leave possible of the spread between seeds goes as they come: it is no luck of seeds."""
+    reach = reach_by_votes(SeedSpread(900.0, 900.0, 4))
+    assert reach(np.inf) == pytest.approx([0, 0]) and reach(100)[0] < 0.2 * reach(1)[0]
+    assert None not in times_the_votes(np.array([40.0, 20.0]), reach)
 
 
 def arms_with_two_models(count: int) -> list[ArmModel]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 
 from evaluation.core.recent_values import Recent
 from evaluation.experiments import actions, arm_measures, experiment_progress, score_frontiers
 from evaluation.metrics import fluency_figures as fluency
-from evaluation.models import ArmModel
+from evaluation.models import ArmModel, Experiment
 from tests.support.evaluation.experiments import end_all, end_with_checkpoints
 from tests.support.evaluation.measured import items, measured
-from training.models import Run
+from training.models import Metric, Run
 
 pytestmark = pytest.mark.django_db
 ARMS = [{"method": "sft"}, {"method": "best_of"}]
@@ -58,7 +61,7 @@ def test_without_a_reward_model_nothing_is_measured(project, order):
 
 
 def test_a_refusal_loses_no_model_and_is_told_once(project, order, caplog, monkeypatch):
-    monkeypatch.setattr(experiment_progress, "_told", Recent(8))
+    monkeypatch.setattr(experiment_progress, "_logged_refusals", Recent(8))
     order["reward_model"].folder = ""
     experiment = actions.order(**order | {"arms": ARMS[:1]})
     order["reward_model"].save()
@@ -68,6 +71,37 @@ def test_a_refusal_loses_no_model_and_is_told_once(project, order, caplog, monke
     assert not ArmModel.objects.exclude(problem="").exists()
     told = [record for record in caplog.records if "KL and score" in record.getMessage()]
     assert len(told) == 2, "one for each model, though three have looked"
+
+
+def test_what_was_not_measured_before_the_verdict_is_measured_after_it(project, order):
+    """A quota may have refused it, or a signal 9 have come between."""
+    experiment = actions.order(**order | {"arms": ARMS[:1]})
+    end_all(project)
+    points(project).delete()
+    Experiment.objects.update(state="decided", decided_at=timezone.now() - timedelta(days=9))
+    experiment_progress.periodic_task()
+    assert not points(project).exists(), "what keeps them from it so long lasts"
+    Experiment.objects.update(decided_at=timezone.now() - timedelta(hours=9))
+    experiment_progress.periodic_task()
+    assert points(project).count() == 2
+    assert experiment_progress.going_on().get() == experiment
+
+
+def test_where_one_seed_is_measured_its_arm_shows_that_one(client, project, order, researcher):
+    """What PPO recorded of the other one is of prompts of training, at another temperature."""
+    experiment = actions.order(**order | {"arms": [{"method": "ppo"}]})
+    end_all(project, ("ppo", "sample"))
+    for one in ArmModel.objects.filter(arm__method="ppo").select_related("training_run"):
+        Metric.objects.create(
+            run=one.training_run, sequence=1, step=1, time=timezone.now(), values={"kl": 9.0, "score_mean": 3.0}
+        )
+    client.force_login(researcher)
+    [before] = [arm for arm in answer(client, project, experiment)["arms"] if arm["method"] == "ppo"]
+    assert (before["kl"], before["kl_lower"]) == (9.0, None)
+    measure(points(project).order_by("pk").first(), 1.0, 0.5)
+    [after] = [arm for arm in answer(client, project, experiment)["arms"] if arm["method"] == "ppo"]
+    assert after["kl"] == pytest.approx(1.0) and after["kl_lower"] is not None
+    assert sorted(one["kl"] for one in after["models"]) == [pytest.approx(1.0), 9.0]
 
 
 def test_the_page_shows_kl_and_score_of_a_method_that_records_neither(client, project, order, researcher):

@@ -10,7 +10,7 @@ from annotate.projects.actions import change_settings
 from evaluation.alerts.alert_kinds import VOTES_MISSING
 from evaluation.alerts.alert_upkeep import look
 from evaluation.models import Alert, RoundSeries
-from evaluation.rounds import actions, round_progress
+from evaluation.rounds import actions, round_progress, round_words
 from tests.support.evaluation.rounds import annotate, current, end_all, vote
 from tests.support.factories import make_user, sign_in
 
@@ -57,6 +57,14 @@ def test_a_model_that_was_retired_while_votes_are_collected_is_named(client, pro
     assert f"{one.model.name} is retired, without votes in the arena. Bring it back" in said(client, voting)
     bring_back(model=one.model, by=manager)
     assert said(client, voting).endswith("0 of 10 votes.")
+
+
+def test_rounds_that_were_cancelled_ask_for_no_model(client, project, voting):
+    one, manager = current(voting), make_user(project, role="manager", is_staff=True)
+    actions.cancel(series=voting, by=manager)
+    retire(model=one.model, reason="It repeats itself.", by=manager)
+    voting.refresh_from_db()
+    assert round_words.what_is_missing(voting, one) == ""
 
 
 def test_rounds_whose_project_asks_for_no_comparisons_any_more_say_so(client, project, order):
