@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('winner', models.CharField(blank=True, choices=[('model_a', 'A is better'), ('model_b', 'B is better'), ('tie', 'About the same'), ('both_bad', 'Both are bad')], help_text='Empty on a scale.', max_length=8)),
-                ('a_first', models.CharField(blank=True, help_text='The winner with A shown first.', max_length=8)),
+                ('a_first', models.CharField(blank=True, help_text='The winner with A shown first; empty where not asked.', max_length=8)),
                 ('b_first', models.CharField(blank=True, help_text='The winner when B was shown first.', max_length=8)),
                 ('grade', models.FloatField(blank=True, help_text='On a scale: 1 to 10.', null=True)),
                 ('reasons', models.JSONField(default=list, help_text='Its reply in each order asked, as it came.')),

@@ -50,17 +50,9 @@ class Rubric(models.Model):
         return f"{self.judge}, version {self.version}"
 
 
-class Verdict(models.Model):
-    """What a judge model said of two answers, asked in both orders, or of one answer on a scale. Never edited.
+class JudgeReply(models.Model):
+    """What a judge model says of a pair or of an answer, and what that took."""
 
-    The answers stand in the order of their ids. `winner` is what both orders agree on; where they differ, a tie.
-    """
-
-    rubric = models.ForeignKey(Rubric, models.PROTECT, related_name="verdicts")
-    run = models.ForeignKey("training.Run", models.PROTECT, null=True, blank=True, related_name="verdicts")
-    prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="+")
-    completion_a = models.ForeignKey("annotate.Completion", models.PROTECT, related_name="+")
-    completion_b = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
     winner = models.CharField(max_length=8, blank=True, choices=Winner.choices, help_text="Empty on a scale.")
     a_first = models.CharField(
         max_length=8, blank=True, help_text="The winner with A shown first; empty where not asked."
@@ -72,6 +64,22 @@ class Verdict(models.Model):
     completion_tokens = models.PositiveIntegerField(null=True, blank=True)
     seconds = models.FloatField(null=True, blank=True, help_text="That its replies took together.")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        abstract = True
+
+
+class Verdict(JudgeReply):
+    """What a judge model said of two answers, asked in both orders, or of one answer on a scale. Never edited.
+
+    The answers stand in the order of their ids. `winner` is what both orders agree on; where they differ, a tie.
+    """
+
+    rubric = models.ForeignKey(Rubric, models.PROTECT, related_name="verdicts")
+    run = models.ForeignKey("training.Run", models.PROTECT, null=True, blank=True, related_name="verdicts")
+    prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="+")
+    completion_a = models.ForeignKey("annotate.Completion", models.PROTECT, related_name="+")
+    completion_b = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
 
     class Meta:
         ordering = ["id"]
@@ -100,21 +108,12 @@ class Verdict(models.Model):
         return self.a_first == self.b_first
 
 
-class RepeatedVerdict(models.Model):
+class RepeatedVerdict(JudgeReply):
     """What a judge model says of the same answers when a later run asks it again, by the same version of its rubric. It
     stands beside the verdict, which alone counts, and tells whether the model behind the endpoint has changed."""
 
     verdict = models.ForeignKey(Verdict, models.PROTECT, related_name="repeats")
     run = models.ForeignKey("training.Run", models.PROTECT, related_name="repeated_verdicts")
-    winner = models.CharField(max_length=8, blank=True, choices=Winner.choices, help_text="Empty on a scale.")
-    a_first = models.CharField(max_length=8, blank=True, help_text="The winner with A shown first.")
-    b_first = models.CharField(max_length=8, blank=True, help_text="The winner when B was shown first.")
-    grade = models.FloatField(null=True, blank=True, help_text="On a scale: 1 to 10.")
-    reasons = models.JSONField(default=list, help_text="Its reply in each order asked, as it came.")
-    prompt_tokens = models.PositiveIntegerField(null=True, blank=True)
-    completion_tokens = models.PositiveIntegerField(null=True, blank=True)
-    seconds = models.FloatField(null=True, blank=True, help_text="That its replies took together.")
-    created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ["id"]

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from training.core import batch_planner
+from training.core.memory.decoder_sizes import decoder_of_folder
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes.common import loading, memory, sharding
 from training.recipes.common.processes import ONE_PROCESS, OwnRows, Processes
@@ -53,6 +55,7 @@ class PolicyEngine:
     ) -> None:  # fmt: skip
         """Load the models. `any_model`: also those whose logits are more than products, and that cannot be cut."""
         self.run, self.spec, self.config, self.together = run, spec, config, together
+        _check_gathered(spec, config, together)
         model, self.tokenizer = loading.load_policy(spec.parent, dtype_of(config), to_split=together.is_sharded)
         if not any_model:
             loading.require_readable_logits(model)
@@ -212,6 +215,13 @@ def dtype_of(config: PolicyConfig) -> torch.dtype | None:
     """Return the dtype that the policy is loaded in; None for the machine's. Where every weight learns and the model
     is not split, float32 weights become masters (`policy_kinds`)."""
     return torch.float32 if config.adapters == "full" else None
+
+
+def _check_gathered(spec: RunSpec, config: PolicyConfig, together: Processes) -> None:
+    """Raise RecipeFailure where a split policy, which each process gathers to draw, is known not to fit."""
+    if together.is_sharded and (decoder := decoder_of_folder(Path(spec.parent))):
+        dtype = dtype_of(config) or loading.compute_dtype()
+        memory.check_whole(dtype.itemsize * decoder.parameters, together.count)
 
 
 def _joined_states(parts: list[tuple[Tensor, dict[int, Tensor]]], shape: torch.Size) -> dict[int, Tensor]:

@@ -19,19 +19,15 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from training.configs.group import GroupConfig
-from training.core.memory.decoder_sizes import decoder_of_folder
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common import chat_samples, children, loading, steps
 from training.recipes.common.children import KeptSteps, child_writer
-from training.recipes.common.memory import check_whole
 from training.recipes.common.processes import directory_of, join
-from training.recipes.engine.policy_engine import dtype_of
 from training.recipes.group.group_engine import GroupEngine
 from training.recipes.group.group_objectives import Objective
 from training.recipes.group.group_update import Figures, learn_from
@@ -62,9 +58,6 @@ def carry_out(run: RunDirectory, spec: RunSpec, config: GroupConfig, objective: 
     started = time.monotonic()
     together = join(sharding=config.sharding, batch_size=config.rows_at_once, limit=config.limit)
     run = directory_of(run, together)
-    if together.is_sharded and (decoder := decoder_of_folder(Path(spec.parent))):
-        dtype = dtype_of(config) or loading.compute_dtype()
-        check_whole(dtype.itemsize * decoder.parameters, together.count)
     run.progress("Loading the models", 0, config.steps)
     engine = GroupEngine(run, spec, config, together)
     optimiser = optimiser_for(engine)

@@ -23,20 +23,16 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from training.configs import PPOConfig, current_names
-from training.core.memory.decoder_sizes import decoder_of_folder
 from training.core.run_directory import RunDirectory, RunSpec
-from training.recipes.common import children, loading, steps
+from training.recipes.common import children, steps
 from training.recipes.common.children import KeptSteps, child_writer
 from training.recipes.common.entry import config_of, run_recipe
-from training.recipes.common.memory import check_whole
 from training.recipes.common.processes import directory_of, join
-from training.recipes.engine.policy_engine import dtype_of
 from training.recipes.ppo import behaviour as ppo_behaviour
 from training.recipes.ppo import drift as ppo_drift
 from training.recipes.ppo import gold_score as ppo_gold
@@ -59,9 +55,6 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     require_trust(spec, config)
     together = join(sharding=config.sharding, batch_size=config.batch_size)
     run = directory_of(run, together)
-    if together.is_sharded and (decoder := decoder_of_folder(Path(spec.parent))):
-        dtype = dtype_of(config) or loading.compute_dtype()
-        check_whole(dtype.itemsize * decoder.parameters, together.count)
     run.progress("loading the models", 0, config.steps)
     ppo = PPO(run, spec, config, together)
     with source_of(ppo) as source:
