@@ -223,7 +223,7 @@ def _rows(sides: Sequence[Judges]) -> list[Row]:
     for side in sides:
         for one in side.bins:
             steps = str(one.first) if one.first == one.last else f"{one.first}–{one.last}"
-            rows.append(Row(side.group, steps, one.people.n, f"{percent(one.expected)}", _share(one.people)))
+            rows.append(Row(side.group, steps, one.people.n, percent(one.expected), _share(one.people)))
         if side.arena is not None:
             rows.append(Row(side.group, "arena", side.arena.n, "–", _share(side.arena)))
     return rows

@@ -24,8 +24,8 @@ class Point:
 
 def calibration(points: Sequence[Point]) -> Svg:
     """Return how often right (up) by how sure (across), from one half to one; on the diagonal the two agree."""
-    ticks = [(p / 10, f"{percent(p / 10)}") for p in range(5, 11)]
-    heights = [(p / 5, f"{percent(p / 5)}") for p in range(6)]
+    ticks = [(p / 10, percent(p / 10)) for p in range(5, 11)]
+    heights = [(p / 5, percent(p / 5)) for p in range(6)]
     named = "Accuracy by confidence; the table below has the figures"
     return _picture(points, (0.5, 1.0), (0.0, 1.0), ticks, heights, named, "confidence", diagonal=True)
 

@@ -41,7 +41,7 @@ class Judged:
 
     @property
     def expected(self) -> str:
-        return f"{percent(self.review.predicted)}"
+        return percent(self.review.predicted)
 
 
 def review_context(run: Run) -> dict[str, Any]:

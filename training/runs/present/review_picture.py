@@ -37,7 +37,7 @@ def picture(marks: Sequence[Mark]) -> Svg:
     elements: list[scene.Mark] = []
     for share in (0.0, 0.5, 1.0):
         elements += [Line(((_LEFT, y(share)), (_WIDTH - _RIGHT, y(share))))]
-        elements += [Text((_LEFT - 8, y(share) + 4), f"{percent(share)}", "end")]
+        elements += [Text((_LEFT - 8, y(share) + 4), percent(share), "end")]
     elements += [Text((x(mark.step), _HEIGHT - 8), str(mark.step), "middle") for mark in evenly(marks, _LABELS)]
     for mark in judged_marks:
         low, high = wilson(round(mark.people * mark.pairs), mark.pairs, ROUNDED_Z95)

@@ -48,7 +48,7 @@ def _calibration(calibration: Row) -> Row:
         low, high = wilson(round(row["observed"] * row["n"]), row["n"], ROUNDED_Z95)
         points.append(Point(row["predicted"], row["observed"], low, high))
         right = {"value": row["observed"], "lower": low, "upper": high}
-        lines.append((f"{percent(row['predicted'])}", progress.with_interval(right), row["n"]))
+        lines.append((percent(row["predicted"]), progress.with_interval(right), row["n"]))
     return {
         "calibration": reward_pictures.calibration(points),
         "calibration_rows": lines,
@@ -59,7 +59,7 @@ def _calibration(calibration: Row) -> Row:
 
 def _ties(row: Row | None) -> tuple[str, str] | None:
     """Return the share of ties, expected and observed; of runs from before this was measured None."""
-    return (f"{percent(row['predicted'])}", f"{percent(row['observed'])}") if row else None
+    return (percent(row["predicted"]), percent(row["observed"])) if row else None
 
 
 def _compared(row: Row, names: list[str]) -> Row:

@@ -99,7 +99,7 @@ def agreement(reward_model: LanguageModel | None) -> str:
     lower, upper = accuracy.get("lower"), accuracy.get("upper")
     if curves.is_number(lower) and curves.is_number(upper):
         return f"{percent(accuracy['value'])} [{100 * lower:.0f}, {100 * upper:.0f}]"
-    return f"{percent(accuracy['value'])}"
+    return percent(accuracy["value"])
 
 
 def _counts(dataset: Dataset | None) -> list[tuple[str, Any]]:
