@@ -61,6 +61,9 @@ class ArmModelOut(serializers.Serializer):
     state = serializers.CharField()
     problem = serializers.CharField(help_text="Why a run was refused, with the remedy.")
     runs = serializers.ListField(child=serializers.IntegerField())
+    measuring_runs = serializers.ListField(
+        child=serializers.IntegerField(), help_text="That measure older skills, KL and score."
+    )
     kl = serializers.FloatField(allow_null=True, help_text="As the arm's, of this model.")
     score = serializers.FloatField(allow_null=True)
 
@@ -107,6 +110,7 @@ class ExperimentOut(serializers.Serializer):
     parent = serializers.IntegerField()
     dataset = serializers.IntegerField()
     reward_model = serializers.IntegerField(allow_null=True)
+    reward_run = serializers.IntegerField(allow_null=True, help_text="That trains it, where none was named.")
     votes = serializers.IntegerField(help_text="Counted votes towards the stopping rule.")
     entered_at = serializers.DateTimeField(allow_null=True)
     decided_at = serializers.DateTimeField(allow_null=True)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from annotate.core.errors import Refused
 from evaluation.measures import paired_differences
@@ -62,6 +62,15 @@ def mean_figure(figures: Sequence[Figure]) -> Figure | None:
     return Figure(
         mean(one.value for one in figures), mean(lower) if is_known else None, mean(upper) if is_known else None
     )
+
+
+def measuring_runs(ordered: QuerySet[Run]) -> dict[int, list[Run]]:
+    """Return the runs that measure models, by the row of its arm: older skills, then KL and score."""
+    by_row: dict[int, list[Run]] = {}
+    ends = Q(idempotency_key__endswith=f":{TAX}") | Q(idempotency_key__endswith=f":{POINT}")
+    for run in ordered.filter(ends).order_by("pk"):
+        by_row.setdefault(int(run.idempotency_key.split(":")[-2]), []).append(run)
+    return by_row
 
 
 # Older skills

@@ -40,11 +40,12 @@ _recent_fits = Recent(32)
 
 @dataclass(frozen=True)
 class SeedRow:
-    """One seed of an arm: where it is, its runs, and how far its model went."""
+    """One seed of an arm: where it is, its runs, those that measure its model, and how far its model went."""
 
     one: ArmModel
     state: str
     runs: list[Run]
+    measuring: list[Run]
     point: Frontier | None
 
 
@@ -116,7 +117,8 @@ def shown(experiment: Experiment) -> Shown:
     verdict = experiment_results.from_json(experiment.verdict) if experiment.verdict else None
     ratings = {one.arm: one for one in verdict.arms} if verdict else {}
     axis = axis_over([(one.lower, one.upper) for one in ratings.values()]) if ratings else None
-    measured = arm_measures.points(experiment, every, ordered_runs(experiment))
+    ordered = ordered_runs(experiment)
+    measured, measuring = arm_measures.points(experiment, every, ordered), arm_measures.measuring_runs(ordered)
     found = score_frontiers.frontiers(every, measured)
     colour_by_arm = score_frontiers.colours([arm.name for arm in arms])
     seconds, skills = _seconds(every), arm_measures.skill_changes(experiment, every)
@@ -131,7 +133,10 @@ def shown(experiment: Experiment) -> Shown:
                 arm=arm,
                 title=METHODS[arm.method].title,
                 options=options_in_words(arm),
-                seeds=[SeedRow(one, state_of(one), one.runs, points.get(one.seed)) for one in of_arm],
+                seeds=[
+                    SeedRow(one, state_of(one), one.runs, measuring.get(one.pk, []), points.get(one.seed))
+                    for one in of_arm
+                ],
                 seconds=_mean([seconds[one.pk] for one in of_arm if one.pk in seconds]),
                 annotations=annotations[arm.method],
                 rating=rating,
@@ -259,6 +264,7 @@ def as_json(shown_: Shown) -> dict[str, Any]:
         "parent": experiment.parent_id,
         "dataset": experiment.dataset_id,
         "reward_model": experiment.reward_model_id,
+        "reward_run": experiment.reward_run_id,
         "votes": shown_.reached.votes if shown_.reached else 0,
         "entered_at": experiment.entered_at,
         "decided_at": experiment.decided_at,
@@ -299,6 +305,7 @@ def _arm_json(row: ArmRow) -> dict[str, Any]:
                 "state": one.state,
                 "problem": one.one.problem,
                 "runs": [run.pk for run in one.runs],
+                "measuring_runs": [run.pk for run in one.measuring],
                 "kl": one.point and one.point.kl.value,
                 "score": one.point and one.point.score.value,
             }

@@ -143,3 +143,21 @@ def test_kept_checkpoints_make_the_line_of_a_method_that_records_none(client, pr
     page = client.get(f"/p/{project.slug}/experiments/{experiment.pk}/").content.decode()
     assert page.count("<title>DPO, seed 0</title>") == 2, "a line and its dot"
     assert page.count("<title>DPO, step 4, seed 0</title>") == 1
+
+
+def test_the_page_leads_to_all_runs_that_it_ordered(client, project, order, researcher):
+    order["dataset"].counts["enough"] = True
+    order["dataset"].save()
+    experiment = actions.order(**order | {"arms": [{"method": "ppo"}], "reward_model": None, "measures_tax": True})
+    end_all(project, ("reward",))
+    end_all(project, ("ppo", "sample"))
+    client.force_login(researcher)
+    page = client.get(f"/p/{project.slug}/experiments/{experiment.pk}/").content.decode()
+    ordered = experiment_progress.ordered_runs(experiment)
+    assert {run.kind for run in ordered} == {"reward", "ppo", "sample", "evaluate"}
+    assert not [run.name for run in ordered if f'href="/runs/{run.pk}/"' not in page]
+    told = [one for arm in answer(client, project, experiment)["arms"] for one in arm["models"]]
+    assert sorted(run for one in told for run in one["measuring_runs"]) == [
+        run.pk for run in ordered.filter(kind="evaluate").order_by("pk")
+    ]
+    assert answer(client, project, experiment)["reward_run"] == ordered.get(kind="reward").pk
