@@ -24,7 +24,7 @@ from evaluation.judge_models.judge_figures import figures_of
 from evaluation.judge_models.verdict_datasets import order_verdicts_freeze
 from evaluation.leaderboard.api.leaderboard import requested_board
 from evaluation.leaderboard.snapshots import default_annotator_kind
-from evaluation.models import JudgeModel, Rubric, Verdict
+from evaluation.models import JudgeModel, RepeatedVerdict, Rubric, Verdict
 from training.core.run_directory import Row
 
 KIND = OpenApiParameter(
@@ -126,18 +126,28 @@ class NewJudgeModel(NewRubric):
     model = Id(help_text="Id of a model that answers.")
 
 
+class RepeatOut(serializers.ModelSerializer):
+    run = serializers.IntegerField(source="run_id")
+
+    class Meta:
+        model = RepeatedVerdict
+        fields = ("run", "winner", "a_first", "b_first", "grade", "reasons", "created_at")
+
+
 class VerdictOut(serializers.ModelSerializer):
     version = serializers.IntegerField(source="rubric.version")
     completion_a = serializers.IntegerField(source="completion_a_id")
     completion_b = serializers.IntegerField(source="completion_b_id", allow_null=True)
     prompt = serializers.IntegerField(source="prompt_id")
     run = serializers.IntegerField(source="run_id", allow_null=True)
+    repeats = RepeatOut(many=True, help_text="What it said when later runs asked it again. The first verdict counts.")
 
     class Meta:
         model = Verdict
         fields = (
             *("id", "version", "run", "prompt", "completion_a", "completion_b", "winner", "a_first", "b_first"),
             *("grade", "reasons", "prompt_tokens", "completion_tokens", "seconds", "created_at"),
+            "repeats",
         )
 
 
@@ -194,7 +204,7 @@ def rubrics(request: Request, project: Project, pk: str) -> Response:
 def verdicts(request: Request, project: Project, pk: str) -> Response:
     """List what a judge said by a version of its rubric, newest first. A run of kind `verdicts` asks it."""
     pages = Newest()
-    rows = _rubric(request, _judge(project, pk)).verdicts.select_related("rubric")
+    rows = _rubric(request, _judge(project, pk)).verdicts.select_related("rubric").prefetch_related("repeats")
     return pages.get_paginated_response(VerdictOut(pages.paginate_queryset(rows, request), many=True).data)
 
 

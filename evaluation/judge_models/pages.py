@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
@@ -26,11 +26,17 @@ from evaluation.judge_models.combined_rating import CombinedRating, combined_rat
 from evaluation.judge_models.judge_figures import figures_of
 from evaluation.judge_models.verdict_datasets import order_verdicts_freeze
 from evaluation.leaderboard.snapshots import default_annotator_kind, votes_by_kind
-from evaluation.models import JudgeModel, KeptFigures, Rubric, Verdict
+from evaluation.models import JudgeModel, JudgeReply, KeptFigures, RepeatedVerdict, Rubric, Verdict
 from training.models import Run
 
 _ON_A_PAGE = 20
 _IN_PICTURE = 10  # models
+_EMPTY = {  # what a page of verdicts says where there are none, by what it is limited to
+    "": "This version has judged nothing yet.",
+    "torn": "No verdict of this version changed with the order.",
+    "again": "This version has not been asked again.",
+    "changed": "Asked again, this version gave no other verdict.",
+}
 
 
 def _requested_kind(request: HttpRequest, project: Project) -> str:
@@ -174,27 +180,50 @@ def _requested_rubric(request: HttpRequest, judge: JudgeModel) -> Rubric:
 @never_cache
 @in_project(get="review")
 def verdicts(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    """Show what a judge said by a version of its rubric, with its reasons; `only=torn` where its orders differ."""
+    """Show what a judge said by a version of its rubric, with its reasons; `only` some of it (`_only`)."""
     found = get_object_or_404(JudgeModel.objects.select_related("model", "project"), project=project, pk=pk)
     rubric = _requested_rubric(request, found)
-    rows = rubric.verdicts.select_related("prompt", "completion_a__model", "completion_b__model").order_by("-pk")
-    is_torn = request.GET.get("only") == "torn"
-    page = Paginator(rows.exclude(a_first=F("b_first")) if is_torn else rows, _ON_A_PAGE).get_page(
-        request.GET.get("page")
-    )
+    only = request.GET.get("only", "")
+    only = only if only in _EMPTY else ""
+    page = Paginator(_only(rubric, only), _ON_A_PAGE).get_page(request.GET.get("page"))
     context = {
         "project": project,
         "judge_model": found,
         "rubric": rubric,
         "page": page,
-        "verdicts": [(verdict, _in_words(verdict)) for verdict in page],
-        "is_torn": is_torn,
-        "query": f"version={rubric.version}&{'only=torn&' if is_torn else ''}",
+        "verdicts": [(verdict, _in_words(verdict), _repeats_in_words(verdict)) for verdict in page],
+        "only": only,
+        "empty": _EMPTY[only],
+        "has_repeats": RepeatedVerdict.objects.filter(verdict__rubric=rubric).exists(),
+        "query": f"version={rubric.version}&{f'only={only}&' if only else ''}",
     }
     return render(request, "evaluation/judge_models/verdicts.html", context)
 
 
-def _in_words(verdict: Verdict) -> list[tuple[str, str]]:
+def _only(rubric: Rubric, only: str) -> QuerySet[Verdict]:
+    """Return those whose two orders differ (`torn`), that a later run asked `again`, or to which it heard another
+    verdict (`changed`)."""
+    rows = rubric.verdicts.select_related("prompt", "completion_a__model", "completion_b__model")
+    rows = rows.prefetch_related("repeats").order_by("-pk")
+    again = RepeatedVerdict.objects.filter(verdict=OuterRef("pk"))
+    if only == "torn":
+        return rows.exclude(a_first=F("b_first"))
+    if only == "again":
+        return rows.filter(Exists(again))
+    if only == "changed":
+        is_scale = rubric.form == Rubric.Form.SCALE
+        said = Q(grade=OuterRef("grade")) if is_scale else Q(winner=OuterRef("winner"))
+        return rows.filter(Exists(again.exclude(said)))
+    return rows
+
+
+def _repeats_in_words(verdict: Verdict) -> list[tuple[RepeatedVerdict, list[tuple[str, str]], bool]]:
+    """Return what later runs heard, with the replies, and whether it is another verdict."""
+    said = (verdict.winner, verdict.grade)
+    return [(one, _in_words(one), (one.winner, one.grade) != said) for one in verdict.repeats.all()]
+
+
+def _in_words(verdict: JudgeReply) -> list[tuple[str, str]]:
     """Return each reply under what it was asked."""
     if verdict.grade is not None:
         return [(f"Grade {verdict.grade:g}", reply) for reply in verdict.reasons]

@@ -12,6 +12,7 @@ from evaluation.models.experiments import ArmModel as ArmModel
 from evaluation.models.experiments import Experiment as Experiment
 from evaluation.models.experiments import ExperimentArm as ExperimentArm
 from evaluation.models.judges import JudgeModel as JudgeModel
+from evaluation.models.judges import JudgeReply as JudgeReply
 from evaluation.models.judges import RepeatedVerdict as RepeatedVerdict
 from evaluation.models.judges import Rubric as Rubric
 from evaluation.models.judges import Verdict as Verdict

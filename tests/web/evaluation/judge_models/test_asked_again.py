@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from annotate.models import Project, Prompt
@@ -137,3 +139,58 @@ def test_kept_figures_have_it_too(project, rubric, voted):
     _, found = judge_figures.compute_kept(project, "person", lambda *_: None)
     read = stored_values.read(stored_values.written(found), judge_figures._STORED)
     assert read[rubric.pk].repeated == found[rubric.pk].repeated and read[rubric.pk].repeated[0].run == run.pk
+
+
+def test_replies_heard_again_stand_below_the_first_ones(project, rubric, voted, client):
+    run, (same, _), (changed, _) = asked(project), voted[0], voted[1]
+    other = TURNED[changed.winner]
+    repeat(run, same, same.winner, reasons=["Still so, by the first.", "Still so, by the second."])
+    repeat(run, changed, other, reasons=["Now I think otherwise.", "So do I."])
+    sign_in(client, project, "researcher")
+    address = reverse("judge-verdicts", args=[project.slug, rubric.judge_id])
+
+    def shown(only: str) -> str:
+        return client.get(f"{address}?only={only}").content.decode()
+
+    again = shown("again")
+    assert again.count('class="judged-pair"') == 2 and "Still so, by the second." in again
+    assert again.count(f'href="/runs/{run.pk}/"') == 2 and again.count("Another verdict than before") == 1
+    only_changed = shown("changed")
+    assert only_changed.count('class="judged-pair"') == 1
+    assert "Now I think otherwise." in only_changed and "Still so" not in only_changed
+    page = client.get(reverse("judge-model", args=[project.slug, rubric.judge_id])).content.decode()
+    assert f'href="{address}?version=1&amp;only=changed"' in page, "the page of the judge leads there"
+    rows = Program(make_user(project, role="reviewer")).get(
+        f"projects/{project.slug}/judge-models/{rubric.judge_id}/verdicts/?page_size=500"
+    )
+    by_id = {row["id"]: row["repeats"] for row in rows.json()["results"]}
+    assert [(one["run"], one["winner"]) for one in by_id[changed.pk]] == [(run.pk, other)] and not by_id[voted[2][0].pk]
+
+
+def test_a_grade_that_differs_from_the_first_is_found(project, base, client):
+    rubric, run = make_judge(project, "grader", form="scale"), asked(project)
+    for first, later in ((7, 7), (8, 3)):
+        answer = make_completion(make_prompt(project, side="eval"), model=base)
+        verdict = Verdict.objects.create(rubric=rubric, prompt=answer.prompt, completion_a=answer, grade=first)
+        RepeatedVerdict.objects.create(run=run, verdict=verdict, grade=later, reasons=[f"I give it {later}."])
+    sign_in(client, project, "researcher")
+    page = client.get(reverse("judge-verdicts", args=[project.slug, rubric.judge_id]) + "?only=changed")
+    assert "I give it 3." in page.content.decode() and "I give it 7." not in page.content.decode()
+
+
+def test_a_page_of_verdicts_asks_no_more_where_all_were_heard_again(project, rubric, voted, client):
+    sign_in(client, project, "researcher")
+    address = reverse("judge-verdicts", args=[project.slug, rubric.judge_id])
+
+    def statements() -> int:
+        with CaptureQueriesContext(connection) as seen:
+            assert client.get(address).status_code == 200
+        return len(seen)
+
+    run = asked(project)
+    repeat(run, voted[-1][0], voted[-1][0].winner)
+    statements()  # what a process reads once is not counted
+    few = statements()
+    for verdict, _ in voted[:-1]:
+        repeat(run, verdict, verdict.winner)
+    assert statements() == few
