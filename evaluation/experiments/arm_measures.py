@@ -69,7 +69,8 @@ def measuring_runs(ordered: QuerySet[Run]) -> dict[int, list[Run]]:
     by_row: dict[int, list[Run]] = {}
     ends = Q(idempotency_key__endswith=f":{TAX}") | Q(idempotency_key__endswith=f":{POINT}")
     for run in ordered.filter(ends).order_by("pk"):
-        by_row.setdefault(int(run.idempotency_key.split(":")[-2]), []).append(run)
+        _, row, _ = str(run.idempotency_key).rsplit(":", 2)
+        by_row.setdefault(int(row), []).append(run)
     return by_row
 
 
