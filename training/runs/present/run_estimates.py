@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 15.0  # a process that loads torch and a model
 PROCESS_BYTES = 0.4e9  # an interpreter with torch and transformers, without a model
+DRAWN = 2.0  # passes' time that drawing and scoring an answer take: 1.2 to 2.7, see docs/experiments/ppo-speed.md
 _ALIKE = 1.5  # times more of work than the nearest: such a run is a guide, too
 UNKNOWN = "Time and memory: unknown, because no similar run has finished here."
 
@@ -211,10 +212,10 @@ def _items(kind: str, config: dict[str, Any], counts: dict[str, Any]) -> float:
             answered = min(counts.get("prompts", 0), number("max_prompts", 0) or math.inf)
             return answered * drawn * number("max_new_tokens", 64)
         case "ppo":
-            episodes = number("steps", 0) * number("batch_size", 0) + number("calibration_episodes", 0)
-            return episodes * number("max_new_tokens", 0)
+            passes = number("steps", 0) * number("batch_size", 0) * (DRAWN + epochs)
+            return (passes + number("calibration_episodes", 0) * DRAWN) * number("max_new_tokens", 0)
         case "grpo" | "rloo":
-            return number("steps", 0) * number("batch_size", 0) * number("max_new_tokens", 0)
+            return number("steps", 0) * number("batch_size", 0) * (DRAWN + epochs) * number("max_new_tokens", 0)
         case "sft":
             return counts.get("examples", 0) * epochs
         case "dpo":

@@ -59,6 +59,15 @@ def test_time_grows_with_work_and_the_most_similar_run_is_the_guide(project):
     assert f"by run {near.pk}," in estimate(planned(project, "ppo", PPO | {"steps": 20}, parent=parent)).text
 
 
+@pytest.mark.parametrize("kind, options", [("ppo", {**PPO, "epochs": 2}), ("grpo", {"epochs": 2}), ("rloo", {"epochs": 2})])
+def test_time_grows_with_the_passes_over_a_batch_less_than_in_proportion(project, kind, options):
+    parent = make_weights(parameters=100)
+    result = {"packed_layers": 30}
+    finished(project, kind, 415, options, parent=parent, result=result)
+    longer = estimate(planned(project, kind, options | {"epochs": 4}, parent=parent))
+    assert 415 * 1.2 < longer.seconds < 415 * 1.8
+
+
 def test_a_larger_model_takes_longer_and_more_memory(project):
     small, large = make_weights(parameters=100), make_weights(parameters=300)
     finished(project, "sft", 115, {}, parent=small, dataset=examples(project, 50))
