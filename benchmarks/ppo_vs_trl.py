@@ -6,7 +6,8 @@ have no PPO: `pip install torch "trl==1.12.0" "transformers>=5.20,<6" peft rich 
 `speed`: 64 episodes in batches of 16, prompts of about 30 tokens, 48 new tokens at most at temperature 0.7 (TRL's
 default), 4 epochs of one minibatch. The peer has reward and value networks of the policy's size. Ours scores by a
 linear head on the reference's middle layers and values by another, which is how it is meant to be used and less work;
-"own reward" runs the reward model's forward by itself, so that one sees what that is worth. Contestants take turns.
+"own reward" runs the reward model's forward by itself, so that one sees what that is worth, and "own networks" has a
+value network of the policy's size as well (`benchmarks.ppo_own_networks`), the peer's work. Contestants take turns.
 `roofline`: the share reached of what the machine's matrix rate allows, and a profile of one step.
 `matched`: one fixed reward function, see `benchmarks.ppo_matched`.
 
@@ -32,13 +33,16 @@ from benchmarks.ppo_report import table
 from benchmarks.ppo_work import Contestant, Work, run_ours, run_peer, timed_work
 from benchmarks.refusal import refuse, require_model
 
+OWN_NETWORKS = "benchmarks.ppo_own_networks"
 CONTESTANTS = {
     "trl, lora": Contestant("lora", peer=True),
     "ours, lora": Contestant("lora"),
     "ours, lora, own reward": Contestant("lora", reward="own"),
+    "ours, lora, own networks": Contestant("lora", reward="own", recipe=OWN_NETWORKS),
     "ours, top": Contestant("top"),
     "trl, lora, float32": Contestant("lora", "float32", peer=True),
     "ours, lora, float32": Contestant("lora", "float32"),
+    "ours, lora, own networks, float32": Contestant("lora", "float32", reward="own", recipe=OWN_NETWORKS),
     "ours, top, float32": Contestant("top", "float32"),
     "trl, full, float32": Contestant("full", "float32", peer=True),
     "ours, full, float32": Contestant("full", "float32"),
@@ -125,7 +129,7 @@ def _roofline(results: Results, work: Work, profiled: list[str]) -> None:
     rates: dict[str, float] = {}
     for name, runs in results.found.get("speed", {}).items():
         who = CONTESTANTS[name]
-        if who.peer:
+        if who.peer or who.recipe == OWN_NETWORKS:  # what two more networks take is not counted
             continue
         rates.setdefault(who.dtype, ppo_roofline.matrix_rate(who.dtype))
         drawn = statistics.median(run["new_tokens"] for run in runs)

@@ -40,12 +40,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Contestant:
-    """`reward`: rides on the reference's forward, has a forward of its own, or is a Python function."""
+    """`reward`: rides on the reference's forward, has a forward of its own, or is a Python function. `recipe` carries
+    ours out."""
 
     adapters: str
     dtype: str = "bfloat16"
     peer: bool = False
     reward: str = "shared"
+    recipe: str = "training.recipes.ppo"
 
 
 def timed_work(model: Path, episodes: int, new_tokens: int) -> Work:
@@ -68,7 +70,7 @@ def run_ours(work: Work, who: Contestant, folder: Path, taste: dict[str, float] 
     reward = None if taste is not None else str(reward_head(Path(work.model), folder, shared=who.reward == "shared"))
     spec = RunSpec("ppo", config, seed=work.seed, parent=work.model, reward_model=reward)
     run.create(spec, {"prompts": rows})
-    if run_module("training.recipes.ppo", run.path, run.path / "log.txt", **_environment(who.dtype)) != 0:
+    if run_module(who.recipe, run.path, run.path / "log.txt", **_environment(who.dtype)) != 0:
         raise RuntimeError(f"Ours failed: {run.failure()}; see {run.path}/log.txt")
     steps = [row["values"] for row in read_lines(run.path / "metrics.jsonl")][: work.steps]  # the last has no update
     return {

@@ -57,6 +57,7 @@ PARTS = {
     "memory_tables": "memory_estimates",
     "own_process": "ppo_vs_trl",
     "ppo_matched": "ppo_vs_trl",
+    "ppo_own_networks": "ppo_vs_trl",
     "ppo_report": "ppo_vs_trl",
     "ppo_roofline": "ppo_vs_trl",
     "ppo_taste": "ppo_vs_trl",
@@ -112,7 +113,8 @@ SMALL = {
     "ppo_actors": ("{model} --steps 2 --only 0", "| the learner itself |"),
     "ppo_guards": ("--only=noise-8-16", "| noise | 8 | 16 |"),
     "ppo_vs_trl": (
-        "{model} --out {new} --repeats 1 --episodes 16 --new-tokens 6 --matched-episodes 16 --only 'ours, lora'",
+        "{model} --out {new} --repeats 1 --episodes 16 --new-tokens 6 --matched-episodes 16"
+        " --only 'ours, lora' 'ours, lora, own networks'",
         "answers to unseen prompts",
     ),
     "quality": ("--seeds 1 --judges 10 --items 100", '"dishonest": false'),
