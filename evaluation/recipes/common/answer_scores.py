@@ -1,7 +1,8 @@
 """Score given answers under a model: how surprising each is, and how open the model was at each of its tokens.
 
 Each is read in one forward with its prompt, in the model's chat template. The answer's own tokens count, and the end
-token where it ended by itself: to stop where the model would have gone on is a surprise, too. Each batch is kept in the
+token where it ended by itself: to stop where the model would have gone on is a surprise, too. On a processor what
+several answers begin with, a prompt or the template before it, is read once (`rl.packed`). Each batch is kept in the
 run directory as it is done, so that a run that was killed goes on with the next.
 """
 
@@ -18,8 +19,10 @@ from torch import Tensor
 
 from evaluation.recipes.common import likelihood
 from training.core.run_directory import Row, RunDirectory, read_lines
-from training.recipes.common import loading
-from training.rl.logprobs import token_logprobs
+from training.recipes.common import branches, loading
+from training.rl.trunk import run_layers
+
+ROWS = 128  # of logits at once: within a processor's last cache
 
 
 @dataclass(frozen=True)
@@ -63,16 +66,17 @@ def score(
     length = likelihood.context_length(model, length)
     end = end_token(model, tokenizer)
     sequences = [encode(tokenizer, answer, index, length, end) for index, answer in enumerate(answers)]
-    plan = list(batches([one for one in sequences if one.ids], likelihood.batch_tokens(batch_size, length)))
+    method = method_of(model)
+    tokens = likelihood.batch_tokens(batch_size, length)
+    plan = list(batches([one for one in sequences if one.ids], tokens, shares=method == "packed"))
     scores_path = run.path / f"scores-{name}-{_digest(plan, temperature)}.jsonl"
     done = list(read_lines(scores_path))
     scores_path.write_text(
         "".join(json.dumps(row) + "\n" for row in done), encoding="utf-8"
     )  # without a torn last line
-    uses_states = likelihood.method_of(model) != "logits"
     run.progress(phase, len(done), len(plan))
     for batch in plan[len(done) :]:
-        done.append({"scored": forward(model, batch, uses_states, temperature)})
+        done.append({"scored": forward(model, batch, method, temperature)})
         with scores_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(done[-1]) + "\n")
         run.progress(phase, len(done), len(plan))
@@ -99,58 +103,106 @@ def end_token(model: Any, tokenizer: Any) -> int:
     return next((token for token in reversed(list(rendered)) if token in ends), int(tokenizer.eos_token_id))
 
 
-def batches(sequences: list[Tokens], tokens: int) -> Iterator[list[Tokens]]:
-    """Yield batches, the longest first, so that want of memory shows at once; each padded to at most `tokens`."""
+def method_of(model: Any) -> str:
+    """Return how to read: `packed` without padding, shared beginnings once; `states` by the model's own layers, with
+    logits for the tokens that count alone; else its own `logits`."""
+    if likelihood.method_of(model) == "logits":
+        return "logits"
+    return "packed" if branches.packs(model) else "states"
+
+
+def batches(sequences: list[Tokens], tokens: int, *, shares: bool) -> Iterator[list[Tokens]]:
+    """Yield batches of at most `tokens`, padding included, the longest first, so that want of memory shows at once.
+
+    `shares`: there is no padding, and sequences that begin alike stand together and are counted by what is new in each.
+    """
     batch: list[Tokens] = []
-    for one in sorted(sequences, key=lambda one: (-len(one.ids), one.place)):
-        if batch and (len(batch) + 1) * len(batch[0].ids) > tokens:
+    taken, before = 0, Tokens(-1, [], 0)
+    for one in sorted(sequences, key=lambda one: (one.ids if shares else -len(one.ids), one.place)):
+        if shares:
+            needed = taken + len(one.ids) - (_shared(before.ids, one.ids) if batch else 0)
+        else:
+            needed = (len(batch) + 1) * len(batch[0].ids) if batch else 0
+        if batch and needed > tokens:
             yield batch
-            batch = []
+            batch, needed = [], len(one.ids)
         batch.append(one)
+        taken, before = needed, one
     if batch:
         yield batch
 
 
+def _shared(before: list[int], ids: list[int]) -> int:
+    """Return how many tokens both begin with."""
+    return next((i for i, (a, b) in enumerate(zip(before, ids, strict=False)) if a != b), min(len(before), len(ids)))
+
+
 @torch.inference_mode()
 def forward(
-    model: Any, batch: list[Tokens], uses_states: bool, temperature: float
+    model: Any, batch: list[Tokens], method: str, temperature: float
 ) -> list[tuple[int, float, float, int, float]]:
     """Return (place, sum of −log p, sum of entropies, tokens, sum of −log p at that temperature) of each sequence."""
     longest, device = max(len(one.ids) for one in batch), loading.device()
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
     for row, one in enumerate(batch):  # padded on the right, where nobody looks
         ids[row, : len(one.ids)] = torch.tensor(one.ids)
-    # The position before a token foresees it.
-    at = [row * longest + i - 1 for row, one in enumerate(batch) for i in range(one.scored_from, len(one.ids))]
-    positions = torch.tensor(at, device=device)
-    targets = torch.tensor([t for one in batch for t in one.ids[one.scored_from :]], device=device)
     ids = ids.to(device)
-    if uses_states:
-        states = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)[positions]
-        weight = model.get_output_embeddings().weight
-        states = states.to(weight.dtype)
-        logprobs, entropies = token_logprobs(states, weight, targets, entropies=True)
-        drawn = logprobs if temperature == 1 else token_logprobs(states, weight, targets, temperature)[0]
-    else:
-        logits = model(input_ids=ids, use_cache=False).logits.flatten(0, 1)[positions]
-        logprobs, entropies = of_logits(logits, targets)
-        drawn = logprobs if temperature == 1 else of_logits(logits / temperature, targets)[0]
     lengths = [len(one.ids) - one.scored_from for one in batch]
-    parts = (values.cpu().double().split(lengths) for values in (logprobs, entropies, drawn))
+    rows = torch.arange(len(batch)).repeat_interleave(torch.tensor(lengths)).to(device)
+    # The position before a token foresees it.
+    columns = torch.tensor([i - 1 for one in batch for i in range(one.scored_from, len(one.ids))], device=device)
+    targets = torch.tensor([t for one in batch for t in one.ids[one.scored_from :]], device=device)
+    if method == "logits":
+        values = of_logits(model(input_ids=ids, use_cache=False).logits[rows, columns], targets, temperature)
+    else:
+        states = _states(model, batch, ids, (rows, columns), method)
+        values = of_states(states, model.get_output_embeddings().weight, targets, temperature)
+    sums = [[float(part.sum()) for part in one.cpu().double().split(lengths)] for one in values]
     return [
-        (one.place, -float(logprob.sum()), float(entropy.sum()), len(logprob), -float(as_drawn.sum()))
-        for one, logprob, entropy, as_drawn in zip(batch, *parts, strict=True)
+        (one.place, -logprob, entropy, n, -as_drawn)
+        for one, n, logprob, entropy, as_drawn in zip(batch, lengths, *sums, strict=True)
     ]
 
 
-def of_logits(logits: Tensor, targets: Tensor, rows: int = 128) -> tuple[Tensor, Tensor]:
-    """Return the log-probability of each target and the entropy there: logits (N, V), targets (N,) -> 2 x (N,)."""
-    logprobs, entropies = [], []
-    for part, part_targets in zip(logits.split(rows), targets.split(rows), strict=True):
-        logs = part.float().log_softmax(-1)
-        logprobs.append(logs.gather(1, part_targets[:, None])[:, 0])
-        entropies.append(torch.special.entr(logs.exp()).sum(-1))
-    return torch.cat(logprobs), torch.cat(entropies)
+def _states(model: Any, batch: list[Tokens], ids: Tensor, places: tuple[Tensor, Tensor], method: str) -> Tensor:
+    """Return the last hidden states (N, H) at these rows and columns of ids (B, T)."""
+    base = model.get_decoder()
+    if method == "states":
+        return base(input_ids=ids, use_cache=False).last_hidden_state[places]
+    texts = [one.ids[:-1] for one in batch]  # nothing follows the last token
+    states, _ = run_layers(base, base.embed_tokens(ids), 0, len(base.layers), texts=texts, states=places)
+    return base.norm(states)
+
+
+def of_states(states: Tensor, weight: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what `of_logits` does, of states (N, H) and the output layer's weight (V, H): some rows at a time, with
+    the wanted logit in float32."""
+    parts = []
+    for part, part_targets in zip(states.to(weight.dtype).split(ROWS), targets.split(ROWS), strict=True):
+        exact = (part.float() * weight[part_targets].float()).sum(-1)
+        parts.append(_of_rows((part @ weight.T).float(), exact, temperature))
+    logprobs, entropies, drawn = (torch.cat(values) for values in zip(*parts, strict=True))
+    return logprobs, entropies, drawn
+
+
+def of_logits(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the log-probability of each target, the entropy there, and the log-probability at that temperature: logits
+    (N, V), targets (N,) -> 3 x (N,)."""
+    parts = []
+    for part, part_targets in zip(logits.split(ROWS), targets.split(ROWS), strict=True):
+        wanted = part.gather(1, part_targets[:, None])[:, 0].float()
+        parts.append(_of_rows(part.float(), wanted, temperature))
+    logprobs, entropies, drawn = (torch.cat(values) for values in zip(*parts, strict=True))
+    return logprobs, entropies, drawn
+
+
+def _of_rows(logits: Tensor, wanted: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the same of float32 logits (n, V) and the wanted ones (n,)."""
+    normaliser = logits.logsumexp(-1)
+    drawn = wanted - normaliser if temperature == 1 else wanted / temperature - (logits / temperature).logsumexp(-1)
+    probabilities = (logits - normaliser[:, None]).exp_()
+    entropies = normaliser - torch.linalg.vecdot(probabilities, logits)
+    return wanted - normaliser, entropies, drawn
 
 
 def _digest(plan: list[list[Tokens]], temperature: float) -> str:
