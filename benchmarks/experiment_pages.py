@@ -170,7 +170,11 @@ def _vote(project: Any, pairs: Votes, people: Sequence[Any], random: Any) -> Non
     prompts = list(project.prompts.filter(side="eval"))
     models = sorted({int(pk) for pair in pairs for pk in pair})
     made = Completion.objects.bulk_create(
-        [Completion(prompt=prompt, model_id=pk, text="An answer.") for prompt in prompts for pk in models]
+        [
+            Completion(prompt=prompt, model_id=pk, text="An answer.", source="arena")
+            for prompt in prompts
+            for pk in models
+        ]
     )
     answers = {(row.prompt_id, row.model_id): row for row in made}
     labels = random.choice(["model_a", "model_b", "tie"], len(pairs), p=[0.4, 0.35, 0.25])

@@ -12,6 +12,10 @@ from annotate.language_models import actions, model_keys, registration
 from annotate.language_models.model_settings import ModelSettings
 from annotate.models import LanguageModel, User
 
+MODEL_CHANGED = "model.changed"  # on the audit trail, about "NAME: endpoint ADDRESS, temperature"
+# What changes no answer of a model, as the trail names it.
+OF_THE_BILL = frozenset({"key", "concurrency", "prompt_price", "completion_price"})
+
 
 @dataclass(frozen=True)
 class ModelChange:
@@ -91,7 +95,7 @@ def _change(
     change.settings.apply_to(model)
     model.save()
     if changed := _changed(model, before[3], before[:3]):
-        actions.tell_trails(model, "model.changed", by, about=f"{model.name}: {', '.join(changed)}")
+        actions.tell_trails(model, MODEL_CHANGED, by, about=f"{model.name}: {', '.join(changed)}")
     return model
 
 

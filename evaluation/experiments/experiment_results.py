@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,11 +14,14 @@ from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate.models import Status
 from evaluation.core import notices
 from evaluation.core.voter_names import voter_name
 from evaluation.experiments.arm_ratings import arm_means, combine, seed_spread
 from evaluation.experiments.family_tests import AGAINST_BASELINE, compared, comparisons, judged_at_once, times_the_votes
+from evaluation.experiments.read_votes import between
 from evaluation.leaderboard.votes.vote_blocks import SAID, counted
+from evaluation.leaderboard.votes.vote_blocks import comparisons as comparisons_of
 from evaluation.models import ArmModel, Experiment, ExperimentArm
 from evaluation.ratings import Tally, tally_indices
 from evaluation.ratings.bradley_terry import NotConverged, fit
@@ -67,7 +70,8 @@ class Compared:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that votes say. `reason` says why there is none of it."""
+    """Everything that votes say. `reason` says why there is none of it; `left_out` are votes that were given until the
+    verdict and did not count when it was found: somebody may have chosen them."""
 
     votes: int
     voters: int = 0
@@ -77,6 +81,7 @@ class Results:
     arms: tuple[ArmRating, ...] = ()
     comparisons: tuple[Compared, ...] = ()
     reason: str = ""
+    left_out: int = 0  # verdicts of earlier versions have none
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -114,11 +119,8 @@ def everybody(experiment: Experiment) -> list[ArmModel]:
 
 def votes_on(experiment: Experiment, models: Sequence[ArmModel]) -> QuerySet:
     """Return the counted votes between these models since they entered together, the first first."""
-    ids = [one.model_id for one in models]
     rows = counted(experiment.project, experiment.plan["judge"])
-    return rows.filter(
-        created_at__gte=experiment.entered_at, completion_a__model__in=ids, completion_b__model__in=ids
-    ).order_by("id")
+    return between(experiment, [one.model_id for one in models], rows).order_by("id")
 
 
 def reached(experiment: Experiment) -> Reached:
@@ -146,7 +148,8 @@ def decide(experiment: Experiment) -> bool:
         return False
     models = registered(experiment)
     votes = votes_on(experiment, models)
-    verdict = results(experiment, models, _of_the_verdict(experiment, votes, found.last), foretells=True)
+    found_verdict = results(experiment, models, _of_the_verdict(experiment, votes, found.last), foretells=True)
+    verdict = replace(found_verdict, left_out=_left_out(experiment, models, found))
     waiting = Experiment.objects.filter(pk=experiment.pk, state=Experiment.State.VOTING)
     with transaction.atomic():
         has_decided = waiting.update(
@@ -166,6 +169,13 @@ def _of_the_verdict(experiment: Experiment, votes: QuerySet, last: int | None) -
     inside = votes.filter(id__lte=last)
     until = experiment.plan["stop"].get("until")
     return inside.filter(created_at__lt=datetime.fromisoformat(until)) if until else inside
+
+
+def _left_out(experiment: Experiment, models: Sequence[ArmModel], found: Reached) -> int:
+    """Return how many votes were given until the verdict and do not count: held, withdrawn or excluded."""
+    every = comparisons_of(experiment.project, experiment.plan["judge"]).exclude(status=Status.COUNTED)
+    until = {"created_at__lt": found.until} if found.until else {"id__lte": found.last}
+    return between(experiment, [one.model_id for one in models], every).filter(**until).count()
 
 
 def tell(experiment: Experiment, text: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from annotate.core import audit
+from annotate.language_models.changes import MODEL_CHANGED, OF_THE_BILL
 from annotate.models import DatasetFreeze
 from evaluation.core.absent_models import why_absent
 from evaluation.core.voter_names import voters_of
@@ -32,13 +34,15 @@ def sentence(
         return f"Failed before its training. {experiment.problem}"
     ours = [one for one in every if not one.arm.is_exploratory]
     lost = sum(is_lost(one) for one in ours)
-    failed = f" {lost} of {len(ours)} models failed or were refused." if lost else ""
+    failed = f" {lost} of {len(ours)} models failed, were cancelled or refused." if lost else ""
     failed += f" What is left waits for a quota. {waits_for}" if waits_for else ""
     if experiment.state == State.TRAINING:
         made = sum(one.model is not None for one in ours)
         return f"Training: {made} of {len(ours)} models are finished.{failed} All enter the arena together."
     if experiment.state == State.ANSWERING:
         return f"The models answer the eval prompts; then all enter the arena together.{failed}"
+    if reached is not None:
+        failed += _late(experiment, ours) + _changed(experiment, ours)
     if experiment.state == State.VOTING and reached is not None:
         missing = f" {words}" if (words := what_is_missing(experiment, ours)) else ""
         return f"In the arena: {reached_in_words(reached)}. There is no verdict before that.{failed}{missing}"
@@ -52,6 +56,33 @@ def sentence(
     if experiment.state == State.FAILED:
         return f"Failed: fewer than two arms have a model.{failed} The runs say why."
     return "Cancelled. Models that were finished are kept."
+
+
+def _late(experiment: Experiment, ours: Sequence[ArmModel]) -> str:
+    """Say how many models of the plan came after the others, or will: nobody chooses by resuming who takes part."""
+    entered = experiment.entered_at
+    late = sum(not is_lost(one) and (one.entered_at is None or one.entered_at > entered) for one in ours)
+    return f" {late} of {len(ours)} models came after the others, without a part in the verdict." if late else ""
+
+
+def _changed(experiment: Experiment, ours: Sequence[ArmModel]) -> str:
+    """Say which models are asked otherwise than when the plan was registered, until the verdict."""
+    names = sorted({one.model.name for one in ours if one.model is not None}, key=len, reverse=True)
+    until = {"created_at__lte": experiment.decided_at} if experiment.decided_at else {}
+    trail = audit.entries_of(experiment.project, action=MODEL_CHANGED).filter(
+        created_at__gte=experiment.created_at, **until
+    )
+    found: dict[str, set[str]] = {}
+    for about in trail.values_list("about", flat=True):
+        name = next((name for name in names if about.startswith(f"{name}: ")), None)
+        if name is not None and (
+            fields := {one.split()[0] for one in about[len(name) + 2 :].split(", ")} - OF_THE_BILL
+        ):
+            found.setdefault(name, set()).update(fields)
+    told = "; ".join(f"{name} ({', '.join(sorted(fields))})" for name, fields in sorted(found.items()))
+    return (
+        f" Changed since the plan was registered, so that answers may be others than it says: {told}." if told else ""
+    )
 
 
 def what_is_missing(experiment: Experiment, models: Sequence[ArmModel]) -> str:
@@ -77,11 +108,16 @@ def reached_in_words(reached: Reached) -> str:
 
 def verdict_sentence(experiment: Experiment, verdict: Results) -> str:
     """Say the verdict in one or two sentences, with the error rate that it keeps."""
+    left_out = (
+        f" Votes given until then that did not count (held, withdrawn or excluded): {verdict.left_out:,}."
+        if verdict.left_out
+        else ""
+    )
     if verdict.reason:
-        return f"No verdict. {verdict.reason}"
+        return f"No verdict. {verdict.reason}{left_out}"
     plan = experiment.plan
     if not verdict.comparisons:
-        return f"No verdict: the baseline, {plan['baseline']}, has no model."
+        return f"No verdict: the baseline, {plan['baseline']}, has no model.{left_out}"
     better, worse = (
         [_pair(one, plan["family"]) for one in verdict.comparisons if one.verdict == word]
         for word in ("better", "worse")
@@ -94,7 +130,7 @@ def verdict_sentence(experiment: Experiment, verdict: Results) -> str:
     text = "; ".join(parts)
     looks = sum(map(is_checkpoint, experiment.arms.all()))
     beside = f" Checkpoints rated beside it, without a part in it: {looks}." if looks else ""
-    return f"{text[:1].upper()}{text[1:]}. Family-wise error rate: at most {100 * plan['alpha']:g} %.{beside}"
+    return f"{text[:1].upper()}{text[1:]}. Family-wise error rate: at most {100 * plan['alpha']:g} %.{left_out}{beside}"
 
 
 def _pair(one: Compared, family: str) -> str:

@@ -1,14 +1,19 @@
-"""Choose the votes that figures of all votes are computed from: of many not each new one, for a fit takes long. And say
-by a mark whether any have changed, which reads none of them."""
+"""Choose the votes that an experiment is about: on answers that its models gave as the plan says. Choose those that
+figures of all votes are computed from: of many not each new one, for a fit takes long. And say by a mark whether any
+have changed, which reads none of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import Count, Max, QuerySet, Sum
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Sum
 
 from annotate.models import Project
+from annotate.models.prompts import ARENA, JUDGED_HERE
 from evaluation.leaderboard.votes.counts import counts_of
+from evaluation.models import ArmModel, Experiment
+from training.models import Run
 
 EACH = 5_000  # votes; beyond it figures follow by hundreds, then by thousands
 
@@ -28,6 +33,40 @@ def mark_of(project: Project, judge: str) -> str:
     Ask for it before the votes: what is kept under it is then never older than it says."""
     counts = counts_of(project, judge)
     return counts.state if counts is not None else ""
+
+
+def given_here(votes: QuerySet) -> QuerySet:
+    """Return those of the votes that were given here, on answers that their models gave here: written in the arena, or
+    drawn by a run. Others may have been brought along by whoever wants a model to win."""
+    drawn = Run.completions.through.objects.all()
+    for side in ("completion_a", "completion_b"):
+        is_drawn = Q(Exists(drawn.filter(completion=OuterRef(f"{side}_id"))))
+        votes = votes.filter(Q(**{f"{side}__source": ARENA}) | is_drawn)
+    return votes.filter(source__in=JUDGED_HERE)
+
+
+def between(experiment: Experiment, models: Sequence[int | None], votes: QuerySet) -> QuerySet:
+    """Return those of the votes that were given between these models since they entered together, on answers that
+    they gave: written in the arena, or drawn by a run as the plan says, to what it asks. An answer that somebody
+    brings in a model's name, or draws of it in another way, moves no verdict."""
+    votes = votes.filter(source__in=JUDGED_HERE, created_at__gte=experiment.entered_at)
+    asked = Q(prompt__in=experiment.questions.prompts.values("pk")) if experiment.questions else Q()
+    drawn = Run.completions.through.objects.filter(run__in=_drawing(experiment, models))
+    for side in ("completion_a", "completion_b"):
+        is_drawn = asked & Q(Exists(drawn.filter(completion=OuterRef(f"{side}_id"))))
+        votes = votes.filter(Q(**{f"{side}__source": ARENA}) | is_drawn, **{f"{side}__model__in": models})
+    return votes
+
+
+def _drawing(experiment: Experiment, models: Sequence[int | None]) -> list[int]:
+    """Return the runs that drew answers of these models as the plan says: those of the experiment, and others with
+    the same settings."""
+    own = ArmModel.objects.filter(arm__experiment=experiment).exclude(answers_run=None)
+    found = set(own.values_list("answers_run", flat=True))
+    if settings := experiment.plan.get("answers"):  # older plans have none
+        others = Run.objects.filter(project=experiment.project, kind="sample", parent__in=models)
+        found |= {pk for pk, config in others.values_list("pk", "config") if settings.items() <= config.items()}
+    return sorted(found)
 
 
 def read_votes(votes: QuerySet) -> ReadVotes:

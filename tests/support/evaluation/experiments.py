@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from annotate.models import LanguageModel
+from annotate.models.prompts import ARENA
 from evaluation.models import ArmModel, Experiment
 from tests.support.factories import (
     make_comparison,
@@ -24,7 +25,7 @@ def end(run: Run, state: str = "succeeded") -> None:
             run.output_model = model = make_model(name=run.name, parent=run.parent, folder=folder, kind=kind)
         if run.kind in ("sample", "best_of"):
             for prompt in run.dataset.prompts.all():
-                make_completion(prompt, model=model)
+                run.completions.add(make_completion(prompt, model=model))
     run.state = state
     run.save()
     tell_finished(run)
@@ -49,9 +50,9 @@ def end_with_checkpoints(project, steps=(4, 8)) -> None:
 
 
 def vote(experiment: Experiment, winner: LanguageModel, other: LanguageModel) -> None:
-    """Somebody new prefers the one to the other."""
+    """Somebody new prefers the one to the other; the arena has just written both answers."""
     prompt = experiment.questions.prompts.first()
-    pair = (make_completion(prompt, model=winner), make_completion(prompt, model=other))
+    pair = [make_completion(prompt, model=model, source=ARENA) for model in (winner, other)]
     make_comparison(*pair, "model_a", make_user(experiment.project))
 
 

@@ -1,0 +1,130 @@
+"""Whoever has a favourite among the arms cannot move the verdict by what is done after the plan, or it is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from annotate.models import Completion, LanguageModel
+from evaluation.experiments import actions, experiment_progress
+from evaluation.models import Experiment
+from tests.support.api_client import Program
+from tests.support.evaluation.experiments import end_all, models_of, vote
+from tests.support.factories import make_comparison, make_completion, make_prompt, make_user
+from training.runs.ordering.actions import queue_run
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def experiment(project, order) -> Experiment:
+    """SFT and the base, of which all models are in the arena."""
+    row = actions.order(**order | {"arms": [{"method": "sft"}], "votes_per_pair": 4})
+    end_all(project)
+    row.refresh_from_db()
+    assert row.state == "voting"
+    return row
+
+
+def seen(experiment: Experiment, by: Any) -> dict[str, Any]:
+    response = Program(by).get(f"projects/{experiment.project.slug}/experiments/{experiment.pk}/")
+    assert response.status_code == 200
+    body: dict[str, Any] = response.json()
+    return body
+
+
+def compare(experiment: Experiment, winner: Completion, other: Completion) -> None:
+    make_comparison(winner, other, "model_a", make_user(experiment.project), source="arena")
+
+
+def test_an_answer_that_somebody_brings_in_a_models_name_moves_no_verdict(experiment, researcher):
+    sft, base = models_of(experiment, "SFT")[0], experiment.parent
+    prompt = experiment.questions.prompts.first()
+    drawn = {model: Completion.objects.get(prompt=prompt, model=model) for model in (sft, base)}
+    body = {"prompt": prompt.pk, "model": sft.pk, "text": "By hand, and far better.", "source": "run 1"}
+    response = Program(researcher).post("completions/", body)
+    assert response.status_code == 201
+    compare(experiment, Completion.objects.get(pk=response.json()["id"]), drawn[base])
+    assert seen(experiment, researcher)["votes"] == 0
+    compare(experiment, drawn[sft], drawn[base])
+    assert seen(experiment, researcher)["votes"] == 1
+
+
+def test_answers_of_another_run_count_where_it_asks_what_the_plan_asks_as_the_plan_says(experiment, researcher):
+    sft, base = models_of(experiment, "SFT")[0], experiment.parent
+    prompt = experiment.questions.prompts.first()
+    settings = experiment.plan["answers"]
+    for counts, config in ((0, settings | {"system_prompt": "Answer as an expert."}), (1, settings)):
+        run = queue_run(
+            project=experiment.project, by=researcher, kind="sample", name=f"again {counts}", parent=sft,
+            dataset=experiment.questions, config=config,
+        )  # fmt: skip
+        answer = make_completion(prompt, model=sft)
+        run.completions.add(answer)
+        compare(experiment, answer, Completion.objects.get(prompt=prompt, model=base))
+        assert seen(experiment, researcher)["votes"] == counts
+    elsewhere = make_completion(make_prompt(experiment.project, side="eval"), model=sft)
+    run.completions.add(elsewhere)
+    compare(experiment, elsewhere, make_completion(elsewhere.prompt, model=base, source="arena"))
+    assert seen(experiment, researcher)["votes"] == 1, "the plan does not ask this prompt"
+
+
+def test_a_seed_that_is_cancelled_and_resumed_after_the_verdict_stays_told(project, order, researcher):
+    experiment = actions.order(**order | {"arms": [{"method": "sft"}], "votes_per_pair": 4})
+    bad = project.runs.filter(kind="sft").first()
+    path = f"runs/{bad.pk}/cancel/"
+    assert Program(researcher).post(path).status_code == 200
+    end_all(project)
+    experiment.refresh_from_db()
+    assert "1 of 3 models failed, were cancelled or refused" in seen(experiment, researcher)["sentence"]
+    for _ in range(4):
+        vote(experiment, next(filter(None, models_of(experiment, "SFT"))), experiment.parent)
+    experiment_progress.periodic_task()
+    assert Program(researcher).post(f"projects/{project.slug}/experiments/{experiment.pk}/retry/").status_code == 200
+    told = "1 of 3 models came after the others, without a part in the verdict."
+    assert told in seen(experiment, researcher)["sentence"]
+    end_all(project)
+    body = seen(experiment, researcher)
+    assert body["state"] == "decided" and told in body["sentence"]
+
+
+def test_votes_that_are_excluded_before_the_verdict_are_told_with_it(experiment, project, researcher):
+    sft, base = models_of(experiment, "SFT")[0], experiment.parent
+    vote(experiment, base, sft)
+    against = Program(make_user(project, role="manager"))
+    voter = project.comparisons.order_by("-pk").first().author
+    voter.memberships.get_or_create(project=project, defaults={"role": "annotator"})
+    body = {"person": voter.pk, "reason": "He votes against us."}
+    assert against.post(f"projects/{project.slug}/exclusions/", body).status_code == 201
+    for _ in range(4):
+        vote(experiment, sft, base)
+    experiment_progress.periodic_task()
+    seen_now = seen(experiment, researcher)
+    assert seen_now["verdict"]["left_out"] == 1
+    assert "did not count (held, withdrawn or excluded): 1." in seen_now["verdict_sentence"]
+
+
+def test_a_model_that_is_asked_otherwise_since_the_plan_is_named(experiment, researcher):
+    sft: LanguageModel = models_of(experiment, "SFT")[0]
+    program = Program(researcher)
+    assert program.patch(f"models/{sft.pk}/settings/", {"concurrency": 2}).status_code == 200
+    assert "Changed since" not in seen(experiment, researcher)["sentence"]
+    assert program.patch(f"models/{sft.pk}/settings/", {"system_prompt": "Answer as an expert."}).status_code == 200
+    assert f"{sft.name} (system_prompt)" in seen(experiment, researcher)["sentence"]
+
+
+def test_votes_that_somebody_brings_along_move_no_verdict(experiment, researcher):
+    prompt = experiment.questions.prompts.first()
+    ids = [
+        Completion.objects.get(prompt=prompt, model=model).pk
+        for model in (models_of(experiment, "SFT")[0], experiment.parent)
+    ]
+    row = {
+        "project": experiment.project.slug, "completion_a": ids[0], "completion_b": ids[1], "winner": "model_a",
+        "source": "a survey",
+    }  # fmt: skip
+    manager = make_user(experiment.project, role="manager")
+    assert Program(manager).post("comparisons/", [row] * 40).status_code == 201
+    body = seen(experiment, researcher)
+    assert body["votes"] == 0 and body["state"] == "voting"
