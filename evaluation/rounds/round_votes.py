@@ -12,7 +12,7 @@ from django.db.models import Count, Q, QuerySet
 
 from evaluation.core.recent_values import Recent
 from evaluation.experiments.experiment_results import vote_arrays, vote_rows
-from evaluation.experiments.read_votes import mark_of, read_votes
+from evaluation.experiments.read_votes import given_here, mark_of, read_votes
 from evaluation.leaderboard.votes.vote_blocks import counted
 from evaluation.models import Round, RoundSeries
 from evaluation.rounds.stop_rules import Gain
@@ -59,7 +59,7 @@ def votes_between(series: RoundSeries, one: Round, before: Round) -> QuerySet:
     """Return the counted votes between a round's model and the one before since they met, the first first."""
     ids = [one.model_id, before.model_id]
     rows = counted(series.project, series.plan["judge"]).filter(created_at__gte=one.entered_at)
-    return rows.filter(completion_a__model__in=ids, completion_b__model__in=ids).order_by("id")
+    return given_here(rows.filter(completion_a__model__in=ids, completion_b__model__in=ids)).order_by("id")
 
 
 def _votes_by_round(series: RoundSeries, rounds: Sequence[Round]) -> dict[int, int]:
@@ -75,7 +75,7 @@ def _votes_by_round(series: RoundSeries, rounds: Sequence[Round]) -> dict[int, i
             asked |= Q(created_at__gte=one.entered_at, completion_a__model__in=ids, completion_b__model__in=ids)
     if not asked:
         return {}
-    rows = counted(series.project, series.plan["judge"]).filter(asked).order_by()
+    rows = given_here(counted(series.project, series.plan["judge"]).filter(asked)).order_by()
     found: dict[int, int] = defaultdict(int)
     for a, b, count in rows.values_list("completion_a__model", "completion_b__model").annotate(Count("pk")):
         found[number_by_pair[frozenset((a, b))]] += count
@@ -98,7 +98,7 @@ def _ratings(series: RoundSeries, rounds: Sequence[Round]) -> list[RoundRating]:
         return []
     ids = [one.model_id for one in met]
     votes = counted(series.project, series.plan["judge"]).filter(created_at__gte=met[1].entered_at)
-    read = read_votes(votes.filter(completion_a__model__in=ids, completion_b__model__in=ids))
+    read = read_votes(given_here(votes.filter(completion_a__model__in=ids, completion_b__model__in=ids)))
     key, state = (series.pk, series.plan_hash), f"{ids} {read.state}"
     if (rated := _recent_fits.get(key, state)) is None:
         rated = _rated(met, vote_rows(read.votes))

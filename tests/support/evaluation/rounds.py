@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from annotate.models import Completion, LanguageModel
+from annotate.models.prompts import ARENA
 from evaluation.models import Round, RoundSeries
 from evaluation.rounds import round_judging, round_progress
 from tests.support.factories import make_comparison, make_completion, make_model, make_user
@@ -51,7 +52,7 @@ def vote(one: Round, wins: int, losses: int) -> None:
     one.refresh_from_db()
     prompt = one.series.questions.prompts.first()
     for n in range(wins + losses):
-        pair = (make_completion(prompt, model=one.model), make_completion(prompt, model=one.policy))
+        pair = [make_completion(prompt, model=model, source=ARENA) for model in (one.model, one.policy)]
         make_comparison(*pair, "model_a" if n < wins else "model_b", make_user(one.series.project))
     round_progress.periodic_task()
 
