@@ -16,7 +16,7 @@ from django.db import transaction
 
 from annotate.core import audit
 from annotate.core.errors import Refused
-from annotate.core.permissions import require
+from annotate.core.permissions import can, require
 from annotate.data import formats
 from annotate.data.formats.items import Item, NewComparison
 from annotate.data.imports import engine, options, reading
@@ -29,7 +29,7 @@ from annotate.data.imports.sinks import Database
 from annotate.data.imports.writing import write
 from annotate.data.prompts.actions import check_messages, check_text
 from annotate.data.rows import row_files, row_source
-from annotate.models import AnnotatorKind, Comparison, Import, Project, User
+from annotate.models import AnnotatorKind, Comparison, Import, Project, Split, User
 from annotate.models.feedback import annotator_kind_of
 from annotate.models.prompts import reserved_problem
 from common import transcripts
@@ -242,6 +242,12 @@ def _unusable(pair: transcripts.Pair) -> str:
     return "The two answers are the same." if pair.chosen.strip() == pair.rejected.strip() else ""
 
 
+def _moves_a_rank(row: dict[str, Any]) -> bool:
+    """Return whether a comparison could rank models, as a linked import's could, which needs a manager."""
+    models = {row[end].model_id for end in ("completion_a", "completion_b")}
+    return bool(row["prompt"].side == Split.EVAL and None not in models and len(models) == 2)
+
+
 def import_feedback(
     *, table: type[Any], project: Project, rows: Sequence[dict[str, Any]], source: str, by: User
 ) -> list[Any]:
@@ -249,6 +255,12 @@ def import_feedback(
     project."""
     require(by, "research", project)
     _check_source(source)
+    if table is Comparison and any(map(_moves_a_rank, rows)) and not can(by, "manage", project):
+        raise Refused(
+            403,
+            project="Comparisons of two models' answers to eval prompts move ranks. Only managers of "
+            f"{project.name} can add them; ask one of them, or label the items here.",
+        )
     guideline = project.guideline
     common = {
         "project": project,

@@ -53,6 +53,14 @@ def test_comparisons_are_imported_by_ids(project, researcher):
     assert researcher.get(f"comparisons/{made.json()['id']}/").json() == made.json()
 
 
+def test_comparisons_that_move_a_rank_are_added_by_managers_alone(project, researcher):
+    a, b = make_pair(project, side="eval")
+    body = {"project": project.slug, "completion_a": a.pk, "completion_b": b.pk, "winner": "model_a"}
+    assert "Only managers" in errors(researcher.post("comparisons/", body), 403)["project"]
+    assert not Comparison.objects.exists()
+    assert program(project, "manager").post("comparisons/", body).status_code == 201
+
+
 def test_a_pair_of_texts_brings_its_prompt_and_completions_and_is_not_added_twice(project, researcher):
     body = {"project": project.slug, "prompt": turns("Hi"), "chosen": "Hello!", "rejected": "What?", "source": "old"}
     first, again = researcher.post("comparisons/", body), researcher.post("comparisons/", body)
