@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -27,6 +29,7 @@ from training.storage import actions as storage
 from training.storage import quotas
 
 _KEY_LENGTH = 100
+_OF_A_STEP = re.compile(r"(^|:)(experiment|rounds|enrolled|first-model):")  # so begin the keys of their runs
 
 
 def queue_run(
@@ -59,7 +62,7 @@ def queue_run(
     """
     if not was_allowed:
         require(by, "research", project)
-    key = _scoped_key(by, idempotency_key)
+    key = _scoped_key(by, idempotency_key, is_step=was_allowed)
     if key and (first := Run.objects.filter(idempotency_key=key).first()):
         return first
     if cloned_from is not None and cloned_from.project_id != project.pk:
@@ -243,10 +246,13 @@ def _note(action: str, run: Run, by: User, changes: dict[str, list[Any]] | None 
     audit.record(action=action, about=f"{run.kind} {run.name}", by=by, project=run.project, changes=changes)
 
 
-def _scoped_key(by: User, key: str | None) -> str | None:
-    """Return the key with its sender: two people who choose the same key do not get each other's runs."""
+def _scoped_key(by: User, key: str | None, *, is_step: bool) -> str | None:
+    """Return the key with its sender: two people who choose the same key do not get each other's runs. And nobody's key
+    is that of a step of a longer order, which would take up their run as its own."""
     if not key:
         return None
     if len(key) > _KEY_LENGTH or not key.isprintable():
         raise Refused(400, idempotency_key=f"Use at most {_KEY_LENGTH} printable characters, such as a UUID.")
+    if not is_step and _OF_A_STEP.search(key):
+        key = f"sha256 {hashlib.sha256(key.encode()).hexdigest()}"
     return f"{by.pk}:{key}"

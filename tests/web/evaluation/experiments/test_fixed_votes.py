@@ -8,7 +8,7 @@ import pytest
 
 from annotate.models import Completion, LanguageModel
 from evaluation.experiments import actions, experiment_progress
-from evaluation.models import Experiment
+from evaluation.models import ArmModel, Experiment
 from tests.support.api_client import Program
 from tests.support.evaluation.experiments import end_all, models_of, vote
 from tests.support.factories import make_comparison, make_completion, make_prompt, make_user
@@ -128,3 +128,19 @@ def test_votes_that_somebody_brings_along_move_no_verdict(experiment, researcher
     assert Program(manager).post("comparisons/", [row] * 40).status_code == 201
     body = seen(experiment, researcher)
     assert body["votes"] == 0 and body["state"] == "voting"
+
+
+def test_nobodys_idempotency_key_is_that_of_a_step(project, order, researcher):
+    experiment = actions.order(**order | {"arms": [{"method": "sft"}], "votes_per_pair": 4})
+    one = ArmModel.objects.get(arm__experiment=experiment, arm__name="SFT", seed=0)
+    body = {
+        "project": project.slug, "kind": "sample", "name": "mine", "parent": order["parent"].pk,
+        "dataset": experiment.questions.pk, "config": {"system_prompt": "Answer as an expert."},
+    }  # fmt: skip
+    key = f"experiment:{experiment.pk}:{one.pk}:answers"
+    mine = Program(researcher).post("runs/", body, key=key)
+    assert mine.status_code == 201
+    assert Program(researcher).post("runs/", body, key=key).json()["id"] == mine.json()["id"]
+    end_all(project)
+    one.refresh_from_db()
+    assert one.answers_run.parent == one.model and one.answers_run.pk != mine.json()["id"]
