@@ -29,6 +29,7 @@ from annotate.models import (
     Split,
     User,
 )
+from common.texts import first_free
 from evaluation.experiments import experiment_results, order_checks
 from evaluation.experiments.arm_methods import BASE, METHODS, Arm, Budget
 from evaluation.models import ArmModel, Experiment, ExperimentArm
@@ -77,9 +78,9 @@ def freeze_data(wish: Wish, arms: Sequence[Arm], by: User, experiment: Experimen
     found: dict[str, Dataset | DatasetFreeze | None]
     found = {field: getattr(experiment, field) if experiment else None for field in FIELDS}
     if "examples" in needed and found["examples"] is None:
-        found["examples"] = _best_rated(wish.project, wish.dataset, by)
+        found["examples"] = _best_rated(wish, by, experiment)
     if "prompts" in needed and found["prompts"] is None:
-        found["prompts"] = _prompts(wish.project, wish.dataset, by)
+        found["prompts"] = _prompts(wish, by, experiment)
     if found["questions"] is None:
         found["questions"] = _questions(wish.project, by, experiment)
     return found
@@ -213,20 +214,21 @@ def _field_of(arm: Arm) -> str:
     return "prompts" if method.draws_examples else method.takes
 
 
-def _best_rated(project: Project, dataset: Dataset, by: User) -> Dataset | DatasetFreeze | None:
+def _best_rated(wish: Wish, by: User, experiment: Experiment | None) -> Dataset | DatasetFreeze | None:
     """Return the best-rated answers of the feedback that the dataset holds and that still counts; None where there are
     none."""
-    name = f"best-rated answers of {_short(dataset)}"
-    if found := standing(project, name, Dataset.Kind.SFT):
-        return found
     # What was withdrawn since the dataset was frozen would be refused, each time anew.
     ids = {
-        plural: list(table.objects.teaching().filter(datasets=dataset).values_list("pk", flat=True))
+        plural: list(table.objects.teaching().filter(datasets=wish.dataset).values_list("pk", flat=True))
         for plural, table in (("ratings", Rating), ("comparisons", Comparison), ("demonstrations", Demonstration))
     }
+    options = {"whole_answers": False, **ids}
+    name = _own_name(wish, experiment, "examples", f"best-rated answers of {_short(wish.dataset)}", options)
+    if found := standing(wish.project, name, Dataset.Kind.SFT):
+        return found
     try:
         return freeze_once(
-            project=project, name=name, kind=Dataset.Kind.SFT, by=by, judge=dataset.judge, whole_answers=False, **ids
+            project=wish.project, name=name, kind=Dataset.Kind.SFT, by=by, judge=wish.dataset.judge, **options
         )
     except Refused as refused:
         if "feedback" in refused.errors:
@@ -234,16 +236,32 @@ def _best_rated(project: Project, dataset: Dataset, by: User) -> Dataset | Datas
         raise
 
 
-def _prompts(project: Project, dataset: Dataset, by: User) -> Dataset | DatasetFreeze:
+def _prompts(wish: Wish, by: User, experiment: Experiment | None) -> Dataset | DatasetFreeze:
     """Return the prompts that the dataset's feedback is about."""
-    name = f"prompts of {_short(dataset)}"
-    if found := standing(project, name, Dataset.Kind.PROMPTS):
-        return found
     ids: set[int] = set()
     for model, plural in ((Rating, "ratings"), (Comparison, "comparisons"), (Demonstration, "demonstrations")):
-        rows = getattr(dataset, plural).values_list("pk", flat=True)
+        rows = getattr(wish.dataset, plural).values_list("pk", flat=True)
         ids |= set(model.objects.filter(pk__in=rows).values_list("prompt_id", flat=True))
-    return freeze_once(project=project, name=name, kind=Dataset.Kind.PROMPTS, by=by, prompts=sorted(ids))
+    options = {"prompts": sorted(ids)}
+    name = _own_name(wish, experiment, "prompts", f"prompts of {_short(wish.dataset)}", options)
+    return freeze_once(project=wish.project, name=name, kind=Dataset.Kind.PROMPTS, by=by, **options)
+
+
+def _own_name(wish: Wish, experiment: Experiment | None, field: str, stem: str, options: Mapping[str, Any]) -> str:
+    """Return the name of what is frozen of the dataset: that of the plan, else the first that no other dataset has. One
+    that an experiment did not freeze may hold what somebody has chosen."""
+    if experiment is not None and (planned := experiment.plan.get(field)):
+        return str(planned["name"])
+    frozen = set(Experiment.objects.filter(dataset=wish.dataset).values_list(field, flat=True))
+
+    def is_anothers(name: str) -> bool:
+        orders = DatasetFreeze.objects.filter(project=wish.project, name=name)
+        is_ours = any(kept == options for kept in orders.values_list("options", flat=True))
+        under_way = orders.filter(state__in=DatasetFreeze.UNDER_WAY).exists()
+        stands = wish.project.datasets.filter(name=name).exclude(pk__in=frozen - {None}).exists()
+        return (stands or under_way) and not is_ours
+
+    return first_free(stem, is_anothers)
 
 
 def _questions(project: Project, by: User, experiment: Experiment | None) -> Dataset | DatasetFreeze:

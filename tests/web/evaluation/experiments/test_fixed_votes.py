@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from annotate.models import Completion, LanguageModel
+from annotate.models import Completion, Demonstration, LanguageModel
 from evaluation.experiments import actions, experiment_progress
 from evaluation.models import ArmModel, Experiment
 from tests.support.api_client import Program
@@ -144,3 +144,22 @@ def test_nobodys_idempotency_key_is_that_of_a_step(project, order, researcher):
     end_all(project)
     one.refresh_from_db()
     assert one.answers_run.parent == one.model and one.answers_run.pk != mine.json()["id"]
+
+
+def test_an_experiment_learns_from_no_dataset_that_somebody_made_under_its_name(project, order, researcher):
+    prompt = make_prompt(project, source="mine")
+    by_hand = Demonstration.objects.create(
+        project=project, prompt=prompt, author=researcher, judge="person", text="By hand."
+    )
+    wishes = {"best-rated answers": ("sft", "demonstrations", by_hand.pk), "prompts": ("prompts", "sources", "mine")}
+    for stem, (kind, field, chosen) in wishes.items():
+        name = f"{stem} of {order['dataset'].name} (dataset {order['dataset'].pk})"
+        body = {"project": project.slug, "name": name, "kind": kind, field: [chosen]}
+        made = Program(researcher).post("datasets/", body)
+        assert made.status_code == 201, made.json()
+    arms = [{"method": "sft"}, {"method": "rejection"}]
+    experiment = actions.order(**order | {"arms": arms})
+    assert not experiment.examples.demonstrations.exists() and experiment.examples.counts["examples"] > 1
+    assert experiment.prompts.prompts.count() == 12
+    again = actions.order(**order | {"arms": arms, "name": "again"})
+    assert (again.examples, again.prompts) == (experiment.examples, experiment.prompts)

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from annotate.labelling.actions import change_status
 from annotate.models import Comparison
+from annotate.models.prompts import ARENA
 from evaluation.experiments import actions, experiment_results, present, read_votes
 from evaluation.leaderboard.votes import ledger
 from evaluation.models import ArmModel, Experiment, ExperimentArm, Round, RoundSeries
@@ -181,7 +182,7 @@ def add_rounds(series: RoundSeries, numbers: range, voter: Any = None) -> None:
         make_comparison(answers[0], answers[1], "model_a", judge)
         make_comparison(answers[1], answers[2], "tie", judge)
         asked = series.questions.prompts.first()
-        met = (make_completion(asked, model=model), make_completion(asked, model=before.model))
+        met = [make_completion(asked, model=one, source=ARENA) for one in (model, before.model)]
         make_comparison(*met, "model_a", voter or make_user(project))
 
 
@@ -202,7 +203,8 @@ def test_a_page_of_many_rounds_takes_no_more_statements_than_one_of_few(project,
 def test_ratings_of_rounds_follow_where_one_vote_is_excluded_and_another_counts_again(project, series):
     add_rounds(series, range(1, 3))
     asked = series.questions.prompts.first()
-    pair = [make_completion(asked, model=Round.objects.get(series=series, number=n).model) for n in (1, 0)]
+    met = [Round.objects.get(series=series, number=n).model for n in (1, 0)]
+    pair = [make_completion(asked, model=one, source=ARENA) for one in met]
     better, worse, _last = (
         make_comparison(*pair, winner, make_user(project)) for winner in ("model_a", "model_b", "model_a")
     )

@@ -228,7 +228,7 @@ def test_what_a_dead_process_queued_as_they_were_cancelled_ends_with_them(projec
     runs.resume(run=resumed, by=researcher)
     late = runs.queue_run(
         project=project, by=researcher, kind="sample", name="late", parent=order["parent"], dataset=resumed.dataset,
-        idempotency_key=f"rounds:{series.pk}:1:late",
+        idempotency_key=f"rounds:{series.pk}:1:late", was_allowed=True,
     )  # fmt: skip
     round_progress.periodic_task()
     assert Run.objects.get(pk=late.pk).state == "cancelled" and list(project.runs.unfinished()) == [resumed]
