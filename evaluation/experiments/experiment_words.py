@@ -61,7 +61,8 @@ def sentence(
 def _late(experiment: Experiment, ours: Sequence[ArmModel]) -> str:
     """Say how many models of the plan came after the others, or will: nobody chooses by resuming who takes part."""
     entered = experiment.entered_at
-    late = sum(not is_lost(one) and (one.entered_at is None or one.entered_at > entered) for one in ours)
+    left = [one for one in ours if not is_lost(one)]
+    late = sum(one.entered_at is None or (entered is not None and one.entered_at > entered) for one in left)
     return f" {late} of {len(ours)} models came after the others, without a part in the verdict." if late else ""
 
 
