@@ -111,11 +111,10 @@ def is_classifier(source: str, kind: str) -> bool:
 def _write_reward_model(source: str, kind: str, partial: Path) -> dict[str, Any]:
     from training.recipes.reward import sequence_classifier
 
-    if kind != "adapter":
-        require_own_shards(_with_index(source, kind), source)
+    require_own_files(_with_index(source, kind), source)
     base = _base_of_classifier(source) if kind == "adapter" else ""
     if base:
-        require_own_shards(_with_index(base, "folder" if Path(base).is_dir() else "hub"), base)
+        require_own_files(_with_index(base, "folder" if Path(base).is_dir() else "hub"), base)
     model, tokenizer = sequence_classifier.load(source, base)
     _prepare_tokenizer(model, tokenizer, source)
     facts = sequence_classifier.write_reward_model(model, tokenizer, partial)
@@ -217,7 +216,8 @@ def _load(source: str, kind: str, tokenizer_from: str = "") -> tuple[Any, Any, s
         location, extra = str(Path(source).resolve().parent), {"gguf_file": Path(source).name}
     quantization = {"quantization_config": GgufConfig(dequantize=True)} if kind == "gguf" else {}
     try:
-        require_own_shards(_with_index(source, kind), source)
+        require_own_files(_with_index(source, kind), source)
+        require_own_files(Path(tokenizer_from or source), tokenizer_from or source)
         model: Any = AutoModelForCausalLM.from_pretrained(location, dtype=torch.bfloat16, **extra, **quantization)
         tokenizer = AutoTokenizer.from_pretrained(tokenizer_from or location, **extra)
     except RecipeFailure:
@@ -248,10 +248,17 @@ def _with_index(source: str, kind: str) -> Path:
     return Path(huggingface_hub.snapshot_download(source, allow_patterns=["*.json"]))
 
 
-def require_own_shards(folder: Path, source: str) -> None:
+def require_own_files(folder: Path, source: str) -> None:
+    """Raises RecipeFailure where a model's files name others beside its folder."""
+    if folder.is_dir():
+        _require_own_shards(folder, source)
+        _require_own_vocabulary(folder, source)
+
+
+def _require_own_shards(folder: Path, source: str) -> None:
     """Raises RecipeFailure where an index names weights beside the folder: transformers would read any file of this
     machine."""
-    for index in folder.glob("*.index.json") if folder.is_dir() else ():
+    for index in folder.rglob("*.index.json"):  # config.json may name one further below
         shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         if elsewhere := sorted({str(shard) for shard in shards if not _is_bare(shard)}):
             raise RecipeFailure(
@@ -259,6 +266,26 @@ def require_own_shards(folder: Path, source: str) -> None:
                 f"{index.name} of {source} refers to weights outside its folder: {elsewhere[0][:300]}.",
                 "Put all files of the model into one folder, and refer to them without a path.",
             )
+
+
+def _require_own_vocabulary(folder: Path, source: str) -> None:
+    """Raises RecipeFailure where files of a tokenizer give it arguments by which transformers would read another file
+    of this machine, and its lines be tokens: a vocabulary by its name. Their own files need no name."""
+    config, tokens = (_json_of(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json"))
+    named = [f"{field} {config[field]}" for field in ("vocab", "merges") if isinstance(config.get(field), str)]
+    named += [f"init_inputs {one}" for one in config.get("init_inputs") or ()]
+    named += [f"{field} {value}" for field, value in tokens.items() if not field.endswith(("_token", "_tokens"))]
+    if named:
+        raise RecipeFailure(
+            "files_elsewhere",
+            f"The tokenizer of {source} names a file as its vocabulary: {named[0][:300]}.",
+            "Save it again with a current transformers: its vocabulary belongs into tokenizer.json.",
+        )
+
+
+def _json_of(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _is_bare(shard: Any) -> bool:

@@ -199,6 +199,42 @@ def test_an_index_from_a_hub_names_no_weights_elsewhere(tmp_path, monkeypatch, i
     assert run.failure()["code"] == "files_elsewhere" and shard in run.failure()["message"]
 
 
+def test_an_index_further_below_names_no_weights_elsewhere(tmp_path, monkeypatch):
+    for name in ("theirs", "snapshot"):
+        tiny_model.make(tmp_path / name)
+    folder = tmp_path / "snapshot"
+    with_shards_at(folder, "../theirs/model.safetensors")
+    (folder / "below").mkdir()
+    (folder / "model.safetensors.index.json").rename(folder / "below" / "a.safetensors.index.json")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"transformers_weights": "below/a.safetensors.index.json"}))
+    run = from_hub(tmp_path / "run", monkeypatch, lambda name, **_: str(folder))
+    assert entry.attempt(import_run.main, run) == 1 and not run.model.exists()
+    assert run.failure()["code"] == "files_elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("file", "field"),
+    [
+        ("tokenizer_config.json", "vocab"),
+        ("tokenizer_config.json", "init_inputs"),
+        ("special_tokens_map.json", "vocab"),
+    ],
+)
+def test_a_tokenizer_from_a_hub_reads_no_file_of_this_machine_as_its_tokens(tmp_path, monkeypatch, file, field):
+    (tmp_path / "secret").write_text("[UNK]\n[PAD]\n[SEP]\nPASSWORD=hunter2\n")
+    folder, secret = tmp_path / "snapshot", str(tmp_path / "secret")
+    tiny_model.make(folder)
+    (folder / "tokenizer.json").unlink()
+    tokenizer = {"tokenizer_class": "BertTokenizer", "eos_token": "[SEP]", "chat_template": "{{ messages[0].content }}"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    given = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+    (folder / file).write_text(json.dumps(given | {field: [secret] if field == "init_inputs" else secret}))
+    run = from_hub(tmp_path / "run", monkeypatch, lambda name, **_: str(folder))
+    assert entry.attempt(import_run.main, run) == 1, (run.model / "tokenizer.json").read_text()
+    assert run.failure()["code"] == "files_elsewhere" and secret in run.failure()["message"]
+
+
 def theirs_below_models():
     tiny_model.make(settings.MODELS_DIR / "theirs")
     make_model(folder="models/theirs", is_shared=False, project=make_project())
