@@ -117,6 +117,13 @@ def annotator_kind_of(project: Project) -> str:
     return AnnotatorKind.SIMULATION if has_simulations and not has_people else AnnotatorKind.PERSON
 
 
+def uncounted_simulations(project: Project) -> int:
+    """Return how many annotations of simulations train nothing, because people have annotated."""
+    if annotator_kind_of(project) == AnnotatorKind.SIMULATION:
+        return 0
+    return sum(rows.by(AnnotatorKind.SIMULATION).count() for rows in _counted(project))
+
+
 def _counted(project: Project) -> list[FeedbackQuerySet]:
     """Return the counted annotations of the train split, a queryset for each kind."""
     return [rows.counted().on_split(Split.TRAIN) for rows in feedback_tables(project)]

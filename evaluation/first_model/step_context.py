@@ -102,6 +102,7 @@ def _of_annotations(path: FirstModel, person: User) -> dict[str, Any]:
     return {
         "annotated": annotated,
         "choice": choice,
+        "uncounted": facts.uncounted_simulations(path.project),
         "annotating_time": present.annotating_time(path.project, annotated),
         "may_invite": can(person, "manage", path.project),
         "guideline": path.project.guideline,
@@ -114,6 +115,7 @@ def _of_training(path: FirstModel, person: User) -> dict[str, Any]:
     return {
         "annotated": annotated,
         "choice": choice,
+        "uncounted": facts.uncounted_simulations(path.project),
         "options": present.training_options(path, annotated, choice),
         "may_go_on": reward is not None and reward.output_model is not None and path.training_run is None,
         "may_trust": facts.is_reward_unproven(path),

@@ -26,7 +26,7 @@ from annotate.models import (
     Project,
 )
 from common.harm_kinds import UNRATED_TALK
-from evaluation.first_model import facts
+from evaluation.first_model import facts, step_context
 from evaluation.models import FirstModel
 from tests.support.annotate.importing import work_off_imports
 from tests.support.annotate.keyed_api import keyed_api
@@ -504,6 +504,29 @@ def test_staff_are_told_where_models_lie_and_what_may_not_be_read_says_so(client
     assert "copy it there, and enter models/small" in wrong and folder in wrong
     sign_in(client, project, "researcher")
     assert folder not in client.get(page(project, "model")).content.decode()
+
+
+def test_staff_without_a_model_are_told_how_to_get_the_small_one(client, staff, project, monkeypatch):
+    Membership.objects.create(project=project, user=staff, role="researcher")
+    monkeypatch.setattr(step_context, "_has_bundled", lambda: False)
+    shown = client.get(reverse("first-model-start")).content.decode()
+    assert "<code>script/install</code>" in shown and 'value="bundled"' not in shown
+    sign_in(client, project, "researcher")
+    assert "script/install" not in client.get(page(project, "model")).content.decode(), "who has no terminal there"
+
+
+def test_simulated_annotations_that_do_not_count_beside_peoples_are_named(client, project):
+    sign_in(client, project, "researcher")
+    model = begun(project)
+    robot = make_user(project, is_simulated=True)
+    for _ in range(3):
+        prompt = make_prompt(project)
+        make_comparison(make_completion(prompt, model=model), make_completion(prompt, model=model), author=robot)
+    assert "simulated" not in client.get(page(project, "annotations")).content.decode(), "they count"
+    with_pairs(project, model, 1)
+    for step in ("annotations", "training"):
+        shown = client.get(page(project, step)).content.decode()
+        assert "3 annotations by simulated annotators are not counted" in shown
 
 
 def test_how_long_annotating_takes_is_said_until_there_is_enough(client, project):
