@@ -64,6 +64,12 @@ class Report:
     def per_second(self) -> float:
         return sum(self.judged.values()) / self.seconds if self.seconds else 0.0
 
+    def lacking(self, *, ratings: int = 0, comparisons: int = 0, battles: int = 0) -> dict[str, int]:
+        """Return how many of those asked for were not done, by kind."""
+        wanted = {RATE: ratings, COMPARE: comparisons, BATTLE: battles}
+        left = {kind: n - self.judged.get(kind, 0) for kind, n in wanted.items()}
+        return {kind: n for kind, n in left.items() if n > 0}
+
 
 def hold(
     url: str,

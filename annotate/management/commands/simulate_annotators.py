@@ -1,4 +1,4 @@
-"""Let simulated annotators judge: `manage.py simulate_annotators --url … --project demo --comparisons 600`.
+"""Let simulated annotators annotate: `manage.py simulate_annotators --url … --project demo --comparisons 600`.
 
 They are made if need be (users that say they are simulated, members of the project), sign in with passwords kept in
 ASSAY_DATA, and go through the HTTP API like anyone.
@@ -59,15 +59,9 @@ class Command(BaseCommand):
             (account, Annotator(taste, habits, seed=options["seed"] * 1000 + number))
             for number, account in enumerate(members)
         ]
+        wanted = {name: options[name] for name in ("ratings", "comparisons", "battles")}
         try:
-            report = session.hold(
-                options["url"],
-                project.slug,
-                people,
-                ratings=options["ratings"],
-                comparisons=options["comparisons"],
-                battles=options["battles"],
-            )
+            report = session.hold(options["url"], project.slug, people, **wanted)
         except Unreachable as error:
             raise CommandError(
                 f"{error}. Serve the site (script/server), and give its address: --url http://127.0.0.1:8010, say."
@@ -77,4 +71,7 @@ class Command(BaseCommand):
         self.stdout.write(
             ", ".join(f"{n} × {kind}" for kind, n in report.judged.items()) or "nothing was left to annotate",
         )
-        self.stdout.write(f"{report.seconds:.1f} s, {report.per_second:.1f} judgements/s")
+        if lacking := report.lacking(**wanted):
+            what = ", ".join(f"{n} × {kind}" for kind, n in lacking.items())
+            self.stdout.write(f"{what} were not there: these annotators have annotated all that is left for them")
+        self.stdout.write(f"{report.seconds:.1f} s, {report.per_second:.1f} annotations/s")

@@ -221,3 +221,11 @@ def test_the_site_is_looked_for_at_its_port_and_the_option_is_named_where_it_is_
     monkeypatch.setattr(session, "hold", hold)
     with pytest.raises(CommandError, match=r"http://127.0.0.1:8123 does not answer\. .*--url"):
         call_command("simulate_annotators", project=make_project().slug, ratings=1)
+
+
+@pytest.mark.django_db
+def test_what_was_asked_for_and_not_there_is_named(api, capsys):
+    api(FakeApi(tasks=7))
+    call_command("simulate_annotators", project=make_project().slug, comparisons=20)
+    said = capsys.readouterr().out
+    assert "7 × compare" in said and "13 × compare were not there" in said and "annotations/s" in said
