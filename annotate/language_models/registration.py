@@ -54,7 +54,7 @@ def endpoint_errors(endpoint: str, served_name: str, key: str) -> dict[str, str]
         try:
             place(endpoint)
         except ValueError:
-            errors["endpoint"] = "Enter an address such as http://127.0.0.1:8000/v1, without a name or password."
+            errors["endpoint"] = "Enter an address such as https://models.example.org/v1, without a name or password."
         if len(endpoint) > LONGEST_ADDRESS:
             errors["endpoint"] = f"At most {LONGEST_ADDRESS} characters."
         if not served_name:
@@ -82,6 +82,9 @@ def require_reachable(endpoint: str) -> None:
             )
         to = place(endpoint)
         outbound.require_allowed(to.host, to.port, model_server.allowed_inside())
+    except outbound.Inside as error:
+        words = str(error).removesuffix(".")
+        raise Refused(400, endpoint=f"{words}: {outbound.VARIABLE}={error.host}, for web and worker.") from error
     except (ValueError, outbound.Refused) as error:
         raise Refused(400, endpoint=f"{error} ({outbound.VARIABLE})") from error
     except OSError as error:

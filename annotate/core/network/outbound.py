@@ -35,6 +35,14 @@ class Refused(httpx.RequestError):
     read."""
 
 
+class Inside(Refused):
+    """Raised where a host is inside a private network, which the operator can allow."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host} is an address inside a private network; the operator can allow it.")
+        self.host = host
+
+
 class TooLong(Refused):
     """Raised when more came than is read of one answer."""
 
@@ -112,7 +120,7 @@ def require_allowed(host: str, port: int, allowed: Sequence[str]) -> list[str]:
         raise Refused(f"{host} is a server that must be addressed by its own name.")
     is_named = host.lower() in allowed or f"{host.lower()}:{port}" in allowed
     if not is_named and not all(is_public(address) or _is_allowed(address, allowed) for address in addresses):
-        raise Refused(f"{host} is an address inside a private network; the operator can allow it.")
+        raise Inside(host)
     return addresses
 
 

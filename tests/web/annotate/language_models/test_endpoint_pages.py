@@ -81,7 +81,7 @@ def test_a_comma_that_can_be_read_in_two_ways_is_refused_and_one_that_cannot_is_
 def test_addresses_go_through_the_operators_rules(researcher, project, settings):
     settings.PRIVATE_ENDPOINTS = ()
     page = researcher.post(new(project), sent(endpoint="http://169.254.169.254/v1")).content.decode()
-    assert 'id="endpoint-error"' in page and "ASSAY_PRIVATE_ENDPOINTS" in page
+    assert 'id="endpoint-error"' in page and "ASSAY_PRIVATE_ENDPOINTS=169.254.169.254" in page
 
 
 def test_who_only_judges_registers_and_asks_nothing(client, project):
