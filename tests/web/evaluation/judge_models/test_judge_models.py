@@ -454,6 +454,12 @@ def test_a_rating_that_is_not_there_says_what_is_missing(client, project, pair, 
     assert words in client.get(reverse("leaderboard-with-judge", args=[project.slug])).content.decode()
 
 
+def test_the_list_leads_to_another_model_and_keeps_judges_out_of_the_arena(client, project, base):
+    sign_in(client, project, "researcher")
+    page = client.get(reverse("judge-models", args=[project.slug])).content.decode()
+    assert f'href="{reverse("new-model", args=[project.slug])}"' in page and "out of the arena" in page
+
+
 def test_programs_read_and_add_what_the_pages_show(project, arena, rubric):
     api = Program(make_user(project, role="researcher"))
     address = f"projects/{project.slug}/judge-models/"
