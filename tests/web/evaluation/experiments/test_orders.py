@@ -182,3 +182,11 @@ def test_what_was_withdrawn_since_the_dataset_was_frozen_is_no_example(order):
     Rating.objects.filter(pk=withdrawn.pk).update(status="withdrawn")
     experiment = actions.order(**order)
     assert experiment.examples is not None and withdrawn not in experiment.examples.ratings.all()
+
+
+def test_the_form_leads_to_the_options_of_each_method_and_says_what_an_episode_is(client, project, order, researcher):
+    client.force_login(researcher)
+    page = client.get(reverse("new-experiment", args=[project.slug])).content.decode()
+    for kind in ("best_of", "sft", "dpo", "kto", "grpo", "rloo", "ppo"):
+        assert f'href="{reverse("new-run", args=[project.slug, kind])}"' in page
+    assert "An episode is one answer" in page
