@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from common.artefacts import blob_sweep, manifests
+from common.artefacts import condemned_blobs, manifests
 from common.artefacts.file_systems import BLOCK, FileSystem
 from common.artefacts.manifests import Entry, Manifest
 from common.artefacts.storage_problems import Damaged, NotStored, Unstable
@@ -70,9 +70,9 @@ class ArtefactStore:
         """
         rules = rules or Rules()
         before = self._standing(name)
-        begun, entries = blob_sweep.clock(), self._put_steadily(name, path, rules, is_trusting)
-        while blob_sweep.clock() - begun > blob_sweep.LONGEST_PUT:  # what it found there may be gone by now
-            begun, entries = blob_sweep.clock(), self._put_steadily(name, path, rules, is_trusting)
+        begun, entries = condemned_blobs.clock(), self._put_steadily(name, path, rules, is_trusting)
+        while condemned_blobs.clock() - begun > condemned_blobs.LONGEST_PUT:  # what it found there may be gone by now
+            begun, entries = condemned_blobs.clock(), self._put_steadily(name, path, rules, is_trusting)
         manifest = Manifest(name, entries)
         may_write()
         # Of what is deleted one day, the time of its manifest says that somebody still wants it.
@@ -217,7 +217,7 @@ class ArtefactStore:
         raise Unstable(name, changed)
 
     def _put_files(self, name: str, path: Path, rules: Rules, is_trusting: bool) -> Iterator[Entry]:
-        pool, condemned = _own_pool(name), blob_sweep.condemned(self.files)
+        pool, condemned = _own_pool(name), condemned_blobs.condemned(self.files)
         for relative in [""] if path.is_file() else files_below(path, rules):
             place = pool if rules.is_own(relative) else ""
             yield self._put_file(path / relative, relative, place, is_trusting, pool, condemned)

@@ -19,18 +19,15 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
+from common.artefacts import condemned_blobs
+from common.artefacts.artefact_store import ArtefactStore
 from common.artefacts.file_systems import FileSystem
 from common.artefacts.storage_problems import NotStored
 
-if TYPE_CHECKING:
-    from common.artefacts.artefact_store import ArtefactStore
-
 SAFE_AGE = timedelta(days=3)
-LONGEST_PUT = 24 * 3600.0  # seconds between reading the list and writing a manifest
 EVERY = timedelta(days=1)
-CONDEMNED, _BEGUN, _CLOCK = "sweep/condemned.json", "sweep/begun", "sweep/clock"
+_BEGUN, _CLOCK = "sweep/begun", "sweep/clock"
 _FOLDERS = ("blobs", "own", "manifests")
 _LONGEST_ROUND = 3600.0
 _LONGEST_LOOK = 5.0  # from the look at the last round until this one is announced
@@ -51,32 +48,19 @@ class Swept:
     condemned: int  # on the list now
 
 
-def clock() -> float:
-    """Return seconds that also pass while the machine sleeps, where the system counts them."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
-
-
-def condemned(files: FileSystem) -> dict[str, str]:
-    """Return since when each listed blob is on the list. Raises StorageProblem, and ValueError for a broken list."""
-    try:
-        return {str(blob): str(since) for blob, since in json.loads(files.read(CONDEMNED)).items()}
-    except FileNotFoundError:
-        return {}
-
-
 def sweep(store: ArtefactStore, *, sleep: Callable[[float], None] = time.sleep) -> Swept | None:
     """Carry out one round; None where the last one is younger than a day, or another host has just begun. Raises
     StorageProblem and TooSlow, and then the rest waits for the next round."""
-    files, started = store.files, clock()
+    files, started = store.files, condemned_blobs.clock()
 
     def require_time() -> None:
-        if clock() - started > _LONGEST_ROUND:
+        if condemned_blobs.clock() - started > _LONGEST_ROUND:
             raise TooSlow
 
     now = _begin(files, sleep)
     if now is None:
         return None
-    listed, named = condemned(files), _named(store)
+    listed, named = condemned_blobs.condemned(files), _named(store)
     if not named:  # a storage that shows no manifest is more likely ill than empty
         return None
     deleted = set()
@@ -95,7 +79,7 @@ def sweep(store: ArtefactStore, *, sleep: Callable[[float], None] = time.sleep) 
             kept[blob] = now.isoformat()
     delete_partials(files, now)
     require_time()
-    files.write(CONDEMNED, lambda: iter([json.dumps(kept).encode()]))
+    files.write(condemned_blobs.CONDEMNED, lambda: iter([json.dumps(kept).encode()]))
     return Swept(len(deleted), len(kept))
 
 
@@ -111,14 +95,14 @@ def _begin(files: FileSystem, sleep: Callable[[float], None]) -> datetime | None
     """Announce this round; return the storage's time, None where it is not this one's turn."""
     token = uuid.uuid4().hex.encode()
     files.write(_CLOCK, lambda: iter([token]))
-    looked, now = clock(), files.modified(_CLOCK)
+    looked, now = condemned_blobs.clock(), files.modified(_CLOCK)
     try:
         if now - files.modified(_BEGUN) < EVERY:
             return None
     except FileNotFoundError:
         pass
     files.write(_BEGUN, lambda: iter([token]))
-    if clock() - looked > _LONGEST_LOOK:
+    if condemned_blobs.clock() - looked > _LONGEST_LOOK:
         raise TooSlow
     sleep(_CONFIRM_SECONDS)
     return now if files.read(_BEGUN) == token else None

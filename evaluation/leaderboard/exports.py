@@ -9,7 +9,7 @@ from common.charts.rating_charts import Interval, interval_chart
 from common.charts.scene import Scene, Text
 from evaluation.core.csv_files import csv_of
 from evaluation.leaderboard import fluency_columns as fluency
-from evaluation.leaderboard.leaderboard_rows import Standing, standings
+from evaluation.leaderboard.leaderboard_rows import Standing, standings, with_fluency
 from evaluation.models import Leaderboard
 
 COLUMNS = (
@@ -48,7 +48,7 @@ def flat_row(row: Standing) -> dict[str, Any]:
 
 
 def as_csv(board: Leaderboard) -> str:
-    return csv_of(COLUMNS, (flat_row(row) for row in fluency.beside(board, standings(board))))
+    return csv_of(COLUMNS, (flat_row(row) for row in with_fluency(board)))
 
 
 def as_json(board: Leaderboard) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
         "judges": board.ratings["judges"],
         "signature": board.signature,
         "created_at": board.created_at,
-        "rows": [flat_row(row) for row in fluency.beside(board, standings(board))],
+        "rows": [flat_row(row) for row in with_fluency(board)],
         "totals": [
             {"model_a": names[a], "model_b": names[b], "winner": winner, "votes": n}
             for a, b, winner, n in board.ratings["totals"]

@@ -6,16 +6,15 @@ A rating says that people prefer the answers; this says whether they are languag
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db.models import F, QuerySet
 
 from annotate.models import LanguageModel, Project
-from evaluation.leaderboard.leaderboard_rows import Standing
 from evaluation.metrics import fluency_figures as fluency
-from evaluation.models import Evaluation, Leaderboard
+from evaluation.models import Evaluation
 
 # Name in exports and the API -> metric.
 FIGURES = {
@@ -43,14 +42,6 @@ class Fluency:
     parents_entropy: Evaluation | None
     entropy_above_parent: Evaluation | None
     foreign_scripts: Evaluation | None
-
-
-def beside(board: Leaderboard, rows: Iterable[Standing]) -> list[Standing]:
-    """Return the rows with the fluency of each model; for a past moment as it was known then."""
-    rows = list(rows)
-    until = None if board.state or board.pk else board.created_at
-    fluency_by_model = of_models(board.project, [row.model.pk for row in rows], until)
-    return [replace(row, fluency=fluency_by_model.get(row.model.pk)) for row in rows]
 
 
 def of_models(project: Project, models: Iterable[int], until: datetime | None = None) -> dict[int, Fluency]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from annotate.models import LanguageModel
 from common.intervals import wilson
+from evaluation.leaderboard import fluency_columns
+from evaluation.leaderboard.fluency_columns import Fluency
 from evaluation.leaderboard.snapshots import tally_of
 from evaluation.models import Leaderboard
-
-if TYPE_CHECKING:
-    from evaluation.leaderboard.fluency_columns import Fluency
-
 
 EARLY = 200  # rating points to each side: what a dozen votes of two models leave open, or all votes of two annotators
 
@@ -45,7 +42,7 @@ class Against:
 
 @dataclass(frozen=True)
 class Standing:
-    """One row of the leaderboard; `fluency` is filled by `fluency_columns.beside`."""
+    """One row of the leaderboard; `fluency` is filled by `with_fluency`."""
 
     model: LanguageModel
     rating: float
@@ -120,6 +117,14 @@ def standings(board: Leaderboard) -> list[Standing]:
     ids = {row["model"] for row in rows} | {row["against"]["model"] for row in rows if row["against"]}
     models = LanguageModel.objects.in_bulk(ids)
     return [_standing(row, models) for row in rows]
+
+
+def with_fluency(board: Leaderboard) -> list[Standing]:
+    """Return the rows with the fluency of each model; for a past moment as it was known then."""
+    rows = standings(board)
+    until = None if board.state or board.pk else board.created_at
+    fluency_by_model = fluency_columns.of_models(board.project, [row.model.pk for row in rows], until)
+    return [replace(row, fluency=fluency_by_model.get(row.model.pk)) for row in rows]
 
 
 def _standing(row: dict, models: dict[int, LanguageModel]) -> Standing:

@@ -23,7 +23,7 @@ from evaluation.core import served_model
 from evaluation.core.recent_values import Recent
 from evaluation.leaderboard import fluency_columns as fluency
 from evaluation.leaderboard.interval_pictures import axis_over, axis_picture, interval_picture
-from evaluation.leaderboard.leaderboard_rows import Standing, position_share, standings
+from evaluation.leaderboard.leaderboard_rows import Standing, position_share, with_fluency
 from evaluation.leaderboard.rating_history import board_at
 from evaluation.leaderboard.snapshots import FEW_VOTES, current, default_annotator_kind, left_out, votes_by_kind
 from evaluation.leaderboard.votes.counts import parts_of
@@ -130,7 +130,7 @@ def stamp(query: BoardQuery, board: Leaderboard) -> str:
 
 def context(query: BoardQuery, board: Leaderboard) -> dict[str, Any]:
     """Return the context of the page's parts."""
-    rows = fluency.beside(board, standings(board))
+    rows = with_fluency(board)
     rated_rows = [row for row in rows if row.is_connected]
     is_now = query.at is None
     kind_votes = votes_by_kind(query.project)

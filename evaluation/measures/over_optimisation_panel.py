@@ -16,9 +16,9 @@ from django.db.models import Q, QuerySet
 from annotate.models import AnnotatorKind, Comparison, LanguageModel, Project, Winner
 from common.texts import percent
 from evaluation.core.voter_names import voter_name
-from evaluation.measures import over_optimisation_pictures
+from evaluation.measures.over_optimisation_pictures import Curve, Judges, pictures
 from evaluation.metrics import over_optimisation
-from evaluation.metrics.over_optimisation import Bin, Opinion, Verdict
+from evaluation.metrics.over_optimisation import Opinion, Verdict
 from evaluation.metrics.win_rates import Mean, WinRate, win_rate
 from training.configs import current_names
 from training.models import Run
@@ -28,26 +28,6 @@ POINTS = 200  # of a curve at most
 WHO = {AnnotatorKind.PERSON: "people", AnnotatorKind.SIMULATION: "simulated annotators"}
 SCORES = ("score_mean", "score")
 MOST_OPINIONS = 20_000
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Hold what the run measured: (step, value), step by step or evenly thinned."""
-
-    name: str
-    points: list[tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Judges:
-    """All that one kind of judge said: along the steps, and in the arena at the end."""
-
-    judge: str
-    group: str
-    bins: list[Bin]
-    verdict: Verdict
-    sentences: list[str]
-    arena: WinRate | None
 
 
 def context(run: Run) -> dict[str, Any]:
@@ -80,7 +60,7 @@ def of_run(run: Run) -> dict[str, Any] | None:
         "reward": reward,
         "curves": curves,
         "sides": sides or [_side(run, AnnotatorKind.PERSON, [], even_if_empty=True)],
-        "pictures": over_optimisation_pictures.pictures(curves, sides, reward),
+        "pictures": pictures(curves, sides, reward),
         "rows": _rows(sides),
         "is_asked": run.reviews.filter(not_asked="").exists(),
         "review_every": current_names(run.kind, run.config).get("review_every", 0),

@@ -5,20 +5,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from common.charts.axes import level_lines, number, scale, ticks
 from common.charts.scene import Dot, Line, Mark, Scene, Svg, Text, svg
-
-if TYPE_CHECKING:
-    from evaluation.measures.over_optimisation_panel import Curve, Judges
-    from evaluation.metrics.win_rates import WinRate
+from evaluation.metrics.over_optimisation import Bin, Verdict
+from evaluation.metrics.win_rates import WinRate
 
 WIDTH, HEIGHT = 420, 230
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 16, 34
 ARENA = 56  # to the right of the last step, for what the arena said
 SIZE = 13
 COLOURS = {"person": "b", "simulation": "a"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Hold what the run measured: (step, value), step by step or evenly thinned."""
+
+    name: str
+    points: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Judges:
+    """All that one kind of judge said: along the steps, and in the arena at the end."""
+
+    judge: str
+    group: str
+    bins: list[Bin]
+    verdict: Verdict
+    sentences: list[str]
+    arena: WinRate | None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from training.recipes.common.memory import available_memory, check_disk, does_no
 from training.recipes.common.processes import Processes, directory_of, join
 from training.recipes.pretrain import architectures, text_samples
 from training.recipes.pretrain import held_out_loss as held_out
-from training.recipes.pretrain.learning import Learner, Standing, learn, steps_of
+from training.recipes.pretrain.learner import Learner
+from training.recipes.pretrain.learning import Standing, learn, steps_of
 from training.recipes.pretrain.objectives import Vocabulary, objective_named
 from training.recipes.pretrain.text_rows import TextRows, validation_rows
 from training.recipes.pretrain.tokenized_corpus import Corpus, read_corpus

@@ -14,9 +14,8 @@ from annotate.core.api.lookup import find_project
 from annotate.core.api.serializer_fields import refusals
 from annotate.core.errors import Refused
 from annotate.models import AnnotatorKind, Project
-from evaluation.leaderboard import fluency_columns as fluency
 from evaluation.leaderboard import present as board_page
-from evaluation.leaderboard.leaderboard_rows import Standing, standings
+from evaluation.leaderboard.leaderboard_rows import Standing, with_fluency
 from evaluation.leaderboard.snapshots import default_annotator_kind, left_out
 
 LEADERBOARD = [
@@ -117,7 +116,7 @@ def leaderboard(request: Request) -> Response:
     if query.problem:
         raise Refused(400, **{query.problem_in: query.problem})
     board = board_page.board_of(query)
-    rows: list[Standing] = fluency.beside(board, standings(board))
+    rows: list[Standing] = with_fluency(board)
     body: dict[str, Any] = {
         "project": project.slug,
         "judge": judge,

@@ -10,7 +10,7 @@ from annotate.core.page_access import allows
 from common.charts.scene import png
 from evaluation.core.csv_files import csv_file
 from evaluation.measures import over_optimisation_panel, over_optimisation_pictures
-from evaluation.measures.over_optimisation_panel import Judges
+from evaluation.measures.over_optimisation_pictures import Judges
 from evaluation.metrics.win_rates import Mean, WinRate
 from training.runs.access import find_run
 

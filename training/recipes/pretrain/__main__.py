@@ -33,7 +33,8 @@ from training.recipes.common.memory import available_memory, check_disk, does_no
 from training.recipes.common.processes import Processes, directory_of, join
 from training.recipes.pretrain import architectures, text_samples, token_files
 from training.recipes.pretrain import held_out_loss as held_out
-from training.recipes.pretrain.learning import Learner, Standing, learn, steps_of
+from training.recipes.pretrain.learner import Learner
+from training.recipes.pretrain.learning import Standing, learn, steps_of
 from training.recipes.pretrain.objectives import Objective, Vocabulary, objective_named
 from training.recipes.pretrain.text_rows import TextRows, validation_rows
 from training.recipes.pretrain.tokenized_corpus import read_corpus

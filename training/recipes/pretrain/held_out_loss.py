@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from training.recipes.pretrain.learner import Learner
 from training.recipes.pretrain.loss_sums import Sums, forward
-
-if TYPE_CHECKING:
-    from training.recipes.pretrain.learning import Learner
-    from training.recipes.pretrain.objectives import Objective
+from training.recipes.pretrain.objectives import Objective
 
 SEED = 20_001
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.artefacts import blob_sweep
+from common.artefacts import blob_sweep, condemned_blobs
 from common.artefacts.artefact_store import ArtefactStore
 from common.artefacts.blob_sweep import SAFE_AGE, Swept
 from common.artefacts.file_systems import FileSystem
@@ -97,7 +97,7 @@ def test_who_relied_on_it_before_it_was_listed_keeps_it(storage, tmp_path):
     # The other one finds the blob, and writes its manifest after a round has read all others and made its list.
     storage.before_write["manifests/runs/2.json"] = lambda: storage.sweep(days=1)
     assert put(storage, "runs/2", "text", tmp_path) == blob
-    assert blob in json.loads(storage.read(blob_sweep.CONDEMNED))
+    assert blob in json.loads(storage.read(condemned_blobs.CONDEMNED))
     assert storage.sweep(days=4) == Swept(0, 0) and storage.size_of(blob)
     assert_all_is_whole(storage)
 
@@ -105,10 +105,10 @@ def test_who_relied_on_it_before_it_was_listed_keeps_it(storage, tmp_path):
 def test_a_put_that_took_too_long_looks_again(storage, tmp_path, monkeypatch):
     blob = put(storage, "runs/1", "text", tmp_path)
     put(storage, "runs/1", "other", tmp_path)
-    times = iter([0.0, blob_sweep.LONGEST_PUT + 1, 0.0, 1.0, 2.0])
-    monkeypatch.setattr(blob_sweep, "clock", lambda: next(times))
+    times = iter([0.0, condemned_blobs.LONGEST_PUT + 1, 0.0, 1.0, 2.0])
+    monkeypatch.setattr(condemned_blobs, "clock", lambda: next(times))
     looks = iter([{}, {blob: "since"}])
-    monkeypatch.setattr(blob_sweep, "condemned", lambda files: next(looks))
+    monkeypatch.setattr(condemned_blobs, "condemned", lambda files: next(looks))
     assert put(storage, "runs/2", "text", tmp_path).startswith("own/"), "it was listed by the second look"
 
 
@@ -118,7 +118,7 @@ def test_a_manifest_that_cannot_be_read_may_name_any_blob(storage, tmp_path):
     storage.write("manifests/runs/2.json", lambda: iter([b"{"]))
     with pytest.raises(Damaged):
         storage.sweep(days=9)
-    assert storage.size_of(blob_sweep.CONDEMNED) is None
+    assert storage.size_of(condemned_blobs.CONDEMNED) is None
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
@@ -135,7 +135,7 @@ def test_a_folder_of_manifests_that_cannot_be_listed_may_name_any_blob(storage, 
     monkeypatch.setattr(os, "scandir", fail_at_models)
     with pytest.raises(Unreachable):
         storage.sweep(days=9)
-    assert storage.size_of(blob_sweep.CONDEMNED) is None
+    assert storage.size_of(condemned_blobs.CONDEMNED) is None
     number = errno.ENOENT  # deleted at this moment
     assert ArtefactStore(storage).names() == ["runs/1"] and storage.size_of(blob)
 
@@ -146,12 +146,12 @@ def test_of_two_that_begin_at_once_one_goes_on_and_a_slow_one_does_not(storage, 
     storage.now += SAFE_AGE * 2
     store = ArtefactStore(storage)
     announces = lambda _: storage.write("sweep/begun", lambda: iter([b"another"]))  # noqa: E731
-    assert blob_sweep.sweep(store, sleep=announces) is None and storage.size_of(blob_sweep.CONDEMNED) is None
+    assert blob_sweep.sweep(store, sleep=announces) is None and storage.size_of(condemned_blobs.CONDEMNED) is None
     times = iter([0.0, 0.0, 0.0, 9999.0])
-    monkeypatch.setattr(blob_sweep, "clock", lambda: next(times))
+    monkeypatch.setattr(condemned_blobs, "clock", lambda: next(times))
     with pytest.raises(blob_sweep.TooSlow):
         storage.sweep(days=4)
-    assert storage.size_of(blob_sweep.CONDEMNED) is None and storage.size_of(blob)
+    assert storage.size_of(condemned_blobs.CONDEMNED) is None and storage.size_of(blob)
 
 
 def test_halves_of_objects_whose_writer_was_killed_go(storage, tmp_path):

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from common.artefacts import blob_sweep
+from common.artefacts import blob_sweep, condemned_blobs
 from common.artefacts.artefact_store import ArtefactStore
 from common.artefacts.file_systems import FileSystem
 from common.artefacts.storage_problems import Damaged, Unreachable
@@ -127,7 +127,7 @@ def test_a_blob_that_no_manifest_names_any_more_is_swept(server, tmp_path, monke
     swept.put("models/swept", folder)
     time.sleep(1.1)  # the server counts whole seconds
     listed = blob_sweep.sweep(swept, sleep=lambda _: None)
-    assert listed is not None and before in blob_sweep.condemned(swept.files)
+    assert listed is not None and before in condemned_blobs.condemned(swept.files)
     deleted = blob_sweep.sweep(swept, sleep=lambda _: None)
     assert deleted is not None and deleted.deleted == listed.condemned
     assert swept.files.size_of(before) is None
