@@ -67,23 +67,43 @@ def _late(experiment: Experiment, ours: Sequence[ArmModel]) -> str:
 
 
 def _changed(experiment: Experiment, ours: Sequence[ArmModel]) -> str:
-    """Say which models are asked otherwise than when the plan was registered, until the verdict."""
+    """Say what is otherwise than when the plan was registered, until the verdict."""
+    told = [*_asked_otherwise(experiment, ours), *_amended(ours), *_retired(experiment)]
+    return f" Changed since the plan was registered: {'; '.join(told)}." if told else ""
+
+
+def _asked_otherwise(experiment: Experiment, ours: Sequence[ArmModel]) -> list[str]:
+    """Return the models whose address or settings somebody has changed, with what that was."""
     names = sorted({one.model.name for one in ours if one.model is not None}, key=len, reverse=True)
     until = {"created_at__lte": experiment.decided_at} if experiment.decided_at else {}
-    trail = audit.entries_of(experiment.project, action=MODEL_CHANGED).filter(
-        created_at__gte=experiment.created_at, **until
-    )
+    trail = audit.entries_of(experiment.project, action=MODEL_CHANGED)
+    rows = trail.filter(created_at__gte=experiment.created_at, **until).values_list("about", flat=True)
     found: dict[str, set[str]] = {}
-    for about in trail.values_list("about", flat=True):
+    for about in rows:
         name = next((name for name in names if about.startswith(f"{name}: ")), None)
-        if name is not None and (
-            fields := {one.split()[0] for one in about[len(name) + 2 :].split(", ")} - OF_THE_BILL
-        ):
+        fields = {one.split()[0] for one in about[len(name) + 2 :].split(", ")} - OF_THE_BILL if name else set()
+        if name and fields:
             found.setdefault(name, set()).update(fields)
-    told = "; ".join(f"{name} ({', '.join(sorted(fields))})" for name, fields in sorted(found.items()))
-    return (
-        f" Changed since the plan was registered, so that answers may be others than it says: {told}." if told else ""
-    )
+    return [f"{name} ({', '.join(sorted(fields))})" for name, fields in sorted(found.items())]
+
+
+def _amended(ours: Sequence[ArmModel]) -> list[str]:
+    """Return the runs that paused and went on otherwise, with what was chosen."""
+    runs = [one.training_run for one in ours if one.training_run is not None and one.training_run.amendments]
+    return [f"{run.name} ({', '.join(sorted(_chosen(run)))})" for run in runs]
+
+
+def _chosen(run: Run) -> set[str]:
+    return {name for one in run.amendments for name in one["changes"] or [one["choice"]]}
+
+
+def _retired(experiment: Experiment) -> list[str]:
+    """Return how many of its eval prompts were retired, "" of none: nobody votes on their answers."""
+    if experiment.questions is None:
+        return []
+    until = {"out_since__lte": experiment.decided_at} if experiment.decided_at else {}
+    count = experiment.questions.prompts.filter(out_since__gte=experiment.created_at, **until).count()
+    return [f"{count} eval prompt{'s' * (count > 1)} retired"] if count else []
 
 
 def what_is_missing(experiment: Experiment, models: Sequence[ArmModel]) -> str:

@@ -12,6 +12,7 @@ from evaluation.models import ArmModel, Experiment
 from tests.support.api_client import Program
 from tests.support.evaluation.experiments import end_all, models_of, vote
 from tests.support.factories import make_comparison, make_completion, make_prompt, make_user
+from training.models import Run
 from training.runs.ordering.actions import queue_run
 
 pytestmark = pytest.mark.django_db
@@ -163,3 +164,13 @@ def test_an_experiment_learns_from_no_dataset_that_somebody_made_under_its_name(
     assert experiment.prompts.prompts.count() == 12
     again = actions.order(**order | {"arms": arms, "name": "again"})
     assert (again.examples, again.prompts) == (experiment.examples, experiment.prompts)
+
+
+def test_what_is_changed_in_training_and_of_the_prompts_is_named(experiment, project, researcher):
+    one = ArmModel.objects.filter(arm__experiment=experiment, arm__name="SFT").first()
+    amendment = {"choice": "on", "changes": {"kl_coef": 0.3}}
+    Run.objects.filter(pk=one.training_run_id).update(amendments=[amendment])
+    prompt = experiment.questions.prompts.first()
+    assert Program(researcher).patch(f"prompts/{prompt.pk}/", {"retired": True, "reason": "We lose"}).status_code == 200
+    told = f"Changed since the plan was registered: {one.training_run.name} (kl_coef); 1 eval prompt retired."
+    assert told in seen(experiment, researcher)["sentence"]
