@@ -24,7 +24,7 @@ from evaluation.measures import evaluations
 from evaluation.measures import item_store as items
 from evaluation.measures.evaluations import Chosen
 from evaluation.measures.item_store import NO, UNKNOWN, YES, Choice, Index
-from evaluation.measures.present.shown_items import ORDERS, may_read_texts, row_for
+from evaluation.measures.present.shown_items import BLIND, ORDERS, may_read_figures, may_read_texts, row_for
 from evaluation.models import Evaluation
 from training.models import Run
 from training.runs.api import queue, run_out
@@ -211,7 +211,7 @@ _WHICH = {"yes": YES, "no": NO, "unknown": UNKNOWN}
 
 
 @extend_schema(
-    responses={200: ItemsOut} | refusals(400, 404),
+    responses={200: ItemsOut} | refusals(400, 403, 404),
     parameters=[
         OpenApiParameter("offset", int, description="The number of items to skip."),
         OpenApiParameter("limit", int, description=f"The maximum number, up to {MOST_ITEMS}; by default 100."),
@@ -230,6 +230,8 @@ def run_items(request: Request, pk: str) -> Response:
     """List what an evaluation measured, item by item, in the order of the run or by how well the model did."""
     runs = Run.objects.filter(project__in=projects_where(request.user, "read")).select_related("project")
     run = find(runs, pk, "run")
+    if not may_read_figures(request.user, run):
+        raise Refused(403, run=BLIND)
     try:
         index = items.index_of(run.path)
     except items.Damaged as error:

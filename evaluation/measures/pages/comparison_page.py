@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import render
@@ -107,6 +108,8 @@ def download(request: HttpRequest, project: Project, format: str) -> HttpRespons
 def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
     """Show the items of two runs under one metric, those first that move the difference most."""
     first, second = (_run(project, request.GET.get(name, "")) for name in ("first", "second"))
+    if not all(shown_items.may_read_figures(request.user, run) for run in (first, second)):
+        raise PermissionDenied(shown_items.BLIND)
     refused = paired_differences.pair(first, second)
     metrics = list(refused.all)
     metric = request.GET.get("metric", "")

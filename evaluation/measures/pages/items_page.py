@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 
 import numpy as np
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
@@ -17,7 +18,15 @@ from annotate.core.page_access import allows
 from evaluation.core.csv_files import cell
 from evaluation.measures import item_store as items
 from evaluation.measures.item_store import NO, UNKNOWN, YES, Choice, Index
-from evaluation.measures.present.shown_items import ORDERS, Item, may_read_texts, row_for, shown
+from evaluation.measures.present.shown_items import (
+    BLIND,
+    ORDERS,
+    Item,
+    may_read_figures,
+    may_read_texts,
+    row_for,
+    shown,
+)
 from training.models import Run
 from training.runs.access import find_run
 
@@ -30,7 +39,7 @@ def page(request: HttpRequest, run_id: int) -> HttpResponse:
     run, refusal = find_run(request, run_id)
     if refusal:
         return refusal
-    index = _index(run)
+    index = _index(request, run)
     choice = _choice(request, index)
     indices = items.chosen(index, choice)
     page = Paginator(indices, PER_PAGE).get_page(request.GET.get("page"))
@@ -60,7 +69,7 @@ def download(request: HttpRequest, run_id: int, format: str) -> HttpResponseBase
     run, refusal = find_run(request, run_id)
     if refusal:
         return refusal
-    index = _index(run)
+    index = _index(request, run)
     name = f"run-{run.pk}-items.{format}"
     texts = may_read_texts(request.user, run)
     if format == "jsonl":
@@ -71,7 +80,9 @@ def download(request: HttpRequest, run_id: int, format: str) -> HttpResponseBase
     return response
 
 
-def _index(run: Run) -> Index:
+def _index(request: HttpRequest, run: Run) -> Index:
+    if not may_read_figures(request.user, run):
+        raise PermissionDenied(BLIND)
     try:
         index = items.index_of(run.path)
     except items.Damaged as error:

@@ -167,6 +167,15 @@ def may_read_texts(person: Person, run: Run) -> bool:
     return is_public or can(person, "review", run.project)
 
 
+BLIND = "These items are of answers that annotators vote on blind. Only reviewers, researchers and managers read them."
+
+
+def may_read_figures(person: Person, run: Run) -> bool:
+    """Return whether the person may read figures of single items: those of fluency are of answers that annotators vote
+    on blind, and their lengths would name the model."""
+    return run.config.get("measure") != "fluency" or can(person, "review", run.project)
+
+
 def row_for(row: items.Row, texts: bool) -> items.Row:
     """Return the row as this asker may see it."""
     return row if texts else {**row, "shown": None}

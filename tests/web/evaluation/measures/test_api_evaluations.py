@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from django.urls import reverse
 
 from annotate.models import Project
 from tests.support.api_client import errors, program
 from tests.support.evaluation.evaluated import figure, item, make_evaluated
-from tests.support.factories import make_contestant, make_model, make_project
+from tests.support.factories import make_contestant, make_model, make_project, sign_in
 from tests.support.training.runs import make_task, make_weights
 from training.models import Run
 
@@ -141,6 +142,21 @@ def test_texts_of_items_are_for_those_who_may_review(researcher, project, base):
     assert reader.get(f"runs/{run.pk}/items/").json()["items"][0]["shown"] is None
     Project.objects.filter(pk=project.pk).update(is_public=False)
     assert "run" in errors(program().get(f"runs/{run.pk}/items/"), 404)
+
+
+def test_figures_of_blind_answers_are_for_those_who_may_review(researcher, project, base, client):
+    run = make_evaluated(project, base, items=ROWS, config={"measure": "fluency"})
+    assert researcher.get(f"runs/{run.pk}/items/").status_code == 200
+    assert "blind" in errors(program(project).get(f"runs/{run.pk}/items/"), 403)["run"]
+    sign_in(client, project, "annotator")
+    addresses = [
+        reverse("run-items", args=[run.pk]),
+        *(reverse(f"run-items-{name}", args=[run.pk]) for name in ("csv", "jsonl")),
+    ]
+    addresses += [f"{reverse('compare-items', args=[project.slug])}?first={run.pk}&second={run.pk}"]
+    assert [client.get(address).status_code for address in addresses] == [403] * 4
+    sign_in(client, project, "reviewer")
+    assert [client.get(address).status_code for address in addresses] == [200] * 4
 
 
 def test_an_opponent_is_named(researcher, project, base, child):
