@@ -12,7 +12,8 @@ from django.core.management import get_commands
 from annotate.core.site_map.map_entries import GROUPS
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+AT_THE_ROOT = [ROOT / f"{name}.md" for name in ("README", "ARCHITECTURE", "CONTRIBUTING", "SECURITY")]
+PAGES = [*AT_THE_ROOT, *sorted((ROOT / "docs").rglob("*.md"))]
 CODE = [
     path
     for room in ("common", "annotate", "training", "evaluation", "config", "benchmarks")

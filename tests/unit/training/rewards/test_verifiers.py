@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
+from pathlib import Path
 
 import pytest
 
 from training.configs.rewards import part_lines, reward_parts
+from training.configs.rewards.reward_parts import KINDS
 from training.core.run_directory import RecipeFailure
 from training.recipes.rewards.verifiers import last_number, verifier_of
 
@@ -121,3 +124,18 @@ def test_a_schema_that_would_be_checked_for_ever_is_cut_off(schema, value):
 def test_no_schema_is_fetched():
     with pytest.raises(RecipeFailure, match="does not hold"):
         verdict("""json_schema schema='{"$ref": "http://127.0.0.1:9/x.json"}'""", "{}")
+
+
+def test_every_kind_of_part_has_its_row_in_the_guide_with_its_options():
+    guide = (Path(__file__).parents[4] / "docs/guides/rewards.md").read_text(encoding="utf-8")
+    rows = {kind: next((row for row in guide.splitlines() if row.startswith(f"| `{kind}` |")), "") for kind in KINDS}
+    of_all = {field.name for field in dataclasses.fields(reward_parts.RewardPart)}
+    own = {kind: {field.name for field in dataclasses.fields(part)} - of_all for kind, part in KINDS.items()}
+    assert [kind for kind in KINDS if not rows[kind]] == []
+    assert [(kind, name) for kind in KINDS for name in own[kind] if f"`{name}`" not in rows[kind]] == []
+
+
+def test_every_kind_that_is_a_rule_has_a_verifier():
+    needed = {"length": "length maximum=9", "regex": "regex pattern=a", "json_schema": "json_schema schema='{}'"}
+    rules = [kind for kind in KINDS if kind not in ("reward_model", "judge")]
+    assert [verdict(needed.get(kind, kind), "a", "a") in (0.0, 1.0) for kind in rules] == [True] * len(rules)
