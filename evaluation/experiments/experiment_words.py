@@ -38,7 +38,7 @@ def sentence(
     failed += f" What is left waits for a quota. {waits_for}" if waits_for else ""
     if experiment.state == State.TRAINING:
         made = sum(one.model is not None for one in ours)
-        return f"Training: {made} of {len(ours)} models are finished.{failed} All enter the arena together."
+        return f"{made} of {len(ours)} models are finished.{failed} All enter the arena together."
     if experiment.state == State.ANSWERING:
         return f"The models answer the eval prompts; then all enter the arena together.{failed}"
     if reached is not None:
@@ -180,7 +180,7 @@ def plan_in_words(experiment: Experiment) -> list[str]:
     judges = voters_of(plan["judge"])
     return [
         f"Arms: {', '.join(names)}, with {len(plan['seeds'])} seeds each (the base has one model).",
-        f"All start from {plan['parent']['name']} and learn from {plan['dataset']['name']}. {limit}",
+        f"All start from {plan['parent']['name']} and learn from “{plan['dataset']['name']}”. {limit}",
         f"{compared}, by votes of {judges}: {plan['test']}.",
         f"Family-wise error rate: {100 * plan['alpha']:g} %.",
         when,

@@ -98,6 +98,11 @@ class Shown:
     freezes: list[DatasetFreeze] = field(default_factory=list)
 
     @property
+    def votes_left(self) -> int:
+        """Return how many votes the rule of the plan waits for; 0 where it waits for a moment."""
+        return max(self.reached.needed - self.reached.votes, 0) if self.reached and self.reached.needed else 0
+
+    @property
     def freezing_percent(self) -> int:
         """Return how far the datasets are that it waits for, on average."""
         return sum(one.percent for one in self.freezes) // max(len(self.freezes), 1)

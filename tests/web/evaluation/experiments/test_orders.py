@@ -9,6 +9,7 @@ from annotate.core.errors import Refused
 from annotate.models import Rating
 from evaluation.experiments import actions, arm_methods
 from evaluation.models import Experiment
+from tests.support.evaluation.experiments import end_all
 from tests.support.factories import (
     sign_in,
 )
@@ -190,3 +191,13 @@ def test_the_form_leads_to_the_options_of_each_method_and_says_what_an_episode_i
     for kind in ("best_of", "sft", "dpo", "kto", "grpo", "rloo", "ppo"):
         assert f'href="{reverse("new-run", args=[project.slug, kind])}"' in page
     assert "An episode is one answer" in page
+
+
+@pytest.mark.parametrize("judge", ["simulation", "person"])
+def test_who_waits_for_simulated_votes_is_told_how_to_start_them(client, project, order, researcher, judge):
+    experiment = actions.order(**order | {"arms": [{"method": "sft"}], "judge": judge})
+    end_all(project)
+    client.force_login(researcher)
+    page = client.get(reverse("experiment", args=[project.slug, experiment.pk])).content.decode()
+    command = f"manage.py simulate_annotators --project {project.slug} --battles 4"
+    assert (command in page) == (judge == "simulation")
