@@ -248,20 +248,31 @@ def _prompts(wish: Wish, by: User, experiment: Experiment | None) -> Dataset | D
 
 
 def _own_name(wish: Wish, experiment: Experiment | None, field: str, stem: str, options: Mapping[str, Any]) -> str:
-    """Return the name of what is frozen of the dataset: that of the plan, else the first that no other dataset has. One
-    that an experiment did not freeze may hold what somebody has chosen."""
-    if experiment is not None and (planned := experiment.plan.get(field)):
-        return str(planned["name"])
-    frozen = set(Experiment.objects.filter(dataset=wish.dataset).values_list(field, flat=True))
+    """Return the name of what is frozen of the dataset: that of the plan, or the stem, or that with the first number
+    that it has of no other. What neither an experiment nor such an order has frozen may hold what somebody chose."""
+    frozen = Experiment.objects.filter(dataset=wish.dataset).exclude(**{field: None}).values(field)
 
     def is_anothers(name: str) -> bool:
+        stands = wish.project.datasets.filter(name=name).exclude(pk__in=frozen)
         orders = DatasetFreeze.objects.filter(project=wish.project, name=name)
-        is_ours = any(kept == options for kept in orders.values_list("options", flat=True))
-        under_way = orders.filter(state__in=DatasetFreeze.UNDER_WAY).exists()
-        stands = wish.project.datasets.filter(name=name).exclude(pk__in=frozen - {None}).exists()
-        return (stands or under_way) and not is_ours
+        orders = orders.filter(Q(dataset__in=stands) | Q(state__in=DatasetFreeze.UNDER_WAY))
+        kept = list(orders.values_list("options", flat=True))
+        return (bool(kept) or stands.exists()) and not any(_is_same(one, options, wish.dataset) for one in kept)
 
+    planned = experiment.plan.get(field) if experiment is not None else None
+    if planned and not is_anothers(planned["name"]):
+        return str(planned["name"])
     return first_free(stem, is_anothers)
+
+
+def _is_same(kept: Mapping[str, Any], options: Mapping[str, Any], dataset: Dataset) -> bool:
+    """Return whether an order freezes what these options say, or did before some of the feedback was withdrawn."""
+    return kept.keys() == options.keys() and all(
+        set(wanted) <= set(kept[field]) <= set(getattr(dataset, field).values_list("pk", flat=True))
+        if isinstance(wanted, list) and field != "prompts"
+        else kept[field] == wanted
+        for field, wanted in options.items()
+    )
 
 
 def _questions(project: Project, by: User, experiment: Experiment | None) -> Dataset | DatasetFreeze:

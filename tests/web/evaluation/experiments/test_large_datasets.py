@@ -7,9 +7,10 @@ from django.urls import reverse
 
 from annotate.core.errors import Refused
 from annotate.data.datasets import freezing
-from annotate.models import Dataset, DatasetFreeze
+from annotate.models import Dataset, DatasetFreeze, Demonstration
 from evaluation.experiments import actions, experiment_progress
 from evaluation.models import Experiment, ExperimentArm
+from tests.support.api_client import Program
 from tests.support.factories import make_prompt, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -84,6 +85,26 @@ def test_a_freeze_that_was_cancelled_fails_the_experiment_in_words_and_a_retry_g
     actions.retry(experiment=experiment, by=researcher)
     freeze_all()
     assert Experiment.objects.get().state == "training" and project.runs.filter(kind="sft").count() == 2
+
+
+def test_no_dataset_takes_the_place_of_one_whose_freeze_somebody_cancelled(project, order, researcher, monkeypatch):
+    experiment = actions.order(**order)
+    freeze = DatasetFreeze.objects.get(kind="sft")
+    program = Program(researcher)
+    assert program.post(f"dataset-freezes/{freeze.pk}/cancel/").status_code == 200
+    monkeypatch.setattr(freezing, "SMALL", 5000)
+    prompt = make_prompt(project)
+    chosen = Demonstration.objects.create(
+        project=project, prompt=prompt, author=researcher, judge="person", text="By hand."
+    )
+    body = {"project": project.slug, "name": freeze.name, "kind": "sft", "demonstrations": [chosen.pk]}
+    assert program.post("datasets/", body).status_code == 201
+    monkeypatch.setattr(freezing, "SMALL", 2)
+    experiment_progress.periodic_task()
+    freeze_all()
+    experiment.refresh_from_db()
+    assert experiment.state == "training" and not experiment.examples.demonstrations.exists()
+    assert experiment.plan["examples"]["id"] == experiment.examples.pk
 
 
 def test_an_arm_that_needs_a_large_dataset_is_added_when_it_is_there(project, order, researcher):
