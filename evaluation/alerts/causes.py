@@ -27,6 +27,7 @@ from annotate.projects.overview.loop_stations import waiting
 from evaluation.alerts import alert_kinds
 from evaluation.annotator_quality import explanations
 from evaluation.annotator_quality.findings import AnnotatorFigures, findings
+from evaluation.core.absent_models import in_words
 from evaluation.core.kept_figures import BeingComputed
 from evaluation.experiments import experiment_progress, experiment_words
 from evaluation.models import Alert, Experiment, RoundSeries
@@ -140,14 +141,14 @@ def missing_votes() -> Iterator[Cause]:
     """Yield rounds and experiments whose models are not in the arena, or whose comparisons nobody is asked for."""
     for series in RoundSeries.objects.filter(state=RoundSeries.State.RUNNING).select_related("project"):
         one = round_progress.current(series)
-        if one is not None and (why := round_words.what_is_missing(series, one)):
+        if one is not None and (lacks := round_words.what_is_missing(series, one)):
             address = reverse("round-series", args=[series.project.slug, series.pk])
-            text = f"{series.name}, round {one.number}: {why}"
+            text = in_words(lacks, f"{series.name}, round {one.number}, waits.")
             yield Cause(series.project, f"rounds {series.pk}", text, address, series.created_by_id)
     for experiment in Experiment.objects.filter(state=Experiment.State.VOTING).select_related("project"):
-        if why := experiment_words.what_is_missing(experiment, experiment_progress.members(experiment)):
+        if lacks := experiment_words.what_is_missing(experiment, experiment_progress.members(experiment)):
             address = reverse("experiment", args=[experiment.project.slug, experiment.pk])
-            text = f"Experiment {experiment.name}: {why}"
+            text = in_words(lacks, f"Experiment {experiment.name} waits for votes.")
             yield Cause(experiment.project, f"experiment {experiment.pk}", text, address, experiment.created_by_id)
 
 

@@ -9,13 +9,14 @@ from typing import Any
 from annotate.core import audit
 from annotate.language_models.changes import MODEL_CHANGED, OF_THE_BILL
 from annotate.models import DatasetFreeze
-from evaluation.core.absent_models import why_absent
+from evaluation.core.absent_models import Lack, absent
 from evaluation.core.voter_names import voters_of
 from evaluation.experiments.arm_checkpoints import is_checkpoint
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.experiments.experiment_progress import is_lost
 from evaluation.experiments.experiment_results import Compared, Reached, Results
 from evaluation.experiments.family_tests import AGAINST_BASELINE
+from evaluation.experiments.foresight import pairs_in_words
 from evaluation.models import ArmModel, Experiment, ExperimentArm
 from training.models import Run
 
@@ -44,8 +45,7 @@ def sentence(
     if reached is not None:
         failed += _late(experiment, ours) + _changed(experiment, ours)
     if experiment.state == State.VOTING and reached is not None:
-        missing = f" {words}" if (words := what_is_missing(experiment, ours)) else ""
-        return f"In the arena: {reached_in_words(reached)}. There is no verdict before that.{failed}{missing}"
+        return f"In the arena: {reached_in_words(reached)}. There is no verdict before that.{failed}"
     if experiment.state == State.DECIDED and reached is not None:
         votes = experiment.verdict.get("votes", 0)
         gone = votes - reached.votes
@@ -106,10 +106,10 @@ def _retired(experiment: Experiment) -> list[str]:
     return [f"{count} eval prompt{'s' * (count > 1)} retired"] if count else []
 
 
-def what_is_missing(experiment: Experiment, models: Sequence[ArmModel]) -> str:
-    """Say which registered models get no votes while these are collected, and the remedy; empty where all can."""
+def what_is_missing(experiment: Experiment, models: Sequence[ArmModel]) -> list[Lack]:
+    """Return which registered models get no votes while these are collected, and the remedy; empty where all can."""
     entered = [one.model for one in models if one.entered_at is not None and not one.arm.is_exploratory]
-    return why_absent(experiment.project, entered) if experiment.state == State.VOTING else ""
+    return absent(experiment.project, entered) if experiment.state == State.VOTING else []
 
 
 def _freezing(freezes: Sequence[DatasetFreeze]) -> str:
@@ -168,8 +168,8 @@ def plan_in_words(experiment: Experiment) -> list[str]:
         else "Every arm is compared with every other"
     )
     when = (
-        f"It stops after {stop['votes']:,} counted votes between these models: {stop['votes_per_pair']} for each of "
-        f"{stop['pairs']} pairs of arms. Later votes do not change the verdict."
+        f"It stops after {stop['votes']:,} counted votes between these models: {stop['votes_per_pair']} for "
+        f"{pairs_in_words(stop['pairs'])}. Later votes do not change the verdict."
         if "votes" in stop
         else f"It stops on {datetime.fromisoformat(stop['until']):%-d %B %Y, %H:%M} UTC."
     )

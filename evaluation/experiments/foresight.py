@@ -24,9 +24,14 @@ def votes_in_words(stop: Mapping[str, Any], judge: str) -> str:
     if "votes" not in stop:
         return f"The verdict reads what {whose} vote until its moment."
     return (
-        f"The verdict waits for {stop['votes']:,} votes of {whose}: {stop['votes_per_pair']:,} for each of "
-        f"{stop['pairs']:,} pairs of arms, the base among them."
+        f"The verdict waits for {stop['votes']:,} votes of {whose}: {stop['votes_per_pair']:,} for "
+        f"{pairs_in_words(stop['pairs'])}, the base among them."
     )
+
+
+def pairs_in_words(pairs: int) -> str:
+    """Return `each of 3 pairs of arms`, or of the only pair."""
+    return "the one pair of arms" if pairs == 1 else f"each of {pairs:,} pairs of arms"
 
 
 def models_in_words(arms: Sequence[Arm], seeds: int) -> str:

@@ -12,6 +12,7 @@ from django.db.models import Q
 
 from annotate.models import DatasetFreeze
 from common.charts.scene import Svg
+from evaluation.core.absent_models import Lack, in_words
 from evaluation.core.recent_values import Recent
 from evaluation.experiments import (
     arm_checkpoints,
@@ -25,7 +26,13 @@ from evaluation.experiments.arm_methods import METHODS
 from evaluation.experiments.experiment_progress import members, ordered_runs, waits_for_quota
 from evaluation.experiments.experiment_results import ArmRating, Compared, Reached, Results
 from evaluation.experiments.experiment_start import freezes_of
-from evaluation.experiments.experiment_words import options_in_words, sentence, state_of, verdict_sentence
+from evaluation.experiments.experiment_words import (
+    options_in_words,
+    sentence,
+    state_of,
+    verdict_sentence,
+    what_is_missing,
+)
 from evaluation.experiments.family_tests import AGAINST_BASELINE
 from evaluation.experiments.read_votes import mark_of, read_votes
 from evaluation.experiments.score_frontiers import Frontier
@@ -80,11 +87,12 @@ class ArmRow:
 
 @dataclass(frozen=True)
 class Shown:
-    """Everything of the page. `verdict` is None before the plan's rule has stopped the experiment; `exploratory` is
-    what all votes so far say, once there is a verdict and something that is not in it."""
+    """Everything of the page. `lacks` are what keeps votes away. `verdict` is None before the plan's rule has stopped
+    the experiment; `exploratory` is what all votes so far say, once there is a verdict and more than is in it."""
 
     experiment: Experiment
     sentence: str
+    lacks: list[Lack]
     reached: Reached | None
     rows: list[ArmRow]
     verdict: Results | None
@@ -156,6 +164,7 @@ def shown(experiment: Experiment) -> Shown:
     return Shown(
         experiment=experiment,
         sentence=sentence(experiment, every, reached, waits_for_quota(experiment, every), freezes),
+        lacks=what_is_missing(experiment, every),
         freezes=freezes,
         reached=reached,
         rows=rows,
@@ -262,7 +271,7 @@ def as_json(shown_: Shown) -> dict[str, Any]:
         "project": experiment.project.slug,
         "name": experiment.name,
         "state": experiment.state,
-        "sentence": shown_.sentence,
+        "sentence": in_words(shown_.lacks, shown_.sentence),
         "plan": experiment.plan,
         "plan_hash": experiment.plan_hash,
         "foreseen": foresight.of_plan(experiment),

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from common.charts.scene import Svg
+from evaluation.core.absent_models import Lack, in_words
 from evaluation.models import Round, RoundReview, RoundSeries
 from evaluation.rounds import round_judging, round_votes, stop_rules
 from evaluation.rounds.ordered_runs import seconds_by_round
 from evaluation.rounds.round_pictures import accuracy_line, rating_line
 from evaluation.rounds.round_progress import rounds_of
 from evaluation.rounds.round_votes import RoundRating, VotesSoFar
-from evaluation.rounds.round_words import failure_of, sentence, where
+from evaluation.rounds.round_words import failure_of, sentence, what_is_missing, where
 from evaluation.rounds.stop_rules import Gain
 
 
@@ -35,8 +36,11 @@ class RoundRow:
 
 @dataclass(frozen=True)
 class Shown:
+    """Everything of the page. `lacks` are what keeps votes or comparisons away that the rounds wait for."""
+
     series: RoundSeries
     sentence: str
+    lacks: list[Lack]
     rows: list[RoundRow]
     rating_picture: Svg | None
     accuracy_picture: Svg | None
@@ -57,6 +61,7 @@ def shown(series: RoundSeries) -> Shown:
     return Shown(
         series=series,
         sentence=sentence(series, last.one if last else None, last.judged if last else 0, last.votes if last else 0),
+        lacks=what_is_missing(series, last.one) if last else [],
         rows=rows,
         rating_picture=rating_line(
             [
@@ -106,7 +111,7 @@ def as_json(shown_: Shown) -> dict[str, Any]:
         "name": series.name,
         "state": series.state,
         "reason": series.reason,
-        "sentence": shown_.sentence,
+        "sentence": in_words(shown_.lacks, shown_.sentence),
         "plan": series.plan,
         "plan_hash": series.plan_hash,
         "parent": series.parent_id,

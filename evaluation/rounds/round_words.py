@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evaluation.core.absent_models import why_absent
+from evaluation.core.absent_models import Lack, absent
 from evaluation.core.voter_names import voters_of
 from evaluation.experiments import foresight
 from evaluation.experiments.arm_methods import METHODS, Arm
@@ -45,8 +45,7 @@ def where(series: RoundSeries, one: Round, judged: int, votes: int) -> str:
     if one.gain:
         return "compared"
     if one.entered_at is not None:
-        meets = f"its model meets the one before in the arena, {votes:,} of {series.plan['votes']:,} votes"
-        return ". ".join(filter(None, (meets, what_is_missing(series, one).rstrip("."))))
+        return f"its model meets the one before in the arena, {votes:,} of {series.plan['votes']:,} votes"
     for field in reversed(DOES):
         run = getattr(one, field)
         if run is not None and run.state not in (Run.State.SUCCEEDED,):
@@ -54,8 +53,7 @@ def where(series: RoundSeries, one: Round, judged: int, votes: int) -> str:
     if one.opened_at is not None and one.dataset_id is None:
         if judged >= (one.needed or 0) and (freeze := round_judging.freeze_of(series, one)):
             return f"its annotations are frozen in the background, {100 * freeze.share:.0f} %"
-        asked = f"its answers are annotated, {judged:,} of {one.needed:,} comparisons with a winner"
-        return ". ".join(filter(None, (asked, what_is_missing(series, one).rstrip("."))))
+        return f"its answers are annotated, {judged:,} of {one.needed:,} comparisons with a winner"
     if not series.plan_hash:
         freeze = round_judging.prompt_freezes(series).first()
         share = freeze.share if freeze is not None else 1.0
@@ -63,17 +61,17 @@ def where(series: RoundSeries, one: Round, judged: int, votes: int) -> str:
     return "the next step is on its way"
 
 
-def what_is_missing(series: RoundSeries, one: Round) -> str:
-    """Say why the votes or comparisons do not come that a round waits for, and the remedy; empty where they can."""
+def what_is_missing(series: RoundSeries, one: Round) -> list[Lack]:
+    """Return why the votes or comparisons do not come that a round waits for, and the remedy; empty where they can."""
     if series.state not in (State.RUNNING, State.PAUSED) or failure_of(one):
-        return ""
+        return []
     if one.entered_at is not None:
-        return "" if one.gain else why_absent(series.project, (one.policy, one.model))
+        return [] if one.gain else absent(series.project, (one.policy, one.model))
     if one.opened_at is None or one.dataset_id is not None or series.project.asks_comparisons:
-        return ""
+        return []
     if round_judging.freeze_of(series, one):  # enough stand already
-        return ""
-    return f"{series.project.name} asks for no comparisons. Switch them on in its settings."
+        return []
+    return [Lack(f"{series.project.name} asks for no comparisons. Switch them on in its settings.")]
 
 
 def failure_of(one: Round) -> str:

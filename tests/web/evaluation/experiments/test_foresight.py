@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
+from evaluation.experiments import foresight
 from evaluation.experiments.arm_methods import METHODS
 from tests.support.api_client import Program
 from tests.support.factories import make_model, make_prompt, sign_in
@@ -89,3 +90,8 @@ def test_rounds_say_what_they_ask_of_people_and_of_a_judge(project, order, judge
     assert answer.status_code == 201, answer.content
     page = client.get(reverse("round-series", args=[project.slug, answer.json()["id"]])).content.decode()
     assert "The judge theirs grades about 120 answers: at most about $0.03 by its prices." in page
+
+
+def test_one_pair_of_arms_is_no_plural():
+    stop = {"votes": 20, "votes_per_pair": 20, "pairs": 1}
+    assert "20 for the one pair of arms, the base among them" in foresight.votes_in_words(stop, "person")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.urls import reverse
+from django.utils.html import strip_tags
 
 from annotate.language_models.actions import bring_back, enter_arena, leave_arena, retire
 from annotate.projects.actions import change_settings
@@ -33,7 +34,8 @@ def said(client, series: RoundSeries) -> str:
     sign_in(client, series.project, "researcher")
     shown = client.get(f"/api/v1/projects/{series.project.slug}/rounds/{series.pk}/").json()
     assert shown["rounds"][-1]["state"] in shown["sentence"]
-    assert shown["sentence"] in client.get(address).content.decode().replace("&#x27;", "'")
+    page = strip_tags(client.get(address).content.decode()).replace("&#x27;", "'")
+    assert shown["sentence"] in " ".join(page.split())
     return str(shown["sentence"])
 
 
@@ -41,7 +43,7 @@ def test_a_model_that_has_left_the_arena_is_named_and_votes_go_on_once_it_is_bac
     one = current(voting)
     assert said(client, voting).endswith("0 of 10 votes.")
     leave_arena(project=project, model=one.model, by=researcher)
-    assert f"0 of 10 votes. {one.model.name} is not in the arena, without votes there. Enter it" in said(client, voting)
+    assert f"0 of 10 votes. {one.model.name} is not in the arena and gets no votes. Enter it" in said(client, voting)
     leave_arena(project=project, model=one.policy, by=researcher)
     assert f"{one.policy.name} and {one.model.name} are not in the arena" in said(client, voting)
     for model in (one.policy, one.model):
@@ -54,7 +56,7 @@ def test_a_model_that_has_left_the_arena_is_named_and_votes_go_on_once_it_is_bac
 def test_a_model_that_was_retired_while_votes_are_collected_is_named(client, project, voting):
     one, manager = current(voting), make_user(project, role="manager", is_staff=True)
     retire(model=one.model, reason="It repeats itself.", by=manager)
-    assert f"{one.model.name} is retired, without votes in the arena. Bring it back" in said(client, voting)
+    assert f"{one.model.name} is retired and gets no votes. Bring it back" in said(client, voting)
     bring_back(model=one.model, by=manager)
     assert said(client, voting).endswith("0 of 10 votes.")
 
@@ -64,7 +66,7 @@ def test_rounds_that_were_cancelled_ask_for_no_model(client, project, voting):
     actions.cancel(series=voting, by=manager)
     retire(model=one.model, reason="It repeats itself.", by=manager)
     voting.refresh_from_db()
-    assert round_words.what_is_missing(voting, one) == ""
+    assert round_words.what_is_missing(voting, one) == []
 
 
 def test_rounds_whose_project_asks_for_no_comparisons_any_more_say_so(client, project, order):
@@ -97,3 +99,12 @@ def test_of_paused_rounds_nothing_is_missed(project, voting, researcher):
     round_progress.periodic_task()
     look(VOTES_MISSING)
     assert not Alert.objects.exists()
+
+
+def test_the_table_says_where_a_round_is_and_the_page_once_what_is_missing(client, project, voting, researcher):
+    one = current(voting)
+    leave_arena(project=project, model=one.model, by=researcher)
+    sign_in(client, project, "researcher")
+    page = client.get(reverse("round-series", args=[project.slug, voting.pk])).content.decode()
+    assert page.count("gets no votes") == 1
+    assert f'<a href="{reverse("model", args=[one.model.pk])}">{one.model.name}</a> is not in the arena' in page
