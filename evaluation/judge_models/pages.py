@@ -154,7 +154,7 @@ def _one(request: HttpRequest, judge: JudgeModel, errors: dict[str, str], status
         "kind_votes": votes_by_kind(project),
         "judge_model": judge,
         "rubric": rubric,
-        "repeated": present.repeated_rows(figures, kind),
+        "repeated": present.repeated_rows(figures),
         "versions": judge.rubrics.all(),
         "figures": figures,
         "kept": kept_by_rubric.row_of(project, kind, KeptFigures.What.JUDGE_MODELS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,13 @@ class Sentence:
     figure: Figure
     text: str
     scale: tuple[float, float] = SHARE
+
+    @property
+    def interval(self) -> str:
+        """Return the ends of the interval as the text has its value: shares in percent, points of a pair as such."""
+        written = numbers.percent if self.scale == SHARE else numbers.signed_nats
+        lower, upper = self.figure.lower, self.figure.upper
+        return "" if lower is None or upper is None else f"{written(lower)} to {written(upper)}"
 
 
 @dataclass(frozen=True)
@@ -95,43 +103,50 @@ def _lean(name: str, title: str, figure: Figure | None, text: str) -> Sentence |
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A figure of what a run has heard again: its value, its interval (empty for too few) and how many it is of."""
+
+    value: str
+    interval: str
+    n: int
+    is_apart: bool
+
+
+@dataclass(frozen=True)
 class RepeatedRow:
-    """What a run has heard again, in words."""
+    """What a run has heard again: the share of the same verdicts, and by how many points of a hundred the judge now
+    agrees more with people, and gives one verdict in both orders (None on a scale)."""
 
     run: int
     at: datetime
-    text: str
+    same: Cell
+    agreement: Cell | None
+    consistency: Cell | None
     has_changed: bool
 
 
-def repeated_rows(figures: JudgeFigures, kind: str) -> list[RepeatedRow]:
-    return [RepeatedRow(one.run, one.at, _again_in_words(one, kind), one.has_changed) for one in figures.repeated]
-
-
-def _again_in_words(one: Repeated, kind: str) -> str:
-    parts = [
-        f"{numbers.percent(one.same.value)} of {numbers.thousands(one.same.n)} pairs have the same verdict as before"
-        f"{_between(one.same)}."
+def repeated_rows(figures: JudgeFigures) -> list[RepeatedRow]:
+    return [
+        RepeatedRow(
+            run=one.run,
+            at=one.at,
+            same=_cell(one.same, numbers.percent),
+            agreement=_cell(one.agreement_gained, _points) if one.agreement_gained else None,
+            consistency=_cell(one.consistency_gained, _points) if one.consistency_gained else None,
+            has_changed=one.has_changed,
+        )
+        for one in figures.repeated
     ]
-    if one.agreement_gained is not None:
-        whose = f"{voters_of(kind)}, on {numbers.thousands(one.agreement_gained.n)} votes"
-        parts.append(_gained(one.agreement_gained, f"agrees with {whose},"))
-    if one.consistency_gained is not None:
-        parts.append(_gained(one.consistency_gained, "gives the same verdict in both orders"))
-    return " ".join(parts)
 
 
-def _gained(figure: Figure, does: str) -> str:
-    """Say by how many points of a hundred the judge does something more or less often than before."""
-    how = "more" if figure.value >= 0 else "less"
-    known = "" if figure.is_apart else " This may be chance."
-    return f"It {does} {abs(100 * figure.value):.0f} points {how} often{_between(figure)}.{known}"
+def _cell(figure: Figure, written: Callable[[float], str]) -> Cell:
+    lower, upper = figure.lower, figure.upper
+    interval = "" if lower is None or upper is None else f"{written(lower)} to {written(upper)}"
+    return Cell(written(figure.value), interval, figure.n, figure.is_apart)
 
 
-def _between(figure: Figure) -> str:
-    if figure.lower is None or figure.upper is None:
-        return ""
-    return f" [{numbers.whole(100 * figure.lower)}, {numbers.whole(100 * figure.upper)}]"
+def _points(share: float) -> str:
+    return numbers.signed(100 * share)
 
 
 def flat_figures(figures: JudgeFigures) -> dict[str, Any]:

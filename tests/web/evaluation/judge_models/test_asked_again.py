@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from annotate.models import Project, Prompt
 from evaluation.core import stored_values
+from evaluation.core.number_formats import whole
 from evaluation.core.recent_values import Recent
 from evaluation.judge_models import judge_figures
 from evaluation.judge_models.judge_figures import cost_of, figures_of
@@ -75,7 +76,7 @@ def test_of_a_judge_that_stays_as_it_was_nothing_is_said(project, rubric, voted,
     assert found.agreement_gained.lower < 0 < found.agreement_gained.upper and not found.has_changed
     sign_in(client, project, "researcher")
     page = client.get(reverse("judge-model", args=[project.slug, rubric.judge_id])).content.decode()
-    assert "Asked again" in page and "This may be chance." in page and "has probably changed" not in page
+    assert "Asked again" in page and "may be chance</span>" in page and "probably changed" not in page
 
 
 def test_a_judge_whose_vendor_put_another_model_in_its_place_is_found(project, rubric, voted, client):
@@ -86,7 +87,9 @@ def test_a_judge_whose_vendor_put_another_model_in_its_place_is_found(project, r
     assert found.agreement_gained.upper < 0 and found.agreement_gained.n == PAIRS and found.has_changed
     sign_in(client, project, "researcher")
     page = client.get(reverse("judge-model", args=[project.slug, rubric.judge_id])).content.decode()
-    assert "has probably changed" in page and "points less often" in page
+    assert "has probably changed" in page and "probably changed</span>" in page
+    fewer = whole(100 * found.agreement_gained.value)
+    assert fewer.startswith("−") and f"<b>{fewer}</b>" in page, "in points of a hundred, with its sign"
     told = Program(make_user(project, role="reviewer")).get(f"projects/{project.slug}/judge-models/{rubric.judge_id}/")
     (again,) = told.json()["figures"]["asked_again"]
     assert again["run"] == run.pk and again["has_changed"] and again["agreement_gained"]["upper"] < 0
