@@ -18,6 +18,8 @@ from evaluation.metrics.classes import f1, macro_f1, matthews
 Totals = np.ndarray  # (..., k): sums over items, with any number of leading axes
 
 MEAN, RATIO, LOG_RATIO, BOOTSTRAP = "mean", "ratio", "log ratio", "bootstrap"
+ANY = (-float("inf"), float("inf"))
+PER_TOKEN = "nats per token"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Metric:
     scale: float = 1.0  # of a RATIO
     bounds: tuple[float, float] = (0.0, float("inf"))
     limit: str = ""
+    unit: str = ""
 
 
 def share(totals: Totals) -> np.ndarray:
@@ -65,12 +68,12 @@ def _perplexity(name: str, unit: str) -> Metric:
 
 
 def _nats(name: str, sum_of: str) -> Metric:
-    return Metric(name, share, None, (sum_of, "tokens"), interval=RATIO)
+    return Metric(name, share, None, (sum_of, "tokens"), interval=RATIO, unit=PER_TOKEN)
 
 
 def _above_parent(name: str, sum_of: str, limit: str, better: bool | None) -> Metric:
     counts = (sum_of, "tokens", f"the parent's {sum_of}", "the parent's tokens")
-    return Metric(name, fluency.gap, better, counts, bounds=(-float("inf"), float("inf")), limit=limit)
+    return Metric(name, fluency.gap, better, counts, bounds=ANY, limit=limit, unit=PER_TOKEN)
 
 
 _NGRAMS = tuple(f"{what} {n}-grams" for what in ("matched", "answered") for n in (1, 2, 3, 4))
@@ -126,13 +129,14 @@ METRICS: dict[str, Metric] = {
             bounds=(0.0, 1.0),
             limit="At most {worst} of the characters in scripts that the parent does not use",
         ),
-        Metric(fluency.KL, share, None, ("log ratio", "answers"), interval=RATIO, bounds=(-float("inf"), float("inf"))),
+        Metric(fluency.KL, share, None, ("log ratio", "answers"), interval=RATIO, bounds=ANY, unit="nats per answer"),
         Metric(
             fluency.SCORE_ABOVE,
             fluency.gap,
             True,
             ("score", "prompts", "the parent's score", "the parent's prompts"),
-            bounds=(-float("inf"), float("inf")),
+            bounds=ANY,
+            unit="standard deviations",
         ),
     )
 }

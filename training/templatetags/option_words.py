@@ -10,6 +10,7 @@ from django import template
 from training import configs
 
 register = template.Library()
+_DIRTY = "-dirty"  # ends what `git describe` says of a checkout with changes
 
 # Keys of the glossary. What a reader of a kind's form and results meets first:
 KIND_TERMS: dict[str, tuple[str, ...]] = {
@@ -28,6 +29,7 @@ KIND_TERMS: dict[str, tuple[str, ...]] = {
     "best_of": ("score", "kl", "temperature"),
     "rejection": ("score", "sft", "temperature"),
     "evaluate": ("interval", "contamination"),
+    "fluency": ("surprise", "entropy", "kl", "score"),  # a measure, beside those of its kind
 }
 # The term behind an option of any kind:
 OPTION_TERMS = {
@@ -56,6 +58,23 @@ def kind_terms(kind: str) -> tuple[str, ...]:
 @register.filter
 def tracker_name(tracker: str) -> str:
     return {"tensorboard": "TensorBoard", "wandb": "W&B", "mlflow": "MLflow"}.get(tracker, tracker)
+
+
+@register.filter
+def committed(version: str) -> str:
+    """Return what names the code of a run, without git's mark of changes."""
+    return version.removesuffix(_DIRTY)
+
+
+@register.filter
+def has_uncommitted(version: str) -> bool:
+    return version.endswith(_DIRTY)
+
+
+@register.filter
+def counted(name: str, count: float) -> str:
+    """Return the name of what is counted, for one or for many: (annotators, 1) -> annotator"""
+    return name.removesuffix("s") if count == 1 else name
 
 
 @register.filter

@@ -33,6 +33,11 @@ class Shown:
     higher_is_better: bool | None
 
     @property
+    def unit(self) -> str:
+        metric = _metric(self.name)
+        return metric.unit if metric else ""
+
+    @property
     def arrow(self) -> str:
         return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
 

@@ -59,7 +59,8 @@ def _under(heads: list[str], group: str, lines: list[Line]) -> tuple[str, int, l
 def _verdict(line: Line) -> str:
     """Say the leading figure in the numbers that the table below has."""
     interval = f" (95 % interval {line.shown.interval})" if line.shown.interval else ""
-    return f"It measured {line.name}: {line.shown.text}{interval} on {line.shown.n:,} items."
+    unit = f" {line.shown.unit}" if line.shown.unit else ""
+    return f"It measured {line.name}: {line.shown.text}{unit}{interval} on {line.shown.n:,} items."
 
 
 def _lines(figures: dict[str, Any]) -> list[Line]:

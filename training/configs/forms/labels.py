@@ -7,7 +7,7 @@ _LABELS = {
     "parent": "Model",
     "other_dataset": "Second dataset",
     "actors": "Rollout processes",
-    "adapters": "Method",
+    "adapters": "Trained weights",
     "adam_eps": "Adam's epsilon",
     "at_bound": "At a limit",
     "balance": "Balance thumbs up and down",

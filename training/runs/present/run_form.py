@@ -36,6 +36,7 @@ from training.runs.present.default_models import newest_model, newest_pair, newe
 
 ROWS = ("parent", "dataset", "other_dataset", "reward_model")
 _PREFIX = "config."
+_NOT_CHOSEN = "choose one"
 
 
 def suggested(
@@ -90,11 +91,13 @@ class RunForm(forms.Form):
             parents = LanguageModel.objects.usable_in(project).available().filter(kind__in=kind.parent_kinds)
             parents = parents if kind.needs_weights is not None else parents.exclude(folder="")
             noun = "model" if "policy" in kind.parent_kinds else kind.parent_kinds[0]
-            self.fields["parent"] = _choice(parents, f"the {noun} to start from", self._newest_parent(parents))
+            self.fields["parent"] = _choice(
+                parents, f"the {noun} to start from", self._newest_parent(parents), _NOT_CHOSEN
+            )
         if kind.dataset_kind:
             datasets = _datasets(kind, project)
             newest = newest_dataset(kind, datasets)
-            self.fields["dataset"] = _choice(datasets, f"frozen {kind.dataset_kind}", newest)
+            self.fields["dataset"] = _choice(datasets, f"frozen {kind.dataset_kind}", newest, _NOT_CHOSEN)
         if kind.other_kinds:
             others = _of_kinds(kind, project, kind.other_kinds)
             self.fields["other_dataset"] = _choice(others, kind.other_purpose, None)
@@ -265,10 +268,10 @@ def _of_kinds(kind: Kind, project: Project, kinds: tuple[str, ...]) -> Any:
     return datasets.filter(side=splits.TRAIN) if kind.train_split_only else datasets
 
 
-def _choice(queryset: Any, help_text: str, begin: Model | None) -> forms.ModelChoiceField:
+def _choice(queryset: Any, help_text: str, begin: Model | None, empty: str = "none") -> forms.ModelChoiceField:
     """Return a field; it is not required here, for `queue_run` says better what is missing. `begin` is chosen at
-    first."""
-    return forms.ModelChoiceField(queryset, help_text=help_text, required=False, initial=begin)
+    first, `empty` says in words that nothing is."""
+    return forms.ModelChoiceField(queryset, help_text=help_text, required=False, initial=begin, empty_label=empty)
 
 
 def _field(field: dataclasses.Field, hint: Any) -> forms.Field:

@@ -153,3 +153,10 @@ def test_who_may_not_research_starts_nothing(client, address, project, base):
     assert client.get(address).status_code == 403
     assert client.post(address, posted("choices", base)).status_code == 403
     assert not Run.objects.exists()
+
+
+def test_fluency_asks_for_the_reward_model_at_first_and_takes_none(researcher, address, base):
+    text = html(researcher.get(f"{address}?measure=fluency"))
+    assert 0 < text.index('name="reward_model"') < text.index("All options")
+    assert '<option value="" selected>none</option>' in text and "-----" not in text
+    assert ">Surprise</button>" in text

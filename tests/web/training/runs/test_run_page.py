@@ -104,10 +104,38 @@ def test_what_a_run_says_in_backticks_is_code_and_no_markup_of_its_own(client, p
     assert "<code>&lt;b&gt;</code>" in text and "<code>python -m recipe</code>, which" in text and "`" not in text
 
 
+@pytest.mark.parametrize("address", ["runs", "evaluations"])
+def test_pages_that_list_failed_runs_write_code_alike(client, project, researcher, address):
+    make_run(
+        project, kind="evaluate", state="failed", finished_at=timezone.now(), reason="The package `<b>` is missing."
+    )
+    text = client.get(reverse(address, args=[project.slug])).content.decode()
+    assert "The package <code>&lt;b&gt;</code> is missing." in text
+
+
 def test_what_a_measure_notes_in_backticks_is_code(client, project, researcher):
     result = {"metrics": {"accuracy": {"value": 0.5, "n": 4}}, "notes": ["Its `answer` is missing.", "Four are left."]}
     text = page(client, make_run(project, kind="evaluate", state="succeeded", result=result))
     assert '<p class="note">Its <code>answer</code> is missing.</p>' in text and "Four are left." in text
+
+
+def test_figures_of_fluency_stand_with_their_units_and_terms(client, project, researcher):
+    figures = {name: {"value": 0.5, "n": 4} for name in ("surprise above the parent", "KL from the parent")}
+    run = make_run(
+        project, kind="evaluate", state="succeeded", config={"measure": "fluency"}, result={"metrics": figures}
+    )
+    text = page(client, run)
+    assert "It measured surprise above the parent: 0.500 nats per token on 4 items." in text
+    assert "KL from the parent, nats per answer" in text
+    assert ">Surprise</button>" in text and ">Interval</button>" in text
+
+
+def test_the_code_of_a_run_says_whether_all_of_it_was_committed(client, project, researcher):
+    dirty = page(client, make_run(project, code_version="v0.9.0-3-g93f381b1-dirty"))
+    assert "<code>v0.9.0-3-g93f381b1</code>, with changes that were not committed" in dirty
+    clean = page(client, make_run(project, code_version="v0.9.0-3-g93f381b1"))
+    assert "<code>v0.9.0-3-g93f381b1</code>" in clean and "not committed" not in clean
+    assert "<dt>Code</dt><dd>unknown</dd>" in page(client, make_run(project))
 
 
 def test_a_failed_run_says_why_and_what_to_do_and_can_be_resumed(client, project, researcher):
@@ -209,6 +237,7 @@ def test_a_run_names_the_votes_behind_it_through_its_reward_model(client, projec
     dataset.counts["judges"] = 1
     dataset.save()
     assert "540 ratings by 1 person</a>" in page(client, ppo)
+    assert ">1 annotator</span>" in page(client, dataset.runs.get())
     counts = dict(client.get(reverse("run", args=[dataset.runs.get().pk])).context["dataset_counts"])
     assert counts["annotators"] == 1 and "judges" not in counts, "in the words of the pages"
 

@@ -144,11 +144,11 @@ def test_a_run_that_is_not_taken_says_so_and_holds_up_no_other(run, sender, proj
 
 def test_a_runs_page_links_its_trackers_and_says_what_they_refuse(run, client):
     TrackedRun.objects.create(run=run, tracker="wandb", address="https://wandb.example/assay/taste-one")
-    TrackedRun.objects.create(run=run, tracker="mlflow", problem="no answer from https://mlflow.example")
+    TrackedRun.objects.create(run=run, tracker="mlflow", problem="no `run_id` from https://mlflow.example")
     sign_in(client, run.project, "researcher")
     page = client.get(f"/runs/{run.pk}/?tab=charts").content.decode()
     assert 'href="https://wandb.example/assay/taste-one" rel="noreferrer">W&amp;B</a>' in page
-    assert "MLflow takes no figures: no answer from https://mlflow.example" in page
+    assert "MLflow takes no figures: no <code>run_id</code> from https://mlflow.example" in page
 
 
 def test_the_api_links_them_too(run, client):
