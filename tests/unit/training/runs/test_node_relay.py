@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from itertools import count
 from pathlib import Path
@@ -70,12 +71,14 @@ def test_a_checkpoint_is_stored_by_a_storage_that_is_slower_than_the_recipe(tmp_
     """Three more are made, and the first ones deleted, while one file is on its way."""
     relay = NodeRelay(store.address, BOX, tmp_path / "node", 3)
     run, steps, write = RunDirectory(relay.directory), count(20), FileSystem.write
+    one_recipe = threading.Lock()  # this thread and the relay's would delete one old checkpoint both
 
     def commit(step: int) -> None:
-        folder = run.begin_checkpoint(step)
-        for part in range(3):
-            (folder / f"{part}.pt").write_text(f"{step} {part}")
-        run.commit_checkpoint(step)
+        with one_recipe:
+            folder = run.begin_checkpoint(step)
+            for part in range(3):
+                (folder / f"{part}.pt").write_text(f"{step} {part}")
+            run.commit_checkpoint(step)
 
     def slowly(files, name, blocks):
         if name.startswith("own/"):
