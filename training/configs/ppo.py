@@ -199,8 +199,10 @@ class PPOConfig(RateByAdapters, RolloutOptions):
         True, "scale advantages to mean 0 and variance 1 over the batch's tokens", advanced=True
     )
     # Updates
-    epochs: int = option(4, "passes over each rollout batch", low=1, high=100, advanced=True)
-    minibatches: int = option(2, "optimiser steps in each pass", low=1, high=4096, advanced=True)
+    epochs: int = option(2, "passes over each rollout batch", low=1, high=100, advanced=True)
+    minibatches: int = option(
+        4, "optimiser steps in each pass; at most one for each answer", low=1, high=4096, advanced=True
+    )
     loss_mean: str = option(
         "batch",
         "batch: over the valid tokens of the whole batch, so that tokens have equal weight; minibatch: of each "
@@ -329,6 +331,10 @@ class PPOConfig(RateByAdapters, RolloutOptions):
     checkpoint_every: int = option(1, "steps between checkpoints", low=1, high=100000, advanced=True)
     kept_checkpoints: int = kept_checkpoints_option()
 
+    @property
+    def steps_a_pass(self) -> int:
+        return min(self.minibatches, self.batch_size)
+
     def kl_target_of(self, length: float) -> float:
         """Return the target in nats an answer, for a parent whose answers are so many tokens long; 0 for none."""
         return KL_TARGET_PER_TOKEN * length if self.kl_target is None else self.kl_target
@@ -339,8 +345,6 @@ class PPOConfig(RateByAdapters, RolloutOptions):
 
     def cross_check(self) -> dict[str, str]:
         errors = {}
-        if self.minibatches > self.batch_size:
-            errors["minibatches"] = f"must be at most batch_size, {self.batch_size}: no minibatch may be empty."
         if self.actors > self.batch_size:
             errors["actors"] = f"must be at most batch_size, {self.batch_size}: each draws one answer or more."
         if self.value_init == "reward" and (self.reward_function or self.rewards):

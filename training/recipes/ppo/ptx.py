@@ -60,7 +60,7 @@ def mixture(ppo: PPO) -> Mixture | None:
         return None
     folder = ppo.run.path / "data" / "other"
     held_out = [piece for _, piece in _draw_sequences(ppo, _files(folder, is_held_out=True), HELD_OUT)]
-    wanted_count = ppo.config.steps * ppo.config.epochs * ppo.config.minibatches * ppo.config.ptx_batch_size
+    wanted_count = ppo.config.steps * ppo.config.epochs * ppo.config.steps_a_pass * ppo.config.ptx_batch_size
     pieces = _draw_sequences(ppo, _files(folder, is_held_out=False), min(MOST, wanted_count + HELD_OUT))
     train = [piece for _, piece in pieces]
     if not held_out:

@@ -159,7 +159,7 @@ def _batch(ppo: PPO, state: State, episodes: Episodes, measured: Measured, step:
     # The last batch is held back, where there are several.
     mixed = state.parent_rollouts[: max(1, len(state.parent_rollouts) - 1)]
     own_rollout = mixed[step % len(mixed)] if config.ptx_coef and mixed else None
-    tokens = float(mask.sum()) / config.minibatches
+    tokens = float(mask.sum()) / config.steps_a_pass
     return Batch(
         episodes, measured, advantages, returns, own_rollout, mixture if config.ptx_coef else None, step, tokens
     )
@@ -168,7 +168,7 @@ def _batch(ppo: PPO, state: State, episodes: Episodes, measured: Measured, step:
 def _minibatches(ppo: PPO, step: int) -> Iterator[Tensor]:
     for epoch in range(ppo.config.epochs):
         order = torch.tensor(shuffled(ppo.config.batch_size, ppo.spec.seed, "minibatches", step, epoch))
-        yield from order.to(ppo.device).tensor_split(ppo.config.minibatches)
+        yield from order.to(ppo.device).tensor_split(ppo.config.steps_a_pass)
 
 
 def _own_part(ppo: PPO, rollout: Rollout, rows: Tensor) -> OwnPart:

@@ -15,7 +15,6 @@ from tests.support import tiny_model
 from tests.support.processes import until
 from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.tiny_model import NO_FLUENCY_BOUNDS
-from training import configs
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes.common import entry, loading
 from training.recipes.common.adapters import base_folder, merged_state
@@ -91,7 +90,7 @@ def test_a_run_trains_from_parent_to_model(tmp_path: Path, model: Path, adapters
     assert [m["step"] for m in metrics] == [0, 1, 2, 3]
     assert metrics[0]["kl"] == pytest.approx(0, abs=1e-3) and metrics[-1]["kl_k3"] > 0
     assert all(m["ratio_first_mean"] == pytest.approx(1, abs=1e-2) for m in metrics[:-1])
-    assert all(m["updates"] == 8 for m in metrics[:-1])  # 4 epochs x 2 minibatches
+    assert all(m["updates"] == 8 for m in metrics[:-1])  # 2 epochs x 4 minibatches
     assert {s["step"] for s in read_lines(run.path / "samples.jsonl")} == {0, 2, 3}
     before, after = dict(merged_state(model)), _weights(run)
     assert before.keys() == after.keys()
@@ -292,9 +291,10 @@ def test_a_term_signal_ends_it_at_once(tmp_path: Path, model: Path):
     assert time.monotonic() - started < 30, "half of what the reward takes, however busy the machine is"
 
 
-def test_a_minibatch_must_hold_an_episode():
-    with pytest.raises(configs.ConfigError, match="minibatches"):
-        configs.parse("ppo", {"batch_size": 2, "minibatches": 3})
+def test_no_minibatch_is_empty_where_there_are_fewer_answers_than_minibatches(tmp_path: Path, model: Path):
+    run = _run(tmp_path, model, batch_size=3, steps=1, epochs=2, minibatches=8, max_approx_kl=0.0)
+    assert entry.attempt(ppo.main, run) == 0, run.failure()
+    assert next(read_lines(run.path / "metrics.jsonl"))["values"]["updates"] == 2 * 3
 
 
 def test_the_config_in_the_run_directory_is_all_it_needs(tmp_path: Path, model: Path):
