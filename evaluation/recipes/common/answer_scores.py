@@ -9,6 +9,7 @@ run directory as it is done, so that a run that was killed goes on with the next
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,12 @@ from torch import Tensor
 from evaluation.recipes.common import likelihood
 from training.core.run_directory import Row, RunDirectory, read_lines
 from training.recipes.common import branches, loading
-from training.rl.trunk import run_layers
+from training.rl.packed.packed_layers import run_packed
+from training.rl.packed.packed_rows import lay
 
 ROWS = 128  # of logits at once: within a processor's last cache
+_LEAST = torch.finfo(torch.float32).min  # in place of a logit of minus infinity: times a probability of 0 it is 0
+AGAIN = 4  # times as many tokens as are read may stand in a batch: attention copies what several begin with
 
 
 @dataclass(frozen=True)
@@ -112,22 +116,35 @@ def method_of(model: Any) -> str:
 
 
 def batches(sequences: list[Tokens], tokens: int, *, shares: bool) -> Iterator[list[Tokens]]:
-    """Yield batches of at most `tokens`, padding included, the longest first, so that want of memory shows at once.
+    """Yield batches of at most `tokens`.
 
-    `shares`: there is no padding, and sequences that begin alike stand together and are counted by what is new in each.
+    `shares`: sequences that begin alike stand together, and are counted by what is new in each. Else the longest come
+    first, so that want of memory shows at once, and padding counts.
     """
+    yield from _sharing(sequences, tokens) if shares else _padded(sequences, tokens)
+
+
+def _padded(sequences: list[Tokens], tokens: int) -> Iterator[list[Tokens]]:
     batch: list[Tokens] = []
-    taken, before = 0, Tokens(-1, [], 0)
-    for one in sorted(sequences, key=lambda one: (one.ids if shares else -len(one.ids), one.place)):
-        if shares:
-            needed = taken + len(one.ids) - (_shared(before.ids, one.ids) if batch else 0)
-        else:
-            needed = (len(batch) + 1) * len(batch[0].ids) if batch else 0
-        if batch and needed > tokens:
+    for one in sorted(sequences, key=lambda one: (-len(one.ids), one.place)):
+        if batch and (len(batch) + 1) * len(batch[0].ids) > tokens:
             yield batch
-            batch, needed = [], len(one.ids)
+            batch = []
         batch.append(one)
-        taken, before = needed, one
+    if batch:
+        yield batch
+
+
+def _sharing(sequences: list[Tokens], tokens: int) -> Iterator[list[Tokens]]:
+    batch: list[Tokens] = []
+    new, all_tokens = 0, 0
+    for one in sorted(sequences, key=lambda one: (one.ids, one.place)):
+        added = len(one.ids) - (_shared(batch[-1].ids, one.ids) if batch else 0)
+        if batch and (new + added > tokens or all_tokens + len(one.ids) > AGAIN * tokens):
+            yield batch
+            batch, new, all_tokens, added = [], 0, 0, len(one.ids)
+        batch.append(one)
+        new, all_tokens = new + added, all_tokens + len(one.ids)
     if batch:
         yield batch
 
@@ -142,20 +159,13 @@ def forward(
     model: Any, batch: list[Tokens], method: str, temperature: float
 ) -> list[tuple[int, float, float, int, float]]:
     """Return (place, sum of −log p, sum of entropies, tokens, sum of −log p at that temperature) of each sequence."""
-    longest, device = max(len(one.ids) for one in batch), loading.device()
-    ids = torch.zeros(len(batch), longest, dtype=torch.long)
-    for row, one in enumerate(batch):  # padded on the right, where nobody looks
-        ids[row, : len(one.ids)] = torch.tensor(one.ids)
-    ids = ids.to(device)
     lengths = [len(one.ids) - one.scored_from for one in batch]
-    rows = torch.arange(len(batch)).repeat_interleave(torch.tensor(lengths)).to(device)
-    # The position before a token foresees it.
-    columns = torch.tensor([i - 1 for one in batch for i in range(one.scored_from, len(one.ids))], device=device)
-    targets = torch.tensor([t for one in batch for t in one.ids[one.scored_from :]], device=device)
+    targets = torch.tensor([t for one in batch for t in one.ids[one.scored_from :]], device=loading.device())
     if method == "logits":
-        values = of_logits(model(input_ids=ids, use_cache=False).logits[rows, columns], targets, temperature)
+        ids, places = _padded_ids(batch)
+        values = of_logits(model(input_ids=ids, use_cache=False).logits[places], targets, temperature)
     else:
-        states = _states(model, batch, ids, (rows, columns), method)
+        states = _packed_states(model, batch) if method == "packed" else _own_states(model, batch)
         values = of_states(states, model.get_output_embeddings().weight, targets, temperature)
     sums = [[float(part.sum()) for part in one.cpu().double().split(lengths)] for one in values]
     return [
@@ -164,14 +174,35 @@ def forward(
     ]
 
 
-def _states(model: Any, batch: list[Tokens], ids: Tensor, places: tuple[Tensor, Tensor], method: str) -> Tensor:
-    """Return the last hidden states (N, H) at these rows and columns of ids (B, T)."""
-    base = model.get_decoder()
-    if method == "states":
-        return base(input_ids=ids, use_cache=False).last_hidden_state[places]
-    texts = [one.ids[:-1] for one in batch]  # nothing follows the last token
-    states, _ = run_layers(base, base.embed_tokens(ids), 0, len(base.layers), texts=texts, states=places)
-    return base.norm(states)
+def _padded_ids(batch: list[Tokens]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Return ids (B, T), padded on the right, where nobody looks; and the rows and columns (N,) that foresee what
+    counts: of each token the one before it."""
+    device = loading.device()
+    ids = torch.zeros(len(batch), max(len(one.ids) for one in batch), dtype=torch.long)
+    for row, one in enumerate(batch):
+        ids[row, : len(one.ids)] = torch.tensor(one.ids)
+    at = [(row, i - 1) for row, one in enumerate(batch) for i in range(one.scored_from, len(one.ids))]
+    rows, columns = torch.tensor(at, device=device).unbind(1)
+    return ids.to(device), (rows, columns)
+
+
+def _own_states(model: Any, batch: list[Tokens]) -> Tensor:
+    """Return the last states (N, H) that foresee what counts, by the model's own layers."""
+    ids, places = _padded_ids(batch)
+    states: Tensor = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    return states[places]
+
+
+def _packed_states(model: Any, batch: list[Tokens]) -> Tensor:
+    """Return the same without padding, with what several begin with computed once."""
+    base, texts = model.get_decoder(), [one.ids[:-1] for one in batch]  # nothing follows the last token
+    laid = lay(base, texts, model.dtype)
+    starts = list(itertools.accumulate((len(text) for text in texts), initial=0))
+    at = [
+        start + i - 1 for start, one in zip(starts, batch, strict=False) for i in range(one.scored_from, len(one.ids))
+    ]
+    hidden = base.embed_tokens(torch.tensor(list(itertools.chain(*texts)))[laid.firsts])
+    return base.norm(run_packed(base, hidden, laid.rows, 0, len(base.layers), wanted=laid.index[at]))
 
 
 def of_states(states: Tensor, weight: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -191,7 +222,7 @@ def of_logits(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tens
     parts = []
     for part, part_targets in zip(logits.split(ROWS), targets.split(ROWS), strict=True):
         wanted = part.gather(1, part_targets[:, None])[:, 0].float()
-        parts.append(_of_rows(part.float(), wanted, temperature))
+        parts.append(_of_rows(part.float().clamp(min=_LEAST), wanted, temperature))
     logprobs, entropies, drawn = (torch.cat(values) for values in zip(*parts, strict=True))
     return logprobs, entropies, drawn
 

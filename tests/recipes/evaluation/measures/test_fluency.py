@@ -68,12 +68,6 @@ def carry_out(
     return run
 
 
-def encoded(tokenizer, answered: list[dict]) -> list[answer_scores.Tokens]:
-    answers = [answer_scores.Answer(row["prompt"], row["text"], False) for row in answered]
-    end = tokenizer.eos_token_id
-    return [answer_scores.encode(tokenizer, answer, place, 200, end) for place, answer in enumerate(answers)]
-
-
 def direct(folder: Path, prompt: list[dict], text: str, temperature: float = 1.0) -> tuple[float, float, int]:
     """(surprise, entropy, tokens) of an answer with its end token, from the model's own logits."""
     model, tokenizer = loading.load_policy(folder, torch.float32)
@@ -222,41 +216,6 @@ class TestTheRecipe:
             len(list(read_lines(path))) for path in cut.path.glob("scores-itself-*.jsonl")
         )
 
-    @pytest.mark.parametrize("method", ["packed", "states"])
-    def test_each_way_gives_what_the_models_own_logits_give(self, parent, method):
-        model, tokenizer = loading.load_policy(parent, torch.float32)
-        batch = encoded(tokenizer, rows(3))
-        found = answer_scores.forward(model, batch, method, 0.7)
-        for one, same in zip(found, answer_scores.forward(model, batch, "logits", 0.7), strict=True):
-            assert one == pytest.approx(same, rel=1e-4)
-            assert one[4] != pytest.approx(one[1], rel=0.01), "the temperature tells"
-
-    def test_figures_are_those_of_the_models_distribution(self, parent):
-        model, tokenizer = loading.load_policy(parent, torch.float32)
-        (one,) = encoded(tokenizer, rows(1)[:1])
-        with torch.no_grad():
-            logits = model(torch.tensor([one.ids])).logits[0, one.scored_from - 1 : -1].double()
-        targets = torch.tensor(one.ids[one.scored_from :])
-        plain, warm = logits.log_softmax(-1), (logits / 0.7).log_softmax(-1)
-        expected = (
-            one.place,
-            -float(plain.gather(1, targets[:, None]).sum()),
-            -float((plain.exp() * plain).sum()),
-            len(targets),
-            -float(warm.gather(1, targets[:, None]).sum()),
-        )
-        assert answer_scores.method_of(model) == "packed"
-        assert answer_scores.forward(model, [one], "packed", 0.7)[0] == pytest.approx(expected, rel=1e-4)
-
-    def test_what_answers_begin_with_is_counted_once_where_it_is_read_once(self):
-        stem = list(range(100))
-        sequences = [answer_scores.Tokens(place, [*stem, 200 + place % 7, 300], 100) for place in range(20)]
-        shared = list(answer_scores.batches(sequences, 150, shares=True))
-        assert len(shared) == 1 and {one.place for one in shared[0]} == set(range(20))
-        assert [len(batch) for batch in answer_scores.batches(sequences, 204, shares=False)] == [2] * 10
-        apart = [answer_scores.Tokens(place, [place] * 100, 50) for place in range(4)]
-        assert [len(batch) for batch in answer_scores.batches(apart, 200, shares=True)] == [2, 2]
-
     def test_a_child_that_is_kept_as_an_adapter_is_measured_as_the_model_that_it_is(self, tmp_path, parent):
         sft_run = make_sft_run(tmp_path / "sft", parent, epochs=1.0)
         assert entry.attempt(sft.main, sft_run) == 0, sft_run.failure()
@@ -351,17 +310,3 @@ def test_the_gap_of_two_ratios_is_that_of_the_sums():
     metric = families.find(fluency.SURPRISE_ABOVE)
     assert intervals.value_of(metric, counts) == pytest.approx(11 / 5 - 5 / 2)
     assert families.find(fluency.ENTROPY_ABOVE).higher_is_better is None
-
-
-def test_an_answer_ends_by_the_token_that_the_chat_template_writes(parent):
-    model, tokenizer = answer_scores.likelihood.load(str(parent))
-    own = tokenizer.eos_token_id
-    ids = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "a"}, {"role": "assistant", "content": "a"}], tokenize=True, return_dict=False
-    )
-    assert own in ids and answer_scores.end_token(model, tokenizer) == own
-    tokenizer.eos_token = tokenizer.pad_token
-    model.generation_config.eos_token_id = [own, tokenizer.pad_token_id]
-    assert answer_scores.end_token(model, tokenizer) == own
-    answer = answer_scores.Answer([{"role": "user", "content": "Why?"}], "So.", False)
-    assert answer_scores.encode(tokenizer, answer, 0, 200, own).ids[-1] == own
