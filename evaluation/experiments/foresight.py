@@ -1,4 +1,5 @@
-"""Foretell what an experiment takes before it is ordered: models, votes of people, and what judges of rewards grade."""
+"""Foretell what an experiment takes before it is ordered: models, time, votes of people, and what judges of rewards
+grade."""
 
 from __future__ import annotations
 
@@ -7,13 +8,15 @@ from functools import cache, partial
 from typing import Any
 
 from annotate.data.datasets.sampled_prompts import prompts_to_sample
-from annotate.models import Dataset, Project, Split
+from annotate.models import Dataset, LanguageModel, Project, Split
 from evaluation.core.voter_names import voters_of
 from evaluation.experiments.arm_methods import METHODS, Arm
 from evaluation.models import Experiment
 from training import configs
+from training.runs.figures.progress import duration
 from training.runs.ordering import judge_questions
 from training.runs.ordering.judge_questions import JudgeQuestions
+from training.runs.present.run_estimates import PlannedRun, usual_seconds
 
 _LOOKED_AT = 200  # prompts whose length is taken for that of all
 
@@ -39,6 +42,44 @@ def models_in_words(arms: Sequence[Arm], seeds: int) -> str:
     kept = sum(arm.checkpoints for arm in arms) * seeds
     beside = f", and up to {kept} kept checkpoints" if kept else ""
     return f"{len(arms)} arm{'s' if len(arms) != 1 else ''} with {seeds} seeds: {len(arms) * seeds} models{beside}."
+
+
+def time_in_words(
+    project: Project, arms: Sequence[Arm], parent: LanguageModel | None, dataset: Dataset | None, *, seeds: int,
+    questions: int,
+) -> str:  # fmt: skip
+    """Say how long the runs that make the models take one after the other, by runs like them, and of which arms that is
+    unknown. `questions` are prompts of the eval split."""
+    known, unknown = 0.0, []
+    for arm in arms:
+        steps = [usual_seconds(run) for run in _runs_of(project, arm, parent, dataset, questions)]
+        if any(seconds is None for seconds in steps):
+            unknown.append(arm.name)
+        known += seeds * sum(seconds or 0.0 for seconds in steps)
+    left_out = f" Unknown, since no run like theirs has finished here: {', '.join(unknown)}." if unknown else ""
+    if not known:
+        return f"How long that takes is not known.{left_out}"
+    return f"That takes about {duration(known)}, one run after the other, by runs like these here.{left_out}"
+
+
+def _runs_of(
+    project: Project, arm: Arm, parent: LanguageModel | None, dataset: Dataset | None, questions: int
+) -> list[PlannedRun]:
+    """Return the runs that make one model of an arm. Of datasets that are not frozen yet there is a row each prompt."""
+    method, prompts = METHODS[arm.method], count_prompts(dataset) if dataset is not None else 0
+    taken = {
+        "preferences": dataset,
+        "examples": Dataset(counts={"examples": prompts}),
+        "prompts": Dataset(counts={"prompts": prompts}),
+        "questions": Dataset(counts={"prompts": questions}),
+    }
+    runs = [(method.kind, arm.config, taken[method.takes])]
+    if method.draws_examples:
+        runs.insert(0, ("rejection", arm.drawing, taken["prompts"]))
+    return [
+        PlannedRun(project, kind, vars(configs.parse_valid(kind, dict(config))), parent, rows)
+        for kind, config, rows in runs
+    ]
 
 
 def judges_in_words(
@@ -70,16 +111,18 @@ def prompt_characters(project: Project) -> float:
 
 
 def of_order(
-    project: Project, dataset: Dataset | None, arms: Sequence[Arm], plan: Mapping[str, Any], completions_per_prompt: int
-) -> list[str]:
+    project: Project, parent: LanguageModel | None, dataset: Dataset | None, arms: Sequence[Arm],
+    plan: Mapping[str, Any], completions_per_prompt: int,
+) -> list[str]:  # fmt: skip
     """Return what an order would take."""
-    seeds = len(plan["seeds"])
+    seeds, questions = len(plan["seeds"]), prompts_to_sample(project, Split.EVAL).count()
     return [
         models_in_words(arms, seeds),
+        time_in_words(project, arms, parent, dataset, seeds=seeds, questions=questions),
         votes_in_words(plan["stop"], plan["judge"]),
         *judges_in_words(
             project, arms, seeds=seeds, prompts=count_prompts(dataset) if dataset is not None else 0,
-            questions=prompts_to_sample(project, Split.EVAL).count(), completions_per_prompt=completions_per_prompt,
+            questions=questions, completions_per_prompt=completions_per_prompt,
         ),
     ]  # fmt: skip
 

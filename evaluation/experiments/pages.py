@@ -197,15 +197,15 @@ def _foreseen(
         return [f"{label}: {text}" for label, text in _as_on_the_page(refused, methods).items()]
     dataset = datasets.filter(pk=row_id(asked.get("dataset", ""))).first() or datasets.first()
     each = numbers["completions_per_prompt"] if isinstance(numbers["completions_per_prompt"], int) else 1
+    models = LanguageModel.objects.usable_in(project)
+    parent = models.filter(pk=row_id(asked.get("parent", ""))).first()
     with suppress(Refused):  # the order itself says why
-        if values["unit"]:
+        if values["unit"] and parent is not None:
             budget = order_checks.require_budget({"unit": values["unit"], "amount": numbers["amount"]})
-            models = LanguageModel.objects.usable_in(project)
-            parent = chosen_row(models, asked.get("parent", ""), "parent", "Choose a model.")
             shown = each * prompts_to_sample(project, Split.EVAL).count()
             known = {"preferences": dataset}
             arms = [order_checks.budgeted(arm, budget, project, parent, known, shown) for arm in arms]
-    return foresight.of_order(project, dataset, arms, plan, each)
+    return foresight.of_order(project, parent, dataset, arms, plan, each)
 
 
 def _arm(posted: Mapping[str, str], method: str, field: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import psutil
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
 from annotate.models import Dataset, LanguageModel, Project, Prompt
 from tests.support.factories import make_model, make_project, make_prompt, make_user
@@ -133,3 +135,18 @@ def in_a_thread(function: Callable[[], Any]) -> Callable[[], Any]:
             connection.close()
 
     return wrapped
+
+
+def finished(
+    project: Project, kind: str, seconds: float, config: dict[str, Any], *, state: str = "succeeded", **fields: Any
+) -> Run:
+    """Return a run that one machine carried out in one go, in so many seconds."""
+    run = make_run(project, kind=kind, state=state, **fields)
+    run.config = dict(vars(configs.parse(kind, config)))
+    run.save()
+    end = timezone.now()
+    attempt = run.attempts.create(
+        number=1, lease_expires_at=end, worker="w", launcher="l", state=state, ended_at=end, memory_bytes=1_400_000_000
+    )
+    run.attempts.filter(pk=attempt.pk).update(started_at=end - timedelta(seconds=seconds))
+    return run

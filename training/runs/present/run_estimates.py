@@ -106,6 +106,11 @@ def estimate(planned: PlannedRun) -> Estimate:
     return guided if counted is None else _with_counted(guided, counted)
 
 
+def usual_seconds(planned: PlannedRun) -> float | None:
+    """Return how long runs like it took here; None where none has ended well."""
+    return _guided(planned).seconds
+
+
 def _answers_of(dataset: Dataset | None) -> int:
     """Return the answers to each prompt of a dataset of preferences, rounded up; 0 where it does not tell."""
     counts = dataset.counts if dataset is not None else {}

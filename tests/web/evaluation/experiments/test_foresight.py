@@ -11,6 +11,7 @@ from evaluation.experiments import foresight
 from evaluation.experiments.arm_methods import METHODS
 from tests.support.api_client import Program
 from tests.support.factories import make_model, make_prompt, sign_in
+from tests.support.training.runs import finished
 
 pytestmark = pytest.mark.django_db
 
@@ -45,6 +46,20 @@ def test_the_form_of_an_experiment_says_how_many_votes_and_models_it_takes(proje
     page = client.get(address, asked | {"options.sft": "epochs"}).content.decode()
     assert f"<li>Options of {METHODS['sft'].title}: " in page
     assert not project.experiments.exists()
+
+
+def test_the_form_says_how_long_the_models_take_by_runs_like_theirs(project, order, client):
+    sign_in(client, project, "researcher")
+    address = reverse("new-experiment", args=[project.slug])
+    asked = {"method": ["ppo", "dpo"], "seeds": "2", "parent": order["parent"].pk}
+    page = client.get(address, asked).content.decode()
+    assert "How long that takes is not known. Unknown, since no run like theirs has finished here: DPO, PPO." in page
+    finished(project, "ppo", 600, {"reward_function": "a.b"}, parent=order["parent"])
+    page = client.get(address, asked).content.decode()
+    assert "That takes about 20 min, one run after the other, by runs like these here." in page
+    assert "Unknown, since no run like theirs has finished here: DPO." in page
+    page = client.get(address, asked | {"options.ppo": "steps=24"}).content.decode()
+    assert "That takes about 38 min" in page, "time grows with the steps, but for calibration and the start"
 
 
 def test_the_form_stands_where_a_budget_asks_for_more_steps_than_an_arm_with_a_preset_may_have(project, order, client):

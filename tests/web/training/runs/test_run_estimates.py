@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from django.urls import reverse
 from django.utils import timezone
@@ -11,24 +9,12 @@ from django.utils import timezone
 from annotate.models import Dataset
 from tests.support.api_client import Program
 from tests.support.factories import make_project, make_user
-from tests.support.training.runs import make_dataset, make_run, make_weights
+from tests.support.training.runs import finished, make_dataset, make_run, make_weights
 from training import configs
 from training.runs.present.run_estimates import UNKNOWN, PlannedRun, estimate
 
 pytestmark = pytest.mark.django_db
 PPO = {"reward_function": "a.b", "steps": 10, "batch_size": 32, "calibration_episodes": 80, "max_new_tokens": 64}
-
-
-def finished(project, kind: str, seconds: float, config: dict, *, state: str = "succeeded", **fields):
-    run = make_run(project, kind=kind, state=state, **fields)
-    run.config = dict(vars(configs.parse(kind, config)))
-    run.save()
-    end = timezone.now()
-    attempt = run.attempts.create(
-        number=1, lease_expires_at=end, worker="w", launcher="l", state=state, ended_at=end, memory_bytes=1_400_000_000
-    )
-    run.attempts.filter(pk=attempt.pk).update(started_at=end - timedelta(seconds=seconds))
-    return run
 
 
 def planned(project, kind: str, config: dict, **fields) -> PlannedRun:
