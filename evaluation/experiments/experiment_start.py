@@ -1,7 +1,7 @@
 """Freeze what an experiment learns from and is asked, and register its plan.
 
-Small datasets are frozen by the order itself. For large ones it waits in the state `freezing`, with the names of the
-datasets in its plan, and whoever looks calls `begin`, which registers the plan and its arms once all of them stand.
+Small datasets are frozen by the order itself. For large ones it waits in the state `freezing`, with their orders in its
+plan, and whoever looks calls `begin`, which registers the plan and its arms once all of them stand.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.db.models import Q
 
 from annotate.core.errors import Refused
 from annotate.data.datasets import sampled_prompts
-from annotate.data.datasets.freezing import cancel_freezes, freeze_once, standing
+from annotate.data.datasets.freezing import cancel_freezes, freeze_once, outcome
 from annotate.models import (
     Comparison,
     Dataset,
@@ -77,12 +77,13 @@ def freeze_data(wish: Wish, arms: Sequence[Arm], by: User, experiment: Experimen
     needed = {_field_of(arm) for arm in arms}
     found: dict[str, Dataset | DatasetFreeze | None]
     found = {field: getattr(experiment, field) if experiment else None for field in FIELDS}
+    found |= {field: outcome(order) for field, order in _orders(experiment).items()} if experiment else {}
     if "examples" in needed and found["examples"] is None:
-        found["examples"] = _best_rated(wish, by, experiment)
+        found["examples"] = _best_rated(wish, by)
     if "prompts" in needed and found["prompts"] is None:
-        found["prompts"] = _prompts(wish, by, experiment)
+        found["prompts"] = _prompts(wish, by)
     if found["questions"] is None:
-        found["questions"] = _questions(wish.project, by, experiment)
+        found["questions"] = sampled_prompts.complete_or_frozen(wish.project, Split.EVAL, by, "questions")
     return found
 
 
@@ -113,14 +114,14 @@ def checked(wish: Wish, arms: Sequence[Arm], frozen: Frozen) -> list[Arm]:
 
 
 def registered(draft: Mapping[str, Any], arms: Sequence[Arm], frozen: Frozen) -> dict[str, Any]:
-    """Return the plan with its arms and datasets; one that is still being frozen has a name only."""
+    """Return the plan with its arms and datasets; one that is still being frozen has its order instead of a hash."""
     plan = {**draft, "arms": [asdict(arm) for arm in (Arm(BASE, BASE, {}), *arms)]}
     return plan | {field: named(row) for field, row in frozen.items()}
 
 
 def named(row: Dataset | DatasetFreeze | LanguageModel | None) -> dict[str, Any] | None:
     if row is None or isinstance(row, DatasetFreeze):
-        return {"name": row.name} if row is not None else None
+        return {"order": row.pk, "name": row.name} if row is not None else None
     return {"id": row.pk, "name": row.name, "hash": row.content_hash}
 
 
@@ -166,7 +167,10 @@ def _register(experiment: Experiment) -> None:
     frozen = freeze_data(wish, arms, by, experiment)
     live = Experiment.objects.filter(pk=experiment.pk, state=Experiment.State.FREEZING)
     if is_waiting(frozen):
-        if not live.exists():  # cancelled meanwhile, perhaps before it saw these orders
+        # There may be another order, of what failed.
+        experiment.plan = plan | {k: named(row) for k, row in frozen.items() if isinstance(row, DatasetFreeze)}
+        is_live = live.exists() if experiment.plan == plan else live.update(plan=experiment.plan)
+        if not is_live:  # cancelled meanwhile, perhaps before it saw these orders
             cancel_freezing(experiment, by)
         return
     within = checked(wish, arms, frozen)
@@ -191,21 +195,31 @@ def revive(run: Run) -> None:
 
 def freezes_of(experiment: Experiment) -> list[DatasetFreeze]:
     """Return the orders that the experiment waits for, first to last."""
-    orders = DatasetFreeze.objects.filter(project=experiment.project, name__in=_awaited(experiment))
-    return list(orders.filter(state__in=DatasetFreeze.UNDER_WAY).order_by("pk"))
+    return sorted((one for one in _orders(experiment).values() if one.is_under_way), key=lambda one: one.pk)
 
 
 def cancel_freezing(experiment: Experiment, by: User) -> None:
     """Cancel the orders that the experiment waited for, but those that another one waits for."""
     others = Experiment.objects.filter(project=experiment.project, state=Experiment.State.FREEZING)
-    needed = {name for other in others.exclude(pk=experiment.pk) for name in _awaited(other)}
-    cancel_freezes((order for order in freezes_of(experiment) if order.name not in needed), by=by)
+    needed = {order.pk for other in others.exclude(pk=experiment.pk) for order in freezes_of(other)}
+    cancel_freezes((order for order in freezes_of(experiment) if order.pk not in needed), by=by)
 
 
-def _awaited(experiment: Experiment) -> set[str]:
-    """Return the names of the datasets that were being frozen when the experiment was ordered."""
-    rows = [experiment.plan.get(field) for field in FIELDS]
-    return {row["name"] for row in rows if row is not None and "hash" not in row}
+def _orders(experiment: Experiment) -> dict[str, DatasetFreeze]:
+    """Return the orders of its plan by field, those of what stands now, too."""
+    found: dict[str, DatasetFreeze] = {}
+    for field in FIELDS:
+        row = experiment.plan.get(field)
+        if row is None or "hash" in row:
+            continue
+        orders = DatasetFreeze.objects.filter(project=experiment.project)
+        if "order" in row:
+            orders = orders.filter(pk=row["order"])
+        else:  # earlier versions kept the name; what came after the experiment may be somebody else's
+            orders = orders.filter(name=row["name"], created_at__lte=experiment.created_at)
+        if order := orders.select_related("dataset").first():
+            found[field] = order
+    return found
 
 
 def _field_of(arm: Arm) -> str:
@@ -214,7 +228,7 @@ def _field_of(arm: Arm) -> str:
     return "prompts" if method.draws_examples else method.takes
 
 
-def _best_rated(wish: Wish, by: User, experiment: Experiment | None) -> Dataset | DatasetFreeze | None:
+def _best_rated(wish: Wish, by: User) -> Dataset | DatasetFreeze | None:
     """Return the best-rated answers of the feedback that the dataset holds and that still counts; None where there are
     none."""
     # What was withdrawn since the dataset was frozen would be refused, each time anew.
@@ -222,34 +236,33 @@ def _best_rated(wish: Wish, by: User, experiment: Experiment | None) -> Dataset 
         plural: list(table.objects.teaching().filter(datasets=wish.dataset).values_list("pk", flat=True))
         for plural, table in (("ratings", Rating), ("comparisons", Comparison), ("demonstrations", Demonstration))
     }
-    options = {"whole_answers": False, **ids}
-    name = _own_name(wish, experiment, "examples", f"best-rated answers of {_short(wish.dataset)}", options)
-    if found := standing(wish.project, name, Dataset.Kind.SFT):
-        return found
+    options: dict[str, Any] = {"whole_answers": False, **ids}
+    name = _own_name(wish, "examples", f"best-rated answers of {_short(wish.dataset)}", options)
     try:
         return freeze_once(
-            project=wish.project, name=name, kind=Dataset.Kind.SFT, by=by, judge=wish.dataset.judge, **options
-        )
+            project=wish.project, name=name, kind=Dataset.Kind.SFT, by=by, judge=wish.dataset.judge, keeps_order=True,
+            **options,
+        )  # fmt: skip
     except Refused as refused:
         if "feedback" in refused.errors:
             return None
         raise
 
 
-def _prompts(wish: Wish, by: User, experiment: Experiment | None) -> Dataset | DatasetFreeze:
+def _prompts(wish: Wish, by: User) -> Dataset | DatasetFreeze:
     """Return the prompts that the dataset's feedback is about."""
     ids: set[int] = set()
     for model, plural in ((Rating, "ratings"), (Comparison, "comparisons"), (Demonstration, "demonstrations")):
         rows = getattr(wish.dataset, plural).values_list("pk", flat=True)
         ids |= set(model.objects.filter(pk__in=rows).values_list("prompt_id", flat=True))
-    options = {"prompts": sorted(ids)}
-    name = _own_name(wish, experiment, "prompts", f"prompts of {_short(wish.dataset)}", options)
-    return freeze_once(project=wish.project, name=name, kind=Dataset.Kind.PROMPTS, by=by, **options)
+    options: dict[str, Any] = {"prompts": sorted(ids)}
+    name = _own_name(wish, "prompts", f"prompts of {_short(wish.dataset)}", options)
+    return freeze_once(project=wish.project, name=name, kind=Dataset.Kind.PROMPTS, by=by, keeps_order=True, **options)
 
 
-def _own_name(wish: Wish, experiment: Experiment | None, field: str, stem: str, options: Mapping[str, Any]) -> str:
-    """Return the name of what is frozen of the dataset: that of the plan, or the stem, or that with the first number
-    that it has of no other. What neither an experiment nor such an order has frozen may hold what somebody chose."""
+def _own_name(wish: Wish, field: str, stem: str, options: Mapping[str, Any]) -> str:
+    """Return the name of what is frozen of the dataset: the stem, or that with the first number that it has of no
+    other. What neither an experiment nor such an order has frozen may hold what somebody chose."""
     frozen = Experiment.objects.filter(dataset=wish.dataset).exclude(**{field: None}).values(field)
 
     def is_anothers(name: str) -> bool:
@@ -259,9 +272,6 @@ def _own_name(wish: Wish, experiment: Experiment | None, field: str, stem: str, 
         kept = list(orders.values_list("options", flat=True))
         return (bool(kept) or stands.exists()) and not any(_is_same(one, options, wish.dataset) for one in kept)
 
-    planned = experiment.plan.get(field) if experiment is not None else None
-    if planned and not is_anothers(planned["name"]):
-        return str(planned["name"])
     return first_free(stem, is_anothers)
 
 
@@ -273,12 +283,6 @@ def _is_same(kept: Mapping[str, Any], options: Mapping[str, Any], dataset: Datas
         else kept[field] == wanted
         for field, wanted in options.items()
     )
-
-
-def _questions(project: Project, by: User, experiment: Experiment | None) -> Dataset | DatasetFreeze:
-    if experiment is not None and (name := (experiment.plan["questions"] or {}).get("name")):
-        return sampled_prompts.freeze_all(project, Split.EVAL, name=name, by=by)
-    return sampled_prompts.complete_or_frozen(project, Split.EVAL, by, "questions")
 
 
 def _short(dataset: Dataset) -> str:

@@ -43,16 +43,17 @@ def order_freeze(
     by: User | None,
     side: str = splits.TRAIN,
     judge: str = AnnotatorKind.PERSON,
+    and_then: Callable[[Dataset], None] = lambda dataset: None,
     was_allowed: bool = False,
     **options: Any,
 ) -> Dataset | DatasetFreeze:
     """Return the new dataset, or the order for a large one. Refused as `freeze` refuses; whether a large one would be
-    empty only its order can say."""
+    empty only its order can say. `and_then` is called in the transaction that makes a small one."""
     name = checked_name(project, name, None if was_allowed else by)
     wish: dict[str, Any] = {"kind": kind, "side": side, "judge": judge, **options}
     checked(**wish)
     if not _is_large(project, kind, side, options):
-        return freeze(project=project, name=name, by=by, was_allowed=was_allowed, **wish)
+        return freeze(project=project, name=name, by=by, and_then=and_then, was_allowed=was_allowed, **wish)
     return queue_freeze(project=project, created_by=by, name=name, kind=kind, side=side, judge=judge, options=options)
 
 
@@ -63,17 +64,40 @@ def queue_freeze(*, project: Project, name: str, **order: Any) -> DatasetFreeze:
     return DatasetFreeze.objects.create(project=project, name=name, **order)
 
 
-def freeze_once(*, project: Project, kind: str, name: str, by: User | None, **wish: Any) -> Dataset | DatasetFreeze:
+def freeze_once(
+    *,
+    project: Project,
+    kind: str,
+    name: str,
+    by: User | None,
+    side: str = splits.TRAIN,
+    judge: str = AnnotatorKind.PERSON,
+    keeps_order: bool = False,
+    **options: Any,
+) -> Dataset | DatasetFreeze:
     """Return the dataset of this name and kind, frozen now where there is none; of a large one its order until it has
     ended, so that whoever needs it asks again. Refused as `order_freeze` refuses, and once with what an order failed
     by: the next call orders anew. It is a step of a longer order, which `by` had the right to give when they gave it: a
-    name that something of another kind has gets a number.
+    name that something of another kind has gets a number. `keeps_order` keeps that of a small one, too: it says what
+    is in it.
     """
     name = own_name(project, name, kind)
     if found := _standing(project, name, kind):
         return found
+    wish = {"side": side, "judge": judge}
+
+    def keep_order(dataset: Dataset) -> None:
+        if not keeps_order:
+            return
+        DatasetFreeze.objects.create(
+            project=project, created_by=by, name=name, kind=kind, options=options, dataset=dataset,
+            state=DatasetFreeze.State.DONE, finished_at=timezone.now(), **wish,
+        )  # fmt: skip
+
     try:
-        return order_freeze(project=project, kind=kind, name=name, by=by, was_allowed=True, **wish)
+        return order_freeze(
+            project=project, kind=kind, name=name, by=by, and_then=keep_order, was_allowed=True, **wish, **options
+        )
     except Refused as refused:
         if "name" in refused.errors and (found := _standing(project, name, kind)):  # somebody else came first
             return found
@@ -91,23 +115,21 @@ def own_name(project: Project, name: str, kind: str) -> str:
     return first_free(name, is_anothers)
 
 
-def standing(project: Project, name: str, kind: str) -> Dataset | DatasetFreeze | None:
-    """Return what `freeze_once` has frozen: the dataset, or the order that is under way. Refused, once, where the
-    latest order failed."""
-    return _standing(project, own_name(project, name, kind), kind)
-
-
 def _standing(project: Project, name: str, kind: str) -> Dataset | DatasetFreeze | None:
     if dataset := Dataset.objects.filter(project=project, name=name, kind=kind).first():
         return dataset
     latest = DatasetFreeze.objects.filter(project=project, name=name, kind=kind).first()
-    if latest is None or latest.is_under_way:
-        return latest
-    if latest.state == DatasetFreeze.State.DONE:  # between the two looks
-        return latest.dataset
-    latest.delete()
-    why = latest.problem or f"The freezing of {name!r} was {latest.state}."
-    raise Refused(409, freeze=why)
+    return outcome(latest) if latest is not None else None
+
+
+def outcome(order: DatasetFreeze) -> Dataset | DatasetFreeze | None:
+    """Return the dataset of an order, or the order while it is under way. Refused, once, where it has failed."""
+    if order.is_under_way:
+        return order
+    if order.state == DatasetFreeze.State.DONE:
+        return order.dataset
+    order.delete()
+    raise Refused(409, freeze=order.problem or f"The freezing of {order.name!r} was {order.state}.")
 
 
 @transaction.atomic

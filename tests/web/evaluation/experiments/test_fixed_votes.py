@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from annotate.core.errors import Refused
 from annotate.models import Completion, Demonstration, LanguageModel
 from evaluation.experiments import actions, experiment_progress
 from evaluation.models import ArmModel, Experiment
@@ -159,6 +160,12 @@ def test_an_experiment_learns_from_no_dataset_that_somebody_made_under_its_name(
         made = Program(researcher).post("datasets/", body)
         assert made.status_code == 201, made.json()
     arms = [{"method": "sft"}, {"method": "rejection"}]
+    refused = order | {"arms": arms, "budget": {"unit": "seconds", "amount": 100}}
+    for _ in range(2):
+        with pytest.raises(Refused, match="choose episodes"):
+            actions.order(**refused)
+    assert project.datasets.filter(name__endswith="(2)").count() == 2, "what is frozen for an order is there once"
+    assert not project.datasets.filter(name__endswith="(3)").exists()
     experiment = actions.order(**order | {"arms": arms})
     assert not experiment.examples.demonstrations.exists() and experiment.examples.counts["examples"] > 1
     assert experiment.prompts.prompts.count() == 12

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from annotate.core.errors import Refused
 from annotate.data.datasets import freezing
-from annotate.models import Dataset, DatasetFreeze, Demonstration
+from annotate.labelling.actions import change_status
+from annotate.models import Dataset, DatasetFreeze, Demonstration, LanguageModel
 from evaluation.experiments import actions, experiment_progress
 from evaluation.models import Experiment, ExperimentArm
 from tests.support.api_client import Program
@@ -87,24 +91,68 @@ def test_a_freeze_that_was_cancelled_fails_the_experiment_in_words_and_a_retry_g
     assert Experiment.objects.get().state == "training" and project.runs.filter(kind="sft").count() == 2
 
 
-def test_no_dataset_takes_the_place_of_one_whose_freeze_somebody_cancelled(project, order, researcher, monkeypatch):
+@pytest.mark.parametrize("field", ["examples", "questions"])
+def test_no_dataset_takes_the_place_of_one_whose_freeze_somebody_cancelled(
+    project, order, researcher, monkeypatch, field
+):
     experiment = actions.order(**order)
-    freeze = DatasetFreeze.objects.get(kind="sft")
+    freeze = DatasetFreeze.objects.get(pk=experiment.plan[field]["order"])
     program = Program(researcher)
     assert program.post(f"dataset-freezes/{freeze.pk}/cancel/").status_code == 200
-    monkeypatch.setattr(freezing, "SMALL", 5000)
-    prompt = make_prompt(project)
-    chosen = Demonstration.objects.create(
-        project=project, prompt=prompt, author=researcher, judge="person", text="By hand."
-    )
-    body = {"project": project.slug, "name": freeze.name, "kind": "sft", "demonstrations": [chosen.pk]}
-    assert program.post("datasets/", body).status_code == 201
-    monkeypatch.setattr(freezing, "SMALL", 2)
+    body = {"project": project.slug, "name": freeze.name, "kind": freeze.kind, "side": freeze.side}
+    with monkeypatch.context() as few:
+        few.setattr(freezing, "SMALL", 5000)
+        prompt = make_prompt(project, source="mine", side=freeze.side)
+        if field == "examples":
+            by_hand = Demonstration.objects.create(
+                project=project, prompt=prompt, author=researcher, judge="person", text="By hand."
+            )
+            body["demonstrations"] = [by_hand.pk]
+        made = program.post("datasets/", body | ({} if field == "examples" else {"sources": ["mine"]}))
+    assert made.status_code == 201, made.json()
     experiment_progress.periodic_task()
+    actions.retry(experiment=experiment, by=researcher)
     freeze_all()
     experiment.refresh_from_db()
-    assert experiment.state == "training" and not experiment.examples.demonstrations.exists()
-    assert experiment.plan["examples"]["id"] == experiment.examples.pk
+    chosen = getattr(experiment, field)
+    assert experiment.state == "training" and chosen.pk != made.json()["id"]
+    assert experiment.plan[field]["id"] == chosen.pk
+
+
+def test_feedback_that_counts_again_while_it_is_frozen_makes_no_second_order(project, order, researcher):
+    held = project.comparisons.first()
+    change_status([held], "held", "test", None)
+    experiment = actions.order(**order)
+    change_status([held], "counted", "test", None)
+    with CaptureQueriesContext(connection) as seen:
+        experiment_progress.periodic_task()
+    assert not any('"annotate_comparison"' in one["sql"] for one in seen), "it asks for its orders alone"
+    assert DatasetFreeze.objects.count() == 3
+    actions.cancel(experiment=experiment, by=researcher)
+    assert not DatasetFreeze.objects.filter(state__in=DatasetFreeze.UNDER_WAY).exists()
+
+
+def test_an_experiment_that_an_earlier_version_began_to_freeze_goes_on_with_its_orders(project, order, client):
+    experiment = actions.order(**order)
+    for row in filter(None, map(experiment.plan.get, ("examples", "prompts", "questions"))):
+        del row["order"]
+    experiment.save()
+    shown = Program(order["by"]).get(f"projects/{project.slug}/experiments/{experiment.pk}/").json()
+    assert len(shown["freezes"]) == 3
+    freeze_all()
+    experiment.refresh_from_db()
+    assert experiment.state == "training" and DatasetFreeze.objects.count() == 3
+
+
+def test_arms_that_are_refused_leave_one_dataset(project, order, researcher, monkeypatch):
+    monkeypatch.setattr(freezing, "SMALL", 5000)
+    experiment = actions.order(**order | {"arms": [{"method": "dpo"}], "budget": None})
+    LanguageModel.objects.filter(pk=order["reward_model"].pk).update(retired_at=timezone.now())
+    before = project.datasets.count()
+    for _ in range(2):
+        with pytest.raises(Refused, match="is retired"):
+            actions.add_arm(experiment=experiment, by=researcher, arm={"method": "ppo"})
+    assert project.datasets.count() == before + 1
 
 
 def test_an_arm_that_needs_a_large_dataset_is_added_when_it_is_there(project, order, researcher):
