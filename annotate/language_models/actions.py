@@ -231,8 +231,16 @@ def bring_back(*, model: LanguageModel, by: User) -> LanguageModel:
     return model
 
 
-def tell_trails(model: LanguageModel, action: str, by: User | None, *, about: str = "", reason: str = "") -> None:
+def tell_trails(
+    model: LanguageModel,
+    action: str,
+    by: User | None,
+    *,
+    about: str = "",
+    changes: dict[str, list[Any]] | None = None,
+    reason: str = "",
+) -> None:
     """Write a line on the audit trail of each of the model's projects; of none on the site's own."""
     projects: list[Project | None] = [*projects_of(model)]
     for project in projects or [None]:
-        audit.record(action=action, about=about or model.name, by=by, project=project, reason=reason)
+        audit.record(action=action, about=about or model.name, by=by, project=project, changes=changes, reason=reason)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any
 
 from django.db import transaction
 
+from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import Person, can
 from annotate.language_models import actions, model_keys, registration
 from annotate.language_models.model_settings import ModelSettings
 from annotate.models import LanguageModel, User
 
-MODEL_CHANGED = "model.changed"  # on the audit trail, about "NAME: endpoint ADDRESS, temperature"
+MODEL_CHANGED = "model.changed"  # on the audit trail
 # What changes no answer of a model, as the trail names it.
 OF_THE_BILL = frozenset({"key", "concurrency", "prompt_price", "completion_price"})
+_UNTOLD = frozenset({"key", "system_prompt", "template_options"})
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def _change(
     model = LanguageModel.objects.select_for_update().get(pk=model.pk)
     if looked_up != _address_of(model):
         raise Refused(409, endpoint="Somebody has changed the model meanwhile; reload the page.")
-    before = (model.endpoint, model.served_name, model.sealed_key, ModelSettings.of(model))
+    before = _fields_of(model)
     key = (change.key or "").strip()
     errors = registration.endpoint_errors(endpoint, change.served_name, key) | change.settings.errors()
     if not endpoint and not model.folder:
@@ -83,9 +87,9 @@ def _change(
     if model.origin.rstrip("/") == model.endpoint:  # as earlier versions noted it: an address that it leaves now
         model.origin = ""
     model.endpoint, model.served_name = endpoint, change.served_name.strip()
-    if not is_operator and (home := actions.homes_of(model).first()) and before[:2] != (endpoint, model.served_name):
+    if not is_operator and (home := actions.homes_of(model).first()) and looked_up != _address_of(model):
         registration.require_their_own(model, home)
-    is_redirected = before[:3] != (*_address_of(model), model.sealed_key)
+    is_redirected = looked_up != _address_of(model) or before["key"] != model.sealed_key
     if by is not None and model.is_shared and is_redirected and not actions.may_share(model, by):
         raise Refused(
             403,
@@ -94,17 +98,20 @@ def _change(
         )
     change.settings.apply_to(model)
     model.save()
-    if changed := _changed(model, before[3], before[:3]):
-        actions.tell_trails(model, MODEL_CHANGED, by, about=f"{model.name}: {', '.join(changed)}")
+    if changes := audit.differences(before, _fields_of(model)):
+        told = {name: _told(name, *both) for name, both in changes.items()}
+        actions.tell_trails(model, MODEL_CHANGED, by, changes=told)
     return model
 
 
-def _changed(model: LanguageModel, settings: ModelSettings, before: tuple[str, str, str]) -> list[str]:
-    """Return what changed, by name: neither a key nor a prompt stands on the trail, but an address does."""
-    changed_names = [f"endpoint {model.endpoint or 'none'}"] if model.endpoint != before[0] else []
-    changed_names += ["served_name"] if model.served_name != before[1] else []
-    changed_names += ["key"] if model.sealed_key != before[2] else []
-    now = ModelSettings.of(model)
-    return changed_names + [
-        each.name for each in fields(now) if getattr(now, each.name) != getattr(settings, each.name)
-    ]
+def _fields_of(model: LanguageModel) -> dict[str, Any]:
+    address = {"endpoint": model.endpoint, "served_name": model.served_name, "key": model.sealed_key}
+    return address | asdict(ModelSettings.of(model))
+
+
+def _told(name: str, before: Any, after: Any) -> list[Any]:
+    """Return what was and is, as the trail tells it: neither a key nor a prompt, and no address of before, which may
+    hold a password."""
+    hidden = (name in _UNTOLD or name == "endpoint", name in _UNTOLD)
+    both = ("…" if value and hides else value for value, hides in zip((before, after), hidden, strict=True))
+    return [str(one) if isinstance(one, Decimal) else one if one != "" else None for one in both]

@@ -16,6 +16,7 @@ from annotate.core.permissions import Person, in_scope, require
 from annotate.models import Guideline, Membership, Project, QueueChange, Role, User
 from common.texts import NOT_STORABLE, is_storable
 
+PROJECT_CHANGED = "project.settings"  # on the audit trail
 SETTINGS = (
     "description",
     "is_public",
@@ -119,7 +120,7 @@ def change_settings(*, project: Project, by: User | None, name: str | None = Non
     with transaction.atomic():
         project.save(update_fields=changed)  # by name: what somebody else has changed meanwhile stays
         if changes := audit.differences(before, _as_told(project)):
-            audit.record(action="project.settings", about=project.name, by=by, project=project, changes=changes)
+            audit.record(action=PROJECT_CHANGED, about=project.name, by=by, project=project, changes=changes)
     return project
 
 

@@ -252,8 +252,9 @@ def test_a_key_does_not_move_to_another_address():
     moved = researcher.patch(path, {"endpoint": "http://127.0.0.1:10/v1"})
     assert moved.status_code == 200 and not moved.json()["has_key"] and moved.json()["temperature"] == 0.5
     assert LanguageModel.objects.get().sealed_key == ""
-    trail = [entry.about for entry in AuditEntry.objects.filter(action="model.changed")]
-    assert any("http://127.0.0.1:10/v1" in about and "key" in about for about in trail)
+    first, moved = (entry.changes for entry in AuditEntry.objects.filter(action="model.changed").order_by("pk"))
+    assert first == {"temperature": [None, 0.5]}
+    assert moved == {"endpoint": ["…", "http://127.0.0.1:10/v1"], "key": ["…", None]}
 
 
 def test_a_password_in_an_address_of_before_is_shown_to_nobody(client):
