@@ -4,9 +4,9 @@
     python -m benchmarks.experiment_pages --keep FOLDER    filled once, measured as often as one likes
 
 An experiment has 19 arms of three models, its base and two exploratory models; four in five votes came before its
-verdict. Rounds have 50 models and the first. Voters gave a hundred votes each. A page is opened as a manager: first in
-a fresh process, which also loads the program, then again with nothing new, then each time after a vote. Milliseconds of
-a processor, the median.
+verdict. Rounds have 50 models and the first. Voters gave a hundred votes each, on answers that runs drew in bulk. A
+page is opened as a manager: first in a fresh process, which also loads the program, then again with nothing new, then
+each time after a vote. Milliseconds of a processor, the median.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def _experiment(votes: int, arms: int, manager: Any, people: Sequence[Any], rand
     models = list(ArmModel.objects.order_by("pk").values_list("model", flat=True))  # the late ones come last
     counts = [len(models) - LATE] * first + [len(models)] * (votes - first)
     pairs = [tuple(models[m] for m in random.choice(count, 2, replace=False)) for count in counts]
-    _vote(project, pairs, people, random)
+    _vote(project, pairs, people, random, manager)
     experiment.refresh_from_db()
-    assert decide(experiment)
+    assert decide(experiment)  # which needs votes that count
     return f"/p/{project.slug}/experiments/{experiment.pk}/"
 
 
@@ -122,7 +122,7 @@ def _rounds(votes: int, rounds: int, manager: Any, people: Sequence[Any], random
         models.append(model.pk)
     numbers = random.integers(1, rounds + 1, votes)
     before = [n - 1 if share < 0.8 else 0 for n, share in zip(numbers, random.random(votes), strict=True)]
-    _vote(project, [(models[n], models[m]) for n, m in zip(numbers, before, strict=True)], people, random)
+    _vote(project, [(models[n], models[m]) for n, m in zip(numbers, before, strict=True)], people, random, manager)
     return f"/p/{project.slug}/rounds/{series.pk}/"
 
 
@@ -142,7 +142,7 @@ def _project(slug: str, manager: Any) -> Any:
     return project
 
 
-def _run(project: Any, kind: str, key: str, by: Any) -> Any:
+def _run(project: Any, kind: str, key: str, by: Any, **fields: Any) -> Any:
     """A run that took a minute; one of PPO or GRPO recorded KL and score of each step."""
     from django.utils import timezone
 
@@ -150,8 +150,8 @@ def _run(project: Any, kind: str, key: str, by: Any) -> Any:
 
     now = timezone.now()
     run = Run.objects.create(
-        project=project, kind=kind, name=f"{kind} {key}", config={}, state="succeeded", created_by=by,
-        idempotency_key=f"{by.pk}:{key}:{kind}", finished_at=now,
+        project=project, kind=kind, name=f"{kind} {key}", state="succeeded", created_by=by,
+        idempotency_key=f"{by.pk}:{key}:{kind}", finished_at=now, **{"config": {}, **fields},
     )  # fmt: skip
     ended = now + timedelta(minutes=1)  # it starts when it is stored
     Attempt.objects.create(run=run, number=1, state="succeeded", ended_at=ended, lease_expires_at=now)
@@ -163,19 +163,22 @@ def _run(project: Any, kind: str, key: str, by: Any) -> Any:
     return run
 
 
-def _vote(project: Any, pairs: Votes, people: Sequence[Any], random: Any) -> None:
+def _vote(project: Any, pairs: Votes, people: Sequence[Any], random: Any, manager: Any) -> None:
+    """Give these votes on answers that a run of each model drew to all eval prompts, as all plans say."""
     from annotate.models import Comparison, Completion
     from evaluation.leaderboard.votes.counts import catch_up
+    from training.models import Run
+    from training.runs.ordering.actions import defaults_of
 
     prompts = list(project.prompts.filter(side="eval"))
     models = sorted({int(pk) for pair in pairs for pk in pair})
     made = Completion.objects.bulk_create(
-        [
-            Completion(prompt=prompt, model_id=pk, text="An answer.", source="arena")
-            for prompt in prompts
-            for pk in models
-        ]
+        [Completion(prompt=prompt, model_id=pk, text="An answer.") for prompt in prompts for pk in models]
     )
+    settings = {**defaults_of("sample", project), "completions_per_prompt": 1}
+    runs = {pk: _run(project, "sample", f"answers:{pk}", manager, parent_id=pk, config=settings) for pk in models}
+    drawn = Run.completions.through
+    drawn.objects.bulk_create([drawn(run=runs[one.model_id], completion=one) for one in made], batch_size=5_000)
     answers = {(row.prompt_id, row.model_id): row for row in made}
     labels = random.choice(["model_a", "model_b", "tie"], len(pairs), p=[0.4, 0.35, 0.25])
     voters = random.integers(0, len(people), len(pairs))
