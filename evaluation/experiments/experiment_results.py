@@ -19,7 +19,7 @@ from evaluation.core import notices
 from evaluation.core.voter_names import voter_name
 from evaluation.experiments.arm_ratings import arm_means, combine, seed_spread
 from evaluation.experiments.family_tests import AGAINST_BASELINE, compared, comparisons, judged_at_once, times_the_votes
-from evaluation.experiments.read_votes import between
+from evaluation.experiments.read_votes import between, elsewhere
 from evaluation.leaderboard.votes.vote_blocks import SAID, counted
 from evaluation.leaderboard.votes.vote_blocks import comparisons as comparisons_of
 from evaluation.models import ArmModel, Experiment, ExperimentArm
@@ -94,13 +94,15 @@ def from_json(row: dict[str, Any]) -> Results:
 
 @dataclass(frozen=True)
 class Reached:
-    """How far the stopping rule is: votes of how many, or a moment. `last` is the last vote that counts for it."""
+    """How far the stopping rule is: votes of how many, or a moment. `last` is the last vote that counts for it;
+    `elsewhere` are the votes on other answers of these models, which do not."""
 
     is_met: bool
     votes: int
     needed: int | None = None
     until: datetime | None = None
     last: int | None = None
+    elsewhere: int = 0
 
 
 def registered(experiment: Experiment) -> list[ArmModel]:
@@ -139,6 +141,15 @@ def reached(experiment: Experiment) -> Reached:
         return Reached(True, min(count, needed), needed=needed, last=experiment.last_comparison_id)
     last = votes.values_list("id", flat=True)[needed - 1] if count >= needed else None
     return Reached(last is not None, min(count, needed), needed=needed, last=last)
+
+
+def reached_and_elsewhere(experiment: Experiment) -> Reached:
+    """Return how far the stopping rule is, and how many votes on other answers there are, until a verdict."""
+    found, models = reached(experiment), [one.model_id for one in registered(experiment)]
+    votes = elsewhere(experiment, models, counted(experiment.project, experiment.plan["judge"]))
+    if experiment.state == Experiment.State.DECIDED:
+        votes = _of_the_verdict(experiment, votes, found.last)
+    return replace(found, elsewhere=votes.order_by().count())
 
 
 def decide(experiment: Experiment) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from annotate.core import audit
 from annotate.language_models.changes import MODEL_CHANGED, OF_THE_BILL
 from annotate.models import DatasetFreeze
+from annotate.projects.actions import PROJECT_CHANGED
+from common.sampling import BOUNDS
 from evaluation.core.absent_models import Lack, absent
 from evaluation.core.voter_names import voters_of
 from evaluation.experiments.arm_checkpoints import is_checkpoint
@@ -21,6 +24,7 @@ from evaluation.models import ArmModel, Experiment, ExperimentArm
 from training.models import Run
 
 State = Experiment.State
+_SAMPLING = frozenset({*BOUNDS, "system_prompt"})
 
 
 def sentence(
@@ -43,7 +47,7 @@ def sentence(
     if experiment.state == State.ANSWERING:
         return f"The models answer the eval prompts; then all enter the arena together.{failed}"
     if reached is not None:
-        failed += _late(experiment, ours) + _changed(experiment, ours)
+        failed += _elsewhere(reached) + _late(experiment, ours) + _changed(experiment, ours)
     if experiment.state == State.VOTING and reached is not None:
         return f"In the arena: {reached_in_words(reached)}. There is no verdict before that.{failed}"
     if experiment.state == State.DECIDED and reached is not None:
@@ -58,33 +62,52 @@ def sentence(
     return "Cancelled. Models that were finished are kept."
 
 
+def _elsewhere(reached: Reached) -> str:
+    """Say how many votes were given in vain: on answers that came otherwise than the plan says."""
+    given = f"{reached.elsewhere:,} vote{'s' * (reached.elsewhere > 1)}"
+    do = "do" if reached.elsewhere > 1 else "does"
+    return f" {given} on other answers of these models {do} not count." if reached.elsewhere else ""
+
+
 def _late(experiment: Experiment, ours: Sequence[ArmModel]) -> str:
     """Say how many models of the plan came after the others, or will: nobody chooses by resuming who takes part."""
     entered = experiment.entered_at
     left = [one for one in ours if not is_lost(one)]
     late = sum(one.entered_at is None or (entered is not None and one.entered_at > entered) for one in left)
-    return f" {late} of {len(ours)} models came after the others, without a part in the verdict." if late else ""
+    came = "came or will come" if any(one.entered_at is None for one in left) else "came"
+    return f" {late} of {len(ours)} models {came} after the others, without a part in the verdict." if late else ""
 
 
 def _changed(experiment: Experiment, ours: Sequence[ArmModel]) -> str:
     """Say what is otherwise than when the plan was registered, until the verdict."""
-    told = [*_asked_otherwise(experiment, ours), *_amended(ours), *_retired(experiment)]
+    told = [*_asked_otherwise(experiment, ours), *_set(experiment), *_amended(ours), *_retired(experiment)]
     return f" Changed since the plan was registered: {'; '.join(told)}." if told else ""
 
 
 def _asked_otherwise(experiment: Experiment, ours: Sequence[ArmModel]) -> list[str]:
     """Return the models whose address or settings somebody has changed, with what that was."""
     names = sorted({one.model.name for one in ours if one.model is not None}, key=len, reverse=True)
-    until = {"created_at__lte": experiment.decided_at} if experiment.decided_at else {}
-    trail = audit.entries_of(experiment.project, action=MODEL_CHANGED)
-    rows = trail.filter(created_at__gte=experiment.created_at, **until).values_list("about", flat=True)
     found: dict[str, set[str]] = {}
-    for about in rows:
-        name = next((name for name in names if about.startswith(f"{name}: ")), None)
-        fields = {one.split()[0] for one in about[len(name) + 2 :].split(", ")} - OF_THE_BILL if name else set()
-        if name and fields:
-            found.setdefault(name, set()).update(fields)
+    for about, changes in _trail(experiment, MODEL_CHANGED):
+        # Earlier versions noted "NAME: endpoint ADDRESS, temperature", cut off where it was long.
+        name = next((n for n in names if about == n or (not changes and about.startswith(f"{n}: "))), None)
+        fields = changes or re.findall(r"[:,] (\w+)", about[len(name) :]) if name else []
+        if name and (told := {*fields} - OF_THE_BILL):
+            found.setdefault(name, set()).update(told)
     return [f"{name} ({', '.join(sorted(fields))})" for name, fields in sorted(found.items())]
+
+
+def _set(experiment: Experiment) -> list[str]:
+    """Return what was set of the project's sampling: it is that of the answers that its models write in the arena."""
+    found = {name for _, changes in _trail(experiment, PROJECT_CHANGED) for name in changes if name in _SAMPLING}
+    return [f"the project ({', '.join(sorted(found))})"] if found else []
+
+
+def _trail(experiment: Experiment, action: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return what the trail says of such changes, from the order to the verdict: about what, and the fields."""
+    until = {"created_at__lte": experiment.decided_at} if experiment.decided_at else {}
+    rows = audit.entries_of(experiment.project, action=action).filter(created_at__gte=experiment.created_at, **until)
+    return list(rows.values_list("about", "changes"))
 
 
 def _amended(ours: Sequence[ArmModel]) -> list[str]:

@@ -210,12 +210,12 @@ def _by_votes(experiment: Experiment) -> tuple[Reached | None, Results | None]:
     """Return how far the stopping rule is, and what all votes so far say beside a verdict. After the verdict both are
     found again when a vote on the project's models comes or changes, or a model enters."""
     if experiment.state != State.DECIDED:
-        return (experiment_results.reached(experiment) if experiment.entered_at else None), None
+        return (experiment_results.reached_and_elsewhere(experiment) if experiment.entered_at else None), None
     mark = mark_of(experiment.project, experiment.plan["judge"])
     models = experiment_results.everybody(experiment)
     key, state = (experiment.pk, experiment.plan_hash), f"{mark} {[one.model_id for one in models]}"
     if (kept := _recent.get(key, state)) is None:
-        kept = experiment_results.reached(experiment), _exploratory(experiment, models)
+        kept = experiment_results.reached_and_elsewhere(experiment), _exploratory(experiment, models)
         _recent.put(key, state, kept)
     return kept
 
@@ -286,9 +286,14 @@ def as_json(shown_: Shown) -> dict[str, Any]:
         "freezes": [one.pk for one in shown_.freezes],
         "verdict": experiment.verdict or None,
         "verdict_sentence": shown_.verdict_sentence,
-        "exploratory": shown_.exploratory.as_json() if shown_.exploratory else None,
+        "exploratory": _exploratory_json(shown_.exploratory) if shown_.exploratory else None,
         "arms": [_arm_json(row) for row in shown_.rows],
     }
+
+
+def _exploratory_json(exploratory: Results) -> dict[str, Any]:
+    """Return them without the votes that a verdict left out."""
+    return {name: value for name, value in exploratory.as_json().items() if name != "left_out"}
 
 
 def _arm_json(row: ArmRow) -> dict[str, Any]:

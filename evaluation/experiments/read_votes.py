@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Sum
 
 from annotate.models import Project
 from annotate.models.prompts import ARENA, JUDGED_HERE
+from common.sampling import BOUNDS
 from evaluation.leaderboard.votes.counts import counts_of
 from evaluation.models import ArmModel, Experiment
 from training.models import Run
@@ -48,14 +50,38 @@ def given_here(votes: QuerySet) -> QuerySet:
 def between(experiment: Experiment, models: Sequence[int | None], votes: QuerySet) -> QuerySet:
     """Return those of the votes that were given between these models since they entered together, on answers that
     they gave: written in the arena, or drawn by a run as the plan says, to what it asks. An answer that somebody
-    brings in a model's name, or draws of it in another way, moves no verdict."""
-    votes = votes.filter(source__in=JUDGED_HERE, created_at__gte=experiment.entered_at)
+    brings in a model's name, or draws of it in another way, moves no verdict. A verdict of earlier versions counted
+    votes on all answers, and keeps its rule."""
+    votes = _met(experiment, models, votes)
+    if _counted_all(experiment):
+        return votes
+    return votes.filter(_on_planned_answers(experiment, models), source__in=JUDGED_HERE)
+
+
+def elsewhere(experiment: Experiment, models: Sequence[int | None], votes: QuerySet) -> QuerySet:
+    """Return those of the votes that were given here between these models since then, and do not count: on other
+    answers."""
+    votes = _met(experiment, models, votes).filter(source__in=JUDGED_HERE)
+    return votes.none() if _counted_all(experiment) else votes.exclude(_on_planned_answers(experiment, models))
+
+
+def _met(experiment: Experiment, models: Sequence[int | None], votes: QuerySet) -> QuerySet:
+    between_them = {"completion_a__model__in": models, "completion_b__model__in": models}
+    return votes.filter(created_at__gte=experiment.entered_at, **between_them)
+
+
+def _counted_all(experiment: Experiment) -> bool:
+    return bool(experiment.verdict) and "left_out" not in experiment.verdict
+
+
+def _on_planned_answers(experiment: Experiment, models: Sequence[int | None]) -> Q:
     asked = Q(prompt__in=experiment.questions.prompts.values("pk")) if experiment.questions else Q()
     drawn = Run.completions.through.objects.filter(run__in=_drawing(experiment, models))
+    planned = Q()
     for side in ("completion_a", "completion_b"):
         is_drawn = asked & Q(Exists(drawn.filter(completion=OuterRef(f"{side}_id"))))
-        votes = votes.filter(Q(**{f"{side}__source": ARENA}) | is_drawn, **{f"{side}__model__in": models})
-    return votes
+        planned &= Q(**{f"{side}__source": ARENA}) | is_drawn
+    return planned
 
 
 def _drawing(experiment: Experiment, models: Sequence[int | None]) -> list[int]:
@@ -63,10 +89,16 @@ def _drawing(experiment: Experiment, models: Sequence[int | None]) -> list[int]:
     the same settings."""
     own = ArmModel.objects.filter(arm__experiment=experiment).exclude(answers_run=None)
     found = set(own.values_list("answers_run", flat=True))
-    if settings := experiment.plan.get("answers"):  # older plans have none
+    if settings := experiment.plan.get("answers") or _settings_of(own):
         others = Run.objects.filter(project=experiment.project, kind="sample", parent__in=models)
         found |= {pk for pk, config in others.values_list("pk", "config") if settings.items() <= config.items()}
     return sorted(found)
+
+
+def _settings_of(own: QuerySet[ArmModel]) -> dict[str, Any]:
+    """Return how the models answer of which an older plan does not say it: as the first that answered."""
+    config = own.filter(answers_run__kind="sample").order_by("pk").values_list("answers_run__config", flat=True).first()
+    return {name: config[name] for name in (*BOUNDS, "system_prompt") if name in config} if config else {}
 
 
 def read_votes(votes: QuerySet) -> ReadVotes:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from annotate.core import audit
 from annotate.core.errors import Refused
+from annotate.labelling.actions import change_status
 from annotate.models import Completion, Demonstration, LanguageModel
 from evaluation.experiments import actions, experiment_progress
 from evaluation.models import ArmModel, Experiment
@@ -53,10 +55,16 @@ def test_an_answer_that_somebody_brings_in_a_models_name_moves_no_verdict(experi
     assert seen(experiment, researcher)["votes"] == 1
 
 
-def test_answers_of_another_run_count_where_it_asks_what_the_plan_asks_as_the_plan_says(experiment, researcher):
+@pytest.mark.parametrize("is_older", [False, True])
+def test_answers_of_another_run_count_where_it_asks_what_the_plan_asks_as_the_plan_says(
+    experiment, researcher, is_older
+):
     sft, base = models_of(experiment, "SFT")[0], experiment.parent
     prompt = experiment.questions.prompts.first()
     settings = experiment.plan["answers"]
+    if is_older:  # its plan does not say how models answer
+        plan = {name: value for name, value in experiment.plan.items() if name != "answers"}
+        Experiment.objects.update(plan=plan)
     for counts, config in ((0, settings | {"system_prompt": "Answer as an expert."}), (1, settings)):
         run = queue_run(
             project=experiment.project, by=researcher, kind="sample", name=f"again {counts}", parent=sft,
@@ -69,7 +77,25 @@ def test_answers_of_another_run_count_where_it_asks_what_the_plan_asks_as_the_pl
     elsewhere = make_completion(make_prompt(experiment.project, side="eval"), model=sft)
     run.completions.add(elsewhere)
     compare(experiment, elsewhere, make_completion(elsewhere.prompt, model=base, source="arena"))
-    assert seen(experiment, researcher)["votes"] == 1, "the plan does not ask this prompt"
+    body = seen(experiment, researcher)
+    assert body["votes"] == 1, "the plan does not ask this prompt"
+    assert "2 votes on other answers of these models do not count." in body["sentence"]
+
+
+def test_a_verdict_of_an_earlier_version_keeps_its_rule(experiment, researcher):
+    sft, base = models_of(experiment, "SFT")[0], experiment.parent
+    for _ in range(4):
+        vote(experiment, sft, base)
+    experiment_progress.periodic_task()
+    experiment.refresh_from_db()
+    Completion.objects.filter(source="arena").update(source="a survey")  # which counted then
+    verdict = {name: value for name, value in experiment.verdict.items() if name != "left_out"}
+    Experiment.objects.update(verdict=verdict)
+    body = seen(experiment, researcher)
+    assert (body["state"], body["votes"]) == ("decided", 4) and "not count" not in body["sentence"]
+    held = experiment.project.comparisons.order_by("-pk")[:1]
+    change_status(list(held), "held", "test", None)
+    assert "1 of these votes do not count any more" in seen(experiment, researcher)["sentence"]
 
 
 def test_a_seed_that_is_cancelled_and_resumed_after_the_verdict_stays_told(project, order, researcher):
@@ -84,11 +110,11 @@ def test_a_seed_that_is_cancelled_and_resumed_after_the_verdict_stays_told(proje
         vote(experiment, next(filter(None, models_of(experiment, "SFT"))), experiment.parent)
     experiment_progress.periodic_task()
     assert Program(researcher).post(f"projects/{project.slug}/experiments/{experiment.pk}/retry/").status_code == 200
-    told = "1 of 3 models came after the others, without a part in the verdict."
-    assert told in seen(experiment, researcher)["sentence"]
+    told = "after the others, without a part in the verdict."
+    assert f"1 of 3 models came or will come {told}" in seen(experiment, researcher)["sentence"]
     end_all(project)
     body = seen(experiment, researcher)
-    assert body["state"] == "decided" and told in body["sentence"]
+    assert body["state"] == "decided" and f"1 of 3 models came {told}" in body["sentence"]
 
 
 def test_votes_that_are_excluded_before_the_verdict_are_told_with_it(experiment, project, researcher):
@@ -105,6 +131,8 @@ def test_votes_that_are_excluded_before_the_verdict_are_told_with_it(experiment,
     seen_now = seen(experiment, researcher)
     assert seen_now["verdict"]["left_out"] == 1
     assert "did not count (held, withdrawn or excluded): 1." in seen_now["verdict_sentence"]
+    vote(experiment, sft, base)
+    assert "left_out" not in seen(experiment, researcher)["exploratory"], "of the verdict alone"
 
 
 def test_a_model_that_is_asked_otherwise_since_the_plan_is_named(experiment, researcher):
@@ -114,6 +142,22 @@ def test_a_model_that_is_asked_otherwise_since_the_plan_is_named(experiment, res
     assert "Changed since" not in seen(experiment, researcher)["sentence"]
     assert program.patch(f"models/{sft.pk}/settings/", {"system_prompt": "Answer as an expert."}).status_code == 200
     assert f"{sft.name} (system_prompt)" in seen(experiment, researcher)["sentence"]
+
+
+def test_a_change_that_an_earlier_version_cut_off_on_the_trail_is_named(experiment, researcher):
+    sft: LanguageModel = models_of(experiment, "SFT")[0]
+    about = f"{sft.name}: endpoint http://127.0.0.1:9/v1, temperature, "
+    audit.record(action="model.changed", about=about, by=researcher, project=experiment.project)
+    assert f"{sft.name} (endpoint, temperature)" in seen(experiment, researcher)["sentence"]
+
+
+def test_what_the_project_says_of_sampling_is_named_where_it_is_changed(experiment, researcher):
+    manager = Program(make_user(experiment.project, role="manager"))
+    path = f"projects/{experiment.project.slug}/"
+    assert manager.patch(path, {"description": "Another."}).status_code == 200
+    assert "Changed since" not in seen(experiment, researcher)["sentence"]
+    assert manager.patch(path, {"temperature": 0.3, "system_prompt": "Answer as an expert."}).status_code == 200
+    assert "the project (system_prompt, temperature)" in seen(experiment, researcher)["sentence"]
 
 
 def test_votes_that_somebody_brings_along_move_no_verdict(experiment, researcher):
