@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     if "MODEL_SERVER_URL" not in os.environ:  # not the one of a site that happens to run here
-        settings.MODEL_SERVER_URL = "http://127.0.0.1:9/v1"
+        settings.MODEL_SERVER_URL = "http://127.0.0.1:7/v1"
     require_subject(config.getoption("quick") or "")
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # -n 2
         separate_process(worker)
