@@ -18,6 +18,7 @@ from statistics import mean
 from django.db.models import Q, QuerySet
 
 from annotate.core.errors import Refused
+from common.whole_numbers import row_id
 from evaluation.measures import paired_differences
 from evaluation.metrics import fluency_figures as fluency
 from evaluation.metrics.paired_tests import Difference
@@ -70,7 +71,7 @@ def measuring_runs(ordered: QuerySet[Run]) -> dict[int, list[Run]]:
     ends = Q(idempotency_key__endswith=f":{TAX}") | Q(idempotency_key__endswith=f":{POINT}")
     for run in ordered.filter(ends).order_by("pk"):
         _, row, _ = str(run.idempotency_key).rsplit(":", 2)
-        by_row.setdefault(int(row), []).append(run)
+        by_row.setdefault(row_id(row), []).append(run)  # keys of older versions may be anybody's
     return by_row
 
 

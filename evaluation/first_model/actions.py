@@ -152,7 +152,7 @@ def order_sampling(
     )
     run = queue_run(
         kind="sample", project=project, name=name, by=by, parent=base, dataset=prompts, config=config,
-        idempotency_key=once,
+        idempotency_key=once, is_step=True,
     )  # fmt: skip
     save_path(project, sampling_run=run, freeze=None, once_frozen=None)
     return run

@@ -123,11 +123,14 @@ def _order(path: FirstModel, base: LanguageModel, kind: str, child: str, dataset
     if kind == PPO:
         reward_name = free_name(f"{base.name[:100]}-reward")
         run = queue_run(
-            kind="reward", project=project, name=reward_name, by=by, parent=base, dataset=dataset, idempotency_key=once
-        )
+            kind="reward", project=project, name=reward_name, by=by, parent=base, dataset=dataset,
+            idempotency_key=once, is_step=True,
+        )  # fmt: skip
         save_path(project, reward_run=run, training_run=None, problem="", **_FROZEN)
         return run
-    run = queue_run(kind=kind, project=project, name=child, by=by, parent=base, dataset=dataset, idempotency_key=once)
+    run = queue_run(
+        kind=kind, project=project, name=child, by=by, parent=base, dataset=dataset, idempotency_key=once, is_step=True
+    )
     save_path(project, training_run=run, **_FROZEN)
     return run
 

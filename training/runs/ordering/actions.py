@@ -29,7 +29,8 @@ from training.storage import actions as storage
 from training.storage import quotas
 
 _KEY_LENGTH = 100
-_OF_A_STEP = re.compile(r"(^|:)(experiment|rounds|enrolled|first-model):")  # so begin the keys of their runs
+# So begin the keys of their runs; in any case, for SQLite looks for them so.
+_OF_A_STEP = re.compile(r"(^|:)(experiment|rounds|enrolled|first-model):\d", re.IGNORECASE)
 
 
 def queue_run(
@@ -48,21 +49,23 @@ def queue_run(
     enters_arena: bool = True,
     cloned_from: Run | None = None,
     idempotency_key: str | None = None,
+    is_step: bool = False,
     was_allowed: bool = False,
     finds_name: bool = False,
 ) -> Run:
     """Queue a run and return it; the first one again when the idempotency key is known.
 
-    `was_allowed` says that the run is a step of a longer order, which `by` had the right to give when they gave it:
-    it is carried out though they have left since. With `finds_name` a name that is taken, perhaps in another project,
-    gets a number: nobody is there to choose another.
+    `is_step` says that the run is a step of a longer order, and that the key is the order's and no person's.
+    `was_allowed` says that it is one, too, of an order that `by` had the right to give when they gave it: it is carried
+    out though they have left since. With `finds_name` a name that is taken, perhaps in another project, gets a number:
+    nobody is there to choose another.
 
     Refused with the field that is wrong: `kind, name, parent, dataset, other_dataset, reward_model, seed, priority,
     cloned_from` or `config.<field>`; or with the quota that the project has used up, `gpu_hours` or `disk_gb`.
     """
     if not was_allowed:
         require(by, "research", project)
-    key = _scoped_key(by, idempotency_key, is_step=was_allowed)
+    key = _scoped_key(by, idempotency_key, is_step=is_step or was_allowed)
     if key and (first := Run.objects.filter(idempotency_key=key).first()):
         return first
     if cloned_from is not None and cloned_from.project_id != project.pk:

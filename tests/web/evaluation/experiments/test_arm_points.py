@@ -11,6 +11,7 @@ from evaluation.core.recent_values import Recent
 from evaluation.experiments import actions, arm_measures, experiment_progress, score_frontiers
 from evaluation.metrics import fluency_figures as fluency
 from evaluation.models import ArmModel, Experiment
+from tests.support.api_client import Program
 from tests.support.evaluation.experiments import end_all, end_with_checkpoints
 from tests.support.evaluation.measured import items, measured
 from training.models import Metric, Run
@@ -161,3 +162,27 @@ def test_the_page_leads_to_all_runs_that_it_ordered(client, project, order, rese
         run.pk for run in ordered.filter(kind="evaluate").order_by("pk")
     ]
     assert answer(client, project, experiment)["reward_run"] == ordered.get(kind="reward").pk
+
+
+def test_a_run_under_a_key_in_capitals_is_nobodys_step(project, order, researcher):
+    experiment = actions.order(**order | {"arms": ARMS[:1]})
+    end_all(project, ("sft",))
+    trained = ArmModel.objects.filter(arm__method="sft").values_list("model", flat=True)
+    body = {
+        "project": project.slug, "kind": "evaluate", "name": "mine", "parent": trained[0],
+        "config": {"measure": "choices", "limit": 1000},
+    }  # fmt: skip
+    mine = Program(researcher).post("runs/", body, key=f"x:EXPERIMENT:{experiment.pk}:9:POINT")
+    assert mine.status_code == 201
+    end_all(project)
+    assert set(points(project).exclude(pk=mine.json()["id"]).values_list("parent", flat=True)) == set(trained)
+
+
+def test_a_foreign_key_that_an_older_version_stored_leaves_the_page_whole(client, project, order, researcher):
+    experiment = actions.order(**order | {"arms": ARMS[:1]})
+    Run.objects.create(
+        project=project, kind="evaluate", name="theirs", parent=order["parent"], created_by=researcher,
+        idempotency_key=f"{researcher.pk}:experiment:{experiment.pk}:abc:{arm_measures.TAX}",
+    )  # fmt: skip
+    client.force_login(researcher)
+    assert client.get(f"/p/{project.slug}/experiments/{experiment.pk}/").status_code == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from annotate.models import Dataset, LanguageModel, Project, User
+from evaluation.first_model import actions as first_model
 from evaluation.first_model.recipe_choice import Annotated
 from evaluation.models import FirstModel
 from tests.support.annotate.keyed_api import keyed_api
@@ -53,6 +54,19 @@ def test_the_five_steps(project, rita):
     trained = rita.post(where(project, "training/"), {})
     assert trained.status_code == 201 and trained.json()["step"] == "training"
     assert Run.objects.get(pk=trained.json()["runs"]["training"]).kind == "dpo"
+
+
+def test_a_run_under_a_key_of_ones_own_is_no_step(project, rita):
+    path = FirstModel.objects.create(project=project, model=make_weights())
+    make_prompt(project)
+    body = {
+        "project": project.slug, "kind": "evaluate", "name": "mine", "parent": path.model.pk,
+        "config": {"measure": "choices", "limit": 1000},
+    }  # fmt: skip
+    mine = rita.post("runs/", body, key=f"first-model:{path.pk}:{first_model.SAMPLING}:0")
+    assert mine.status_code == 201
+    asked = rita.post(where(project, "answers/"), {"completions_per_prompt": 2, "max_new_tokens": 16})
+    assert Run.objects.get(pk=asked.json()["runs"]["answers"]).kind == "sample"
 
 
 def test_thumbs_that_a_program_sends_are_learnt_from_by_kto(project, rita):
