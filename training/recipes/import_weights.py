@@ -24,6 +24,7 @@ from training.core.adapter_base import CONFIG, find_base, is_adapter
 from training.core.bundled_model import ORIGIN, SOURCE, BundledModelMissing, bundled_gguf
 from training.core.export_names import HUB_NAME, ORIGIN_FILE
 from training.core.run_directory import RecipeFailure
+from training.recipes.own_files import require_own_files
 
 PAD_NAMES = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|fim_pad|>")
 
@@ -246,50 +247,6 @@ def _with_index(source: str, kind: str) -> Path:
     import huggingface_hub
 
     return Path(huggingface_hub.snapshot_download(source, allow_patterns=["*.json"]))
-
-
-def require_own_files(folder: Path, source: str) -> None:
-    """Raises RecipeFailure where a model's files name others beside its folder."""
-    if folder.is_dir():
-        _require_own_shards(folder, source)
-        _require_own_vocabulary(folder, source)
-
-
-def _require_own_shards(folder: Path, source: str) -> None:
-    """Raises RecipeFailure where an index names weights beside the folder: transformers would read any file of this
-    machine."""
-    for index in folder.rglob("*.index.json"):  # config.json may name one further below
-        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        if elsewhere := sorted({str(shard) for shard in shards if not _is_bare(shard)}):
-            raise RecipeFailure(
-                "files_elsewhere",
-                f"{index.name} of {source} refers to weights outside its folder: {elsewhere[0][:300]}.",
-                "Put all files of the model into one folder, and refer to them without a path.",
-            )
-
-
-def _require_own_vocabulary(folder: Path, source: str) -> None:
-    """Raises RecipeFailure where files of a tokenizer give it arguments by which transformers would read another file
-    of this machine, and its lines be tokens: a vocabulary by its name. Their own files need no name."""
-    config, tokens = (_json_of(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json"))
-    named = [f"{field} {config[field]}" for field in ("vocab", "merges") if isinstance(config.get(field), str)]
-    named += [f"init_inputs {one}" for one in config.get("init_inputs") or ()]
-    named += [f"{field} {value}" for field, value in tokens.items() if not field.endswith(("_token", "_tokens"))]
-    if named:
-        raise RecipeFailure(
-            "files_elsewhere",
-            f"The tokenizer of {source} names a file as its vocabulary: {named[0][:300]}.",
-            "Save it again with a current transformers: its vocabulary belongs into tokenizer.json.",
-        )
-
-
-def _json_of(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found if isinstance(found, dict) else {}
-
-
-def _is_bare(shard: Any) -> bool:
-    return isinstance(shard, str) and shard not in ("", ".", "..") and Path(shard).name == shard
 
 
 def _licence(source: str, kind: str) -> str:

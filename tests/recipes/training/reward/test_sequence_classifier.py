@@ -136,6 +136,12 @@ def test_an_adapter_brings_no_weights_from_beside_its_base(trunk, tmp_path):
         import_weights(str(tmp_path / "adapter"), tmp_path / "in")
 
 
+def test_a_classifier_whose_tokenizer_cannot_be_read_fails_in_words(theirs, tmp_path):
+    (theirs / "tokenizer_config.json").write_text("{")
+    with pytest.raises(RecipeFailure, match=r"tokenizer_config.json of .* is no JSON"):
+        import_weights(str(theirs), tmp_path / "in")
+
+
 def test_several_labels_are_no_reward(trunk, tmp_path):
     model = LlamaForSequenceClassification.from_pretrained(trunk, num_labels=2)
     model.save_pretrained(tmp_path / "two")

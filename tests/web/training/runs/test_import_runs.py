@@ -235,6 +235,16 @@ def test_a_tokenizer_from_a_hub_reads_no_file_of_this_machine_as_its_tokens(tmp_
     assert run.failure()["code"] == "files_elsewhere" and secret in run.failure()["message"]
 
 
+def test_an_index_of_something_else_and_a_number_of_a_token_keep_no_model_out(tmp_path, monkeypatch):
+    folder = tmp_path / "snapshot"
+    tiny_model.make(folder)
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "words.index.json").write_text("{}")
+    (folder / "special_tokens_map.json").write_text(json.dumps({"pad_token_id": 0}))
+    run = from_hub(tmp_path / "run", monkeypatch, lambda name, **_: str(folder))
+    assert entry.attempt(import_run.main, run) == 0, run.failure()
+
+
 def theirs_below_models():
     tiny_model.make(settings.MODELS_DIR / "theirs")
     make_model(folder="models/theirs", is_shared=False, project=make_project())
