@@ -1,6 +1,6 @@
-"""Choose the votes that an experiment is about: on answers that its models gave as the plan says. Choose those that
-figures of all votes are computed from: of many not each new one, for a fit takes long. And say by a mark whether any
-have changed, which reads none of them."""
+"""Choose the votes that an experiment, or rounds, are about: on answers that its models gave as the plan says. Choose
+those that figures of all votes are computed from: of many not each new one, for a fit takes long. And say by a mark
+whether any have changed, which reads none of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Sum
 
-from annotate.models import Project
+from annotate.models import Dataset, Project
 from annotate.models.prompts import ARENA, JUDGED_HERE
 from common.sampling import BOUNDS
 from evaluation.leaderboard.votes.counts import counts_of
-from evaluation.models import ArmModel, Experiment
+from evaluation.models import ArmModel, Experiment, RoundSeries
 from training.models import Run
 
 EACH = 5_000  # votes; beyond it figures follow by hundreds, then by thousands
@@ -35,16 +35,6 @@ def mark_of(project: Project, judge: str) -> str:
     Ask for it before the votes: what is kept under it is then never older than it says."""
     counts = counts_of(project, judge)
     return counts.state if counts is not None else ""
-
-
-def given_here(votes: QuerySet) -> QuerySet:
-    """Return those of the votes that were given here, on answers that their models gave here: written in the arena, or
-    drawn by a run. Others may have been brought along by whoever wants a model to win."""
-    drawn = Run.completions.through.objects.all()
-    for side in ("completion_a", "completion_b"):
-        is_drawn = Q(Exists(drawn.filter(completion=OuterRef(f"{side}_id"))))
-        votes = votes.filter(Q(**{f"{side}__source": ARENA}) | is_drawn)
-    return votes.filter(source__in=JUDGED_HERE)
 
 
 def between(experiment: Experiment, models: Sequence[int | None], votes: QuerySet) -> QuerySet:
@@ -75,8 +65,14 @@ def _counted_all(experiment: Experiment) -> bool:
 
 
 def _on_planned_answers(experiment: Experiment, models: Sequence[int | None]) -> Q:
-    asked = Q(prompt__in=experiment.questions.prompts.values("pk")) if experiment.questions else Q()
-    drawn = Run.completions.through.objects.filter(run__in=_drawing(experiment, models))
+    return on_answers(experiment.questions, _drawing(experiment, models))
+
+
+def on_answers(questions: Dataset | None, runs: Sequence[int]) -> Q:
+    """Return the condition of votes on answers that were written in the arena, or drawn by these runs to these
+    questions."""
+    asked = Q(prompt__in=questions.prompts.values("pk")) if questions else Q()
+    drawn = Run.completions.through.objects.filter(run__in=runs)
     planned = Q()
     for side in ("completion_a", "completion_b"):
         is_drawn = asked & Q(Exists(drawn.filter(completion=OuterRef(f"{side}_id"))))
@@ -85,19 +81,24 @@ def _on_planned_answers(experiment: Experiment, models: Sequence[int | None]) ->
 
 
 def _drawing(experiment: Experiment, models: Sequence[int | None]) -> list[int]:
-    """Return the runs that drew answers of these models as the plan says: those of the experiment, and others with
-    the same settings."""
     own = ArmModel.objects.filter(arm__experiment=experiment).exclude(answers_run=None)
-    found = set(own.values_list("answers_run", flat=True))
-    if settings := experiment.plan.get("answers") or _settings_of(own):
-        others = Run.objects.filter(project=experiment.project, kind="sample", parent__in=models)
+    return drawn_alike(experiment, models, own.values("answers_run"))
+
+
+def drawn_alike(order: Experiment | RoundSeries, models: Sequence[int | None], own: QuerySet) -> list[int]:
+    """Return the runs that drew answers of these models as the plan says: an order's own, and others with the same
+    settings."""
+    runs = Run.objects.filter(pk__in=own)
+    found = set(runs.values_list("pk", flat=True))
+    if settings := order.plan.get("answers") or _settings_of(runs):
+        others = Run.objects.filter(project=order.project, kind="sample", parent__in=models)
         found |= {pk for pk, config in others.values_list("pk", "config") if settings.items() <= config.items()}
     return sorted(found)
 
 
-def _settings_of(own: QuerySet[ArmModel]) -> dict[str, Any]:
+def _settings_of(own: QuerySet[Run]) -> dict[str, Any]:
     """Return how the models answer of which an older plan does not say it: as the first that answered."""
-    config = own.filter(answers_run__kind="sample").order_by("pk").values_list("answers_run__config", flat=True).first()
+    config = own.filter(kind="sample").order_by("pk").values_list("config", flat=True).first()
     return {name: config[name] for name in (*BOUNDS, "system_prompt") if name in config} if config else {}
 
 

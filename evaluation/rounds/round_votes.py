@@ -10,9 +10,10 @@ from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
+from annotate.models.prompts import JUDGED_HERE
 from evaluation.core.recent_values import Recent
 from evaluation.experiments.experiment_results import vote_arrays, vote_rows
-from evaluation.experiments.read_votes import given_here, mark_of, read_votes
+from evaluation.experiments.read_votes import drawn_alike, mark_of, on_answers, read_votes
 from evaluation.leaderboard.votes.vote_blocks import counted
 from evaluation.models import Round, RoundSeries
 from evaluation.rounds.stop_rules import Gain
@@ -59,7 +60,15 @@ def votes_between(series: RoundSeries, one: Round, before: Round) -> QuerySet:
     """Return the counted votes between a round's model and the one before since they met, the first first."""
     ids = [one.model_id, before.model_id]
     rows = counted(series.project, series.plan["judge"]).filter(created_at__gte=one.entered_at)
-    return given_here(rows.filter(completion_a__model__in=ids, completion_b__model__in=ids)).order_by("id")
+    rows = rows.filter(completion_a__model__in=ids, completion_b__model__in=ids)
+    return _as_planned(series, ids, rows).order_by("id")
+
+
+def _as_planned(series: RoundSeries, models: Sequence[int | None], votes: QuerySet) -> QuerySet:
+    """Return those of the votes that were given here, on answers that these models gave as the plan says."""
+    own = series.rounds.exclude(eval_run=None).values("eval_run")
+    planned = on_answers(series.questions, drawn_alike(series, models, own))
+    return votes.filter(planned, source__in=JUDGED_HERE)
 
 
 def _votes_by_round(series: RoundSeries, rounds: Sequence[Round]) -> dict[int, int]:
@@ -75,7 +84,8 @@ def _votes_by_round(series: RoundSeries, rounds: Sequence[Round]) -> dict[int, i
             asked |= Q(created_at__gte=one.entered_at, completion_a__model__in=ids, completion_b__model__in=ids)
     if not asked:
         return {}
-    rows = given_here(counted(series.project, series.plan["judge"]).filter(asked)).order_by()
+    every = list(model_by_number.values())
+    rows = _as_planned(series, every, counted(series.project, series.plan["judge"]).filter(asked)).order_by()
     found: dict[int, int] = defaultdict(int)
     for a, b, count in rows.values_list("completion_a__model", "completion_b__model").annotate(Count("pk")):
         found[number_by_pair[frozenset((a, b))]] += count
@@ -98,7 +108,8 @@ def _ratings(series: RoundSeries, rounds: Sequence[Round]) -> list[RoundRating]:
         return []
     ids = [one.model_id for one in met]
     votes = counted(series.project, series.plan["judge"]).filter(created_at__gte=met[1].entered_at)
-    read = read_votes(given_here(votes.filter(completion_a__model__in=ids, completion_b__model__in=ids)))
+    votes = votes.filter(completion_a__model__in=ids, completion_b__model__in=ids)
+    read = read_votes(_as_planned(series, ids, votes))
     key, state = (series.pk, series.plan_hash), f"{ids} {read.state}"
     if (rated := _recent_fits.get(key, state)) is None:
         rated = _rated(met, vote_rows(read.votes))

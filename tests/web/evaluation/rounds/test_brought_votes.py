@@ -32,8 +32,18 @@ def test_votes_and_answers_that_somebody_brings_along_close_no_round(project, or
         by_hand = manager.post("completions/", body).json()["id"]
         better = one.model.completions.get(pk=by_hand)
         make_comparison(better, given[1], "model_a", make_user(project), source="arena")
+    body = {
+        "project": project.slug, "kind": "sample", "name": "another way", "parent": one.model_id,
+        "dataset": series.questions_id, "config": {"system_prompt": "Answer as an expert."},
+    }  # fmt: skip
+    assert manager.post("runs/", body).status_code == 201
+    end_all(project)
+    other = project.runs.get(name="another way").completions.filter(prompt=prompt).first()
+    make_comparison(other, given[1], "model_a", make_user(project), source="arena")
     path = f"projects/{project.slug}/rounds/{series.pk}/"
     shown = manager.get(path).json()
     assert " 0 of 10 votes" in shown["sentence"]
     make_comparison(*given, "model_a", make_user(project), source="arena")
-    assert " 1 of 10 votes" in manager.get(path).json()["sentence"]
+    drawn = one.eval_run.completions.filter(prompt=prompt).first()
+    make_comparison(drawn, given[1], "model_a", make_user(project), source="arena")
+    assert " 2 of 10 votes" in manager.get(path).json()["sentence"]
