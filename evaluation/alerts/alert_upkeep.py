@@ -65,7 +65,7 @@ def _keep(alert: Alert, cause: Cause, kind: AlertKind) -> None:
     if alert.dismissed_at is not None and _is_news(alert, cause, text):
         alert.dismissed_at = alert.opened_at = None
         fields += ["dismissed_at", "opened_at"]  # else not: somebody may dismiss it, or be told of it, just now
-    if alert.dismissed_at is None or alert.signs is None:  # else they stay what was dismissed
+    if alert.dismissed_at is None or not alert.signs:  # else they stay what was dismissed
         alert.signs = list(cause.signs) or alert.signs
     alert.text = text
     if before != (alert.text, alert.signs) or "dismissed_at" in fields:
@@ -78,7 +78,8 @@ def _is_news(alert: Alert, cause: Cause, text: str) -> bool:
     """Return whether something is wrong that the alert did not say when it was dismissed: another number is none."""
     if not cause.signs:
         return alert.text != text
-    return alert.signs is not None and not set(cause.signs) <= set(alert.signs)
+    known = set(alert.signs or ())  # earlier versions kept none
+    return bool(known) and not set(cause.signs) <= known
 
 
 @transaction.atomic

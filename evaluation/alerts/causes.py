@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -27,7 +27,7 @@ from annotate.projects.overview.loop_stations import waiting
 from evaluation.alerts import alert_kinds
 from evaluation.annotator_quality import explanations
 from evaluation.annotator_quality.findings import AnnotatorFigures, findings
-from evaluation.core.absent_models import in_words
+from evaluation.core.absent_models import Lack, in_words
 from evaluation.core.kept_figures import BeingComputed
 from evaluation.experiments import experiment_progress, experiment_words
 from evaluation.models import Alert, Experiment, RoundSeries
@@ -144,12 +144,18 @@ def missing_votes() -> Iterator[Cause]:
         if one is not None and (lacks := round_words.what_is_missing(series, one)):
             address = reverse("round-series", args=[series.project.slug, series.pk])
             text = in_words(lacks, f"{series.name}, round {one.number}, waits.")
-            yield Cause(series.project, f"rounds {series.pk}", text, address, series.created_by_id)
+            owner, signs = series.created_by_id, _signs(lacks)
+            yield Cause(series.project, f"rounds {series.pk}", text, address, owner, signs)
     for experiment in Experiment.objects.filter(state=Experiment.State.VOTING).select_related("project"):
         if lacks := experiment_words.what_is_missing(experiment, experiment_progress.members(experiment)):
             address = reverse("experiment", args=[experiment.project.slug, experiment.pk])
             text = in_words(lacks, f"Experiment {experiment.name} waits for votes.")
-            yield Cause(experiment.project, f"experiment {experiment.pk}", text, address, experiment.created_by_id)
+            owner, signs = experiment.created_by_id, _signs(lacks)
+            yield Cause(experiment.project, f"experiment {experiment.pk}", text, address, owner, signs)
+
+
+def _signs(lacks: Iterable[Lack]) -> tuple[str, ...]:
+    return tuple(sign for lack in lacks for sign in lack.signs)
 
 
 FINDERS: dict[str, Callable[[], Iterator[Cause]]] = {

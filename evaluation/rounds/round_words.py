@@ -71,7 +71,7 @@ def what_is_missing(series: RoundSeries, one: Round) -> list[Lack]:
         return []
     if round_judging.freeze_of(series, one):  # enough stand already
         return []
-    return [Lack(f"{series.project.name} asks for no comparisons. Switch them on in its settings.")]
+    return [Lack("no comparisons", f"{series.project.name} asks for no comparisons. Switch them on in its settings.")]
 
 
 def failure_of(one: Round) -> str:

@@ -35,7 +35,7 @@ def test_two_arms_of_which_one_has_left_the_arena_wait_in_words_until_it_is_back
     assert experiment.state == "voting" and "get no votes" not in said(client, experiment)
     for model in gone:
         leave_arena(project=project, model=model, by=researcher)
-    missing = f"{gone[0].name} and {gone[1].name} are not in the arena and get no votes. Enter them on their pages."
+    missing = f"Enter them on their pages: {gone[0].name} and {gone[1].name} are not in the arena and get no votes."
     assert missing in said(client, experiment)
     page = client.get(reverse("experiment", args=[project.slug, experiment.pk])).content.decode()
     assert all(f'<a href="{reverse("model", args=[model.pk])}">{model.name}</a>' in page for model in gone)

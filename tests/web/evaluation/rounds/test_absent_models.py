@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import strip_tags
 
 from annotate.language_models.actions import bring_back, enter_arena, leave_arena, retire
 from annotate.projects.actions import change_settings
 from evaluation.alerts.alert_kinds import VOTES_MISSING
-from evaluation.alerts.alert_upkeep import look
+from evaluation.alerts.alert_upkeep import dismiss, look
 from evaluation.models import Alert, RoundSeries
 from evaluation.rounds import actions, round_progress, round_words
 from tests.support.evaluation.rounds import annotate, current, end_all, vote
@@ -43,7 +46,8 @@ def test_a_model_that_has_left_the_arena_is_named_and_votes_go_on_once_it_is_bac
     one = current(voting)
     assert said(client, voting).endswith("0 of 10 votes.")
     leave_arena(project=project, model=one.model, by=researcher)
-    assert f"0 of 10 votes. {one.model.name} is not in the arena and gets no votes. Enter it" in said(client, voting)
+    lacking = f"0 of 10 votes. Enter it on its page: {one.model.name} is not in the arena and gets no votes."
+    assert lacking in said(client, voting)
     leave_arena(project=project, model=one.policy, by=researcher)
     assert f"{one.policy.name} and {one.model.name} are not in the arena" in said(client, voting)
     for model in (one.policy, one.model):
@@ -56,7 +60,7 @@ def test_a_model_that_has_left_the_arena_is_named_and_votes_go_on_once_it_is_bac
 def test_a_model_that_was_retired_while_votes_are_collected_is_named(client, project, voting):
     one, manager = current(voting), make_user(project, role="manager", is_staff=True)
     retire(model=one.model, reason="It repeats itself.", by=manager)
-    assert f"{one.model.name} is retired and gets no votes. Bring it back" in said(client, voting)
+    assert f"Bring it back on its page: {one.model.name} is retired and gets no votes." in said(client, voting)
     bring_back(model=one.model, by=manager)
     assert said(client, voting).endswith("0 of 10 votes.")
 
@@ -108,3 +112,29 @@ def test_the_table_says_where_a_round_is_and_the_page_once_what_is_missing(clien
     page = client.get(reverse("round-series", args=[project.slug, voting.pk])).content.decode()
     assert page.count("gets no votes") == 1
     assert f'<a href="{reverse("model", args=[one.model.pk])}">{one.model.name}</a> is not in the arena' in page
+
+
+def test_a_dismissed_alert_is_opened_again_for_another_model_and_not_for_other_words(project, voting, researcher):
+    one = current(voting)
+    leave_arena(project=project, model=one.model, by=researcher)
+    look(VOTES_MISSING)
+    Alert.objects.update(created_at=timezone.now() - timedelta(days=1))
+    look(VOTES_MISSING)
+    dismiss(Alert.objects.open().get(), by=researcher)
+    Alert.objects.update(signs=[], text="as an earlier version said it")
+    look(VOTES_MISSING)
+    assert not Alert.objects.open().exists()
+    leave_arena(project=project, model=one.policy, by=researcher)
+    look(VOTES_MISSING)
+    assert Alert.objects.open().count() == 1
+
+
+def test_the_remedy_of_long_names_is_in_the_alert(project, voting, researcher):
+    for model in (current(voting).policy, current(voting).model):
+        model.name = f"{model.pk} " + "x" * 110
+        model.save()
+        leave_arena(project=project, model=model, by=researcher)
+    RoundSeries.objects.update(name="y" * 60)
+    look(VOTES_MISSING)
+    text = Alert.objects.get().text
+    assert len(text) == 300 and "Enter them on their pages" in text
