@@ -16,6 +16,10 @@ Made by `script/rights` from what the views declare; do not edit it. What roles 
 {words}
 
 Words with a comma must all hold; `or` is a choice. A superuser may do all. A token does no more than its scope.
+
+Of some rows an address asks for more than it declares: comparisons that move ranks, of two models' answers to
+eval prompts, come by `POST comparisons/` from managers alone; single items of a fluency evaluation are for reviewers,
+researchers and managers.
 """
 
 

@@ -82,6 +82,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
             (comparison.runs[a], run)
             for a, run in zip(comparison.against, comparison.runs, strict=True)
             if a is not None
+            and all(shown_items.may_read_figures(request.user, one) for one in (comparison.runs[a], run))
         ]
         if comparison
         else [],

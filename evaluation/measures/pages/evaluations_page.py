@@ -26,6 +26,7 @@ from evaluation.measures.evaluations import Chosen
 from evaluation.measures.present import figure_formats
 from evaluation.measures.present.figure_formats import Shown
 from evaluation.measures.present.group_table import Groups, groups_of
+from evaluation.measures.present.shown_items import is_blind
 from evaluation.models import Evaluation
 from training.models import Run
 
@@ -95,10 +96,14 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
         return render(
             request, "evaluation/measures/evaluations.html#under-way", {"under_way": under_way, "project": project}
         )
+    may_review = can(request.user, "review", project)
     context = {
         "project": project,
         "asked": query,
         "tables": tables(rows),
+        "with_items": {
+            e.run.pk for e in rows if e.run and e.run.kind == "evaluate" and (may_review or not is_blind(e.run))
+        },
         "grouped": set(project.evaluations.exclude(group="").order_by().values_list("task", flat=True)),
         "groups": _groups(project, query, request.GET.get("metric", "")),
         "tasks": sorted(set(every.order_by().values_list("task", flat=True))),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.measures.present import figure_formats
 from evaluation.measures.present.figure_formats import Shown
+from evaluation.measures.present.shown_items import is_blind
 
 if TYPE_CHECKING:
     from training.models import Run
@@ -30,6 +31,7 @@ def context(run: Run) -> dict[str, Any]:
     lines = _lines(result["metrics"])
     groups = [(name, _lines(figures)) for name, figures in result.get("groups", {}).items()]
     names = {line.name for _, lines in groups for line in lines}
+    has_items = (run.path / "items.jsonl").exists()
     heads = [name for name in dict.fromkeys([*(line.name for line in lines), *sorted(names)]) if name in names]
     return {
         "own_figures": True,  # a table of them says more than the list beside it
@@ -44,7 +46,8 @@ def context(run: Run) -> dict[str, Any]:
         "contaminated": result.get("contaminated") or 0,
         "too_short": result.get("too_short") or 0,
         "has_clean": any(line.clean for line in lines),
-        "has_items": (run.path / "items.jsonl").exists(),
+        "has_items": has_items and not is_blind(run),
+        "has_blind_items": has_items and is_blind(run),
         "measured_signature": result.get("signature", ""),
     }
 

@@ -170,10 +170,14 @@ def may_read_texts(person: Person, run: Run) -> bool:
 BLIND = "These items are of answers that annotators vote on blind. Only reviewers, researchers and managers read them."
 
 
+def is_blind(run: Run) -> bool:
+    """Return whether figures of single items are for those who may review: those of fluency are of answers that
+    annotators vote on blind, and their lengths would name the model."""
+    return run.config.get("measure") == "fluency"
+
+
 def may_read_figures(person: Person, run: Run) -> bool:
-    """Return whether the person may read figures of single items: those of fluency are of answers that annotators vote
-    on blind, and their lengths would name the model."""
-    return run.config.get("measure") != "fluency" or can(person, "review", run.project)
+    return not is_blind(run) or can(person, "review", run.project)
 
 
 def row_for(row: items.Row, texts: bool) -> items.Row:

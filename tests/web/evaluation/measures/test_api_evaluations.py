@@ -159,6 +159,17 @@ def test_figures_of_blind_answers_are_for_those_who_may_review(researcher, proje
     assert [client.get(address).status_code for address in addresses] == [200] * 4
 
 
+def test_only_those_who_may_read_blind_items_are_led_to_them(project, base, child, client):
+    alike = {"items": ROWS, "config": {"measure": "fluency"}}
+    first, second = (make_evaluated(project, model, **alike) for model in (base, child))
+    compare = f"{reverse('compare', args=[project.slug])}?runs={first.pk}&runs={second.pk}"
+    pages = [reverse("run", args=[first.pk]), reverse("evaluations", args=[project.slug]), compare]
+    for role, leads in (("annotator", False), ("reviewer", True)):
+        sign_in(client, project, role)
+        shown = [client.get(address).content.decode() for address in pages]
+        assert ["/items/" in page for page in shown] == [leads] * 3, role
+
+
 def test_an_opponent_is_named(researcher, project, base, child):
     opponent = make_contestant(project, make_model(name="kestrel")).model
     make_evaluated(
