@@ -82,11 +82,11 @@ def require_reachable(endpoint: str) -> None:
             )
         to = place(endpoint)
         outbound.require_allowed(to.host, to.port, model_server.allowed_inside())
-    except outbound.Inside as error:
-        words = str(error).removesuffix(".")
-        raise Refused(400, endpoint=f"{words}: {outbound.VARIABLE}={error.host}, for web and worker.") from error
+    except outbound.PrivateHost as error:
+        words = f"{str(error).removesuffix('.')}: add {error.host} to {outbound.VARIABLE}, for web and worker."
+        raise Refused(400, endpoint=words) from error
     except (ValueError, outbound.Refused) as error:
-        raise Refused(400, endpoint=f"{error} ({outbound.VARIABLE})") from error
+        raise Refused(400, endpoint=str(error)) from error
     except OSError as error:
         raise Refused(400, endpoint=f"The host name was not found ({error}); check its spelling.") from error
 

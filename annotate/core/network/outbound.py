@@ -22,7 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
-from annotate.core.network.public_addresses import is_public, is_this_machine
+from annotate.core.network.public_addresses import is_link_local, is_public, is_this_machine
 
 VARIABLE = "ASSAY_PRIVATE_ENDPOINTS"
 EVERYWHERE = ("0.0.0.0/0", "::/0")  # what allows every address
@@ -35,7 +35,7 @@ class Refused(httpx.RequestError):
     read."""
 
 
-class Inside(Refused):
+class PrivateHost(Refused):
     """Raised where a host is inside a private network, which the operator can allow."""
 
     def __init__(self, host: str) -> None:
@@ -119,8 +119,11 @@ def require_allowed(host: str, port: int, allowed: Sequence[str]) -> list[str]:
     if not {(_plain(address), port) for address in addresses}.isdisjoint(_barred(allowed)):
         raise Refused(f"{host} is a server that must be addressed by its own name.")
     is_named = host.lower() in allowed or f"{host.lower()}:{port}" in allowed
-    if not is_named and not all(is_public(address) or _is_allowed(address, allowed) for address in addresses):
-        raise Inside(host)
+    refused = [one for one in addresses if not is_named and not is_public(one) and not _is_allowed(one, allowed)]
+    if any(map(is_link_local, refused)):
+        raise Refused(f"{host} is a link-local address, as that of a cloud's metadata; it is not asked.")
+    if refused:
+        raise PrivateHost(host)
     return addresses
 
 

@@ -54,6 +54,11 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
+def is_link_local(address: str) -> bool:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    return (getattr(ip, "ipv4_mapped", None) or ip).is_link_local
+
+
 def is_this_machine(host: str) -> bool:
     """Return whether a host, by name or address, is reached without a network: localhost, or a loopback address."""
     try:

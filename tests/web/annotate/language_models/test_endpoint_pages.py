@@ -80,8 +80,15 @@ def test_a_comma_that_can_be_read_in_two_ways_is_refused_and_one_that_cannot_is_
 
 def test_addresses_go_through_the_operators_rules(researcher, project, settings):
     settings.PRIVATE_ENDPOINTS = ()
-    page = researcher.post(new(project), sent(endpoint="http://169.254.169.254/v1")).content.decode()
-    assert 'id="endpoint-error"' in page and "ASSAY_PRIVATE_ENDPOINTS=169.254.169.254" in page
+    page = researcher.post(new(project), sent(endpoint="http://10.0.0.7/v1")).content.decode()
+    assert 'id="endpoint-error"' in page and "add 10.0.0.7 to ASSAY_PRIVATE_ENDPOINTS" in page
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]"])
+def test_no_remedy_is_offered_for_the_address_of_a_clouds_metadata(researcher, project, settings, host):
+    settings.PRIVATE_ENDPOINTS = ()
+    page = researcher.post(new(project), sent(endpoint=f"http://{host}/v1")).content.decode()
+    assert "is a link-local address" in page and "ASSAY_PRIVATE_ENDPOINTS" not in page
 
 
 def test_who_only_judges_registers_and_asks_nothing(client, project):

@@ -285,7 +285,7 @@ def test_only_researchers_of_its_project_and_staff_change_a_model(settings):
     assert program(project, "researcher").patch(path, {"temperature": 0}).status_code == 200
     settings.PRIVATE_ENDPOINTS = ()
     inside = {"endpoint": "http://169.254.169.254/v1"}
-    assert "ASSAY_PRIVATE_ENDPOINTS" in errors(program(project, "researcher").patch(path, inside))["endpoint"]
+    assert "link-local" in errors(program(project, "researcher").patch(path, inside))["endpoint"]
     settings.MODEL_SERVER_URL = "http://127.0.0.1:8001/v1"
     own = {"endpoint": "http://127.0.0.1:8001/v1"}
     assert errors(program(project, "researcher").patch(path, own), 403)
