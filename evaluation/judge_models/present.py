@@ -31,9 +31,7 @@ class Sentence:
     @property
     def interval(self) -> str:
         """Return the ends of the interval as the text has its value: shares in percent, points of a pair as such."""
-        written = numbers.percent if self.scale == SHARE else numbers.signed_nats
-        lower, upper = self.figure.lower, self.figure.upper
-        return "" if lower is None or upper is None else f"{written(lower)} to {written(upper)}"
+        return _interval(self.figure, numbers.percent if self.scale == SHARE else numbers.signed_nats)
 
 
 @dataclass(frozen=True)
@@ -124,6 +122,11 @@ class RepeatedRow:
     consistency: Cell | None
     has_changed: bool
 
+    @property
+    def is_tested(self) -> bool:
+        """Return whether a change has an interval, by which it is told from chance."""
+        return any(cell is not None and cell.interval for cell in (self.agreement, self.consistency))
+
 
 def repeated_rows(figures: JudgeFigures) -> list[RepeatedRow]:
     return [
@@ -140,9 +143,12 @@ def repeated_rows(figures: JudgeFigures) -> list[RepeatedRow]:
 
 
 def _cell(figure: Figure, written: Callable[[float], str]) -> Cell:
+    return Cell(written(figure.value), _interval(figure, written), figure.n, figure.is_apart)
+
+
+def _interval(figure: Figure, written: Callable[[float], str]) -> str:
     lower, upper = figure.lower, figure.upper
-    interval = "" if lower is None or upper is None else f"{written(lower)} to {written(upper)}"
-    return Cell(written(figure.value), interval, figure.n, figure.is_apart)
+    return "" if lower is None or upper is None else f"{written(lower)} to {written(upper)}"
 
 
 def _points(share: float) -> str:

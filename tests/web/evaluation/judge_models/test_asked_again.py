@@ -106,6 +106,15 @@ def test_without_votes_its_consistency_tells_and_what_counts_stays(project, rubr
     assert (after.pairs, after.consistency, after.first_shown) == (before.pairs, before.consistency, before.first_shown)
 
 
+def test_where_nothing_can_be_tested_no_chance_is_spoken_of(project, rubric, voted, client):
+    run = asked(project)
+    for verdict, _ in voted[:1]:
+        repeat(run, verdict, verdict.winner)
+    sign_in(client, project, "researcher")
+    page = client.get(reverse("judge-model", args=[project.slug, rubric.judge_id])).content.decode()
+    assert "Asked again" in page and "may be chance</span>" not in page
+
+
 def test_each_run_has_a_line_the_newest_first_and_its_cost_is_counted(project, rubric, voted):
     Verdict.objects.update(prompt_tokens=100, completion_tokens=10, seconds=1.0)
     older, newer = asked(project), asked(project)
