@@ -73,5 +73,5 @@ class Command(BaseCommand):
         )
         if lacking := report.lacking(**wanted):
             what = ", ".join(f"{n} × {kind}" for kind, n in lacking.items())
-            self.stdout.write(f"{what} were not there: these annotators have annotated all that is left for them")
+            self.stdout.write(f"{what} were not made: these annotators have annotated or skipped what was left")
         self.stdout.write(f"{report.seconds:.1f} s, {report.per_second:.1f} annotations/s")

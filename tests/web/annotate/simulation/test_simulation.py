@@ -228,4 +228,4 @@ def test_what_was_asked_for_and_not_there_is_named(api, capsys):
     api(FakeApi(tasks=7))
     call_command("simulate_annotators", project=make_project().slug, comparisons=20)
     said = capsys.readouterr().out
-    assert "7 × compare" in said and "13 × compare were not there" in said and "annotations/s" in said
+    assert "7 × compare" in said and "13 × compare were not made" in said and "annotations/s" in said
