@@ -48,6 +48,11 @@ def test_a_long_text_is_cut_and_says_so(project, manager):
 
 
 class TestOnThePages:
+    def test_commands_are_set_as_code(self, client, project, manager):
+        told(project, "Start `manage.py run_worker`.")
+        signed_in(client, manager)
+        assert "Start <code>manage.py run_worker</code>." in client.get(reverse("notices")).content.decode()
+
     def test_a_count_stands_beside_the_name_until_the_list_was_opened(self, client, project, manager):
         told(project)
         told(project)
