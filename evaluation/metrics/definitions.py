@@ -43,6 +43,11 @@ class Metric:
     limit: str = ""
     unit: str = ""
 
+    @property
+    def is_signed(self) -> bool:
+        """Return whether it is a difference to the parent, of which a plus sign says the way."""
+        return self.value is fluency.gap
+
 
 def share(totals: Totals) -> np.ndarray:
     """Return the mean of per-item scores: (sum of scores, number of items)."""

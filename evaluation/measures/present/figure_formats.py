@@ -65,9 +65,11 @@ def shown(
 ) -> Shown:
     factor, unit = (100, " %") if is_share(name) else (1, "")
     digits = _places([v * factor for v in (value, lower, upper) if v is not None])
+    metric = _metric(name)
 
     def text(number: float) -> str:
-        return written(number * factor, digits)
+        plain = written(number * factor, digits)
+        return f"+{plain}" if metric and metric.is_signed and number > 0 and plain.strip("0.") else plain
 
     ends = "" if lower is None or upper is None else f"{text(lower)} to {text(upper)}{unit}"
     return Shown(
@@ -97,7 +99,7 @@ def _margin(value: float, lower: float, upper: float, text: Callable[[float], st
         return ""
     if abs(above - below) > _LOPSIDED * (upper - lower):
         return f"[{text(lower)}, {text(upper)}]"
-    return f"± {text((upper - lower) / 2)}"
+    return f"± {text((upper - lower) / 2).removeprefix('+')}"
 
 
 # Shares by their names, of figures that no sum of counts gives.

@@ -125,7 +125,7 @@ def test_figures_of_fluency_stand_with_their_units_and_terms(client, project, re
         project, kind="evaluate", state="succeeded", config={"measure": "fluency"}, result={"metrics": figures}
     )
     text = page(client, run)
-    assert "It measured surprise above the parent: 0.500 nats per token on 4 items." in text
+    assert "It measured surprise above the parent: +0.500 nats per token on 4 items." in text
     assert "KL from the parent, nats per answer" in text
     assert ">Surprise</button>" in text and ">Interval</button>" in text
 
