@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Sum
+from django.db.models import Count, Max, Q, QuerySet, Sum
 
 from annotate.models import Dataset, Project
 from annotate.models.prompts import ARENA, JUDGED_HERE
@@ -75,7 +75,7 @@ def on_answers(questions: Dataset | None, runs: Sequence[int]) -> Q:
     drawn = Run.completions.through.objects.filter(run__in=runs)
     planned = Q()
     for side in ("completion_a", "completion_b"):
-        is_drawn = asked & Q(Exists(drawn.filter(completion=OuterRef(f"{side}_id"))))
+        is_drawn = asked & Q(**{f"{side}__in": drawn.values("completion")})
         planned &= Q(**{f"{side}__source": ARENA}) | is_drawn
     return planned
 
