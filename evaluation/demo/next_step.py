@@ -27,7 +27,8 @@ def of_project(project: Project) -> NextStep | None:
         return NextStep(words, "Its runs", runs)
     words = f"Wait: the demo does the rest automatically. It is in {stage}, and should be done {_end(progress)}."
     end_states = (Run.State.SUCCEEDED, Run.State.FAILED, Run.State.CANCELLED)
-    run = Run.objects.filter(project=project, idempotency_key__startswith=run_keys(project)).exclude(
+    # A stored key begins with the account's number.
+    run = Run.objects.filter(project=project, idempotency_key__contains=f":{run_keys(project)}").exclude(
         state__in=end_states
     )
     if now := run.order_by("id").last():

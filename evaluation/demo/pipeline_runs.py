@@ -62,7 +62,7 @@ def finished_run(
 
 
 def run_keys(project: Project) -> str:
-    """Return how the idempotency keys of the demo's runs begin."""
+    """Return how the idempotency keys of the demo's runs begin, behind the number of its account."""
     return f"turn:{project.slug}:"
 
 

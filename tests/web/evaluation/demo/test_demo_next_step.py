@@ -52,7 +52,7 @@ def around(project):
 def test_while_the_demo_runs_its_page_says_what_it_does_until_when_and_links_its_run(client, project, role):
     if role:
         client.force_login(make_user(project, role=role))
-    run = make_run(project, kind="ppo", state="running", idempotency_key=f"{run_keys(project)}ppo:demo-ppo")
+    run = make_run(project, kind="ppo", state="running", idempotency_key=f"1:{run_keys(project)}ppo:demo-ppo")
     make_run(project, kind="sft", state="running")  # somebody's own
     with progress_file.telling(project.slug) as tell:
         tell("PPO follows the reward", 7, 15, timezone.now() + timedelta(seconds=17.5 * 60))
