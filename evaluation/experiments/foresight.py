@@ -55,11 +55,14 @@ def time_in_words(
         steps = [usual_seconds(run) for run in _runs_of(project, arm, parent, dataset, questions)]
         if any(seconds is None for seconds in steps):
             unknown.append(arm.name)
-        known += seeds * sum(seconds or 0.0 for seconds in steps)
+        else:
+            known += seeds * sum(seconds or 0.0 for seconds in steps)
     left_out = f" Unknown, since no run like theirs has finished here: {', '.join(unknown)}." if unknown else ""
     if not known:
         return f"How long that takes is not known.{left_out}"
-    return f"That takes about {duration(known)}, one run after the other, by runs like these here.{left_out}"
+    count = len(arms) - len(unknown)
+    whose = f"{count} of these arms take{'s' * (count == 1)}" if unknown else "That takes"
+    return f"{whose} about {duration(known)}, one run after the other, by runs like these here.{left_out}"
 
 
 def _runs_of(

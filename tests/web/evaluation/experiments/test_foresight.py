@@ -58,10 +58,10 @@ def test_the_form_says_how_long_the_models_take_by_runs_like_theirs(project, ord
     assert "How long that takes is not known. Unknown, since no run like theirs has finished here: PPO, DPO." in page
     finished(project, "ppo", 600, {"reward_function": "a.b"}, parent=order["parent"])
     page = client.get(address, asked).content.decode()
-    assert "That takes about 20 min, one run after the other, by runs like these here." in page
+    assert "1 of these arms takes about 20 min, one run after the other, by runs like these here." in page
     assert "Unknown, since no run like theirs has finished here: DPO." in page
     twice = client.get(address, asked | {"options.ppo": f"steps={2 * configs.PPOConfig.steps}"}).content.decode()
-    minutes = int(re.search(r"That takes about (\d+) min", twice)[1])
+    minutes = int(re.search(r"takes about (\d+) min", twice)[1])
     assert 30 <= minutes < 40, "time grows with the steps, but for calibration and the start"
 
 
