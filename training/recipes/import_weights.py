@@ -24,7 +24,7 @@ from training.core.adapter_base import CONFIG, find_base, is_adapter
 from training.core.bundled_model import ORIGIN, SOURCE, BundledModelMissing, bundled_gguf
 from training.core.export_names import HUB_NAME, ORIGIN_FILE
 from training.core.run_directory import RecipeFailure
-from training.recipes.own_files import require_own_files
+from training.recipes.own_files import require_own_files, require_own_shards, require_own_vocabulary
 
 PAD_NAMES = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|fim_pad|>")
 
@@ -112,7 +112,10 @@ def is_classifier(source: str, kind: str) -> bool:
 def _write_reward_model(source: str, kind: str, partial: Path) -> dict[str, Any]:
     from training.recipes.reward import sequence_classifier
 
-    require_own_files(_with_index(source, kind), source)
+    folder = _with_index(source, kind)
+    if kind != "adapter":  # one that is kept here names the weights of its base
+        require_own_shards(folder, source)
+    require_own_vocabulary(folder, source)
     base = _base_of_classifier(source) if kind == "adapter" else ""
     if base:
         require_own_files(_with_index(base, "folder" if Path(base).is_dir() else "hub"), base)
@@ -218,7 +221,8 @@ def _load(source: str, kind: str, tokenizer_from: str = "") -> tuple[Any, Any, s
     quantization = {"quantization_config": GgufConfig(dequantize=True)} if kind == "gguf" else {}
     try:
         require_own_files(_with_index(source, kind), source)
-        require_own_files(Path(tokenizer_from or source), tokenizer_from or source)
+        if tokenizer_from:
+            require_own_vocabulary(Path(tokenizer_from), tokenizer_from)
         model: Any = AutoModelForCausalLM.from_pretrained(location, dtype=torch.bfloat16, **extra, **quantization)
         tokenizer = AutoTokenizer.from_pretrained(tokenizer_from or location, **extra)
     except RecipeFailure:

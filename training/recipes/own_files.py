@@ -11,16 +11,15 @@ from training.core.run_directory import RecipeFailure
 
 
 def require_own_files(folder: Path, source: str) -> None:
-    """Raises RecipeFailure where a model's files name others beside its folder."""
-    if folder.is_dir():
-        _require_own_shards(folder, source)
-        _require_own_vocabulary(folder, source)
+    """Raises RecipeFailure where files of a model that is no adapter name others beside its folder."""
+    require_own_shards(folder, source)
+    require_own_vocabulary(folder, source)
 
 
-def _require_own_shards(folder: Path, source: str) -> None:
+def require_own_shards(folder: Path, source: str) -> None:
     """Raises RecipeFailure where an index names weights beside the folder: transformers would read any file of this
     machine."""
-    for index in folder.rglob("*.index.json"):  # config.json may name one further below
+    for index in folder.rglob("*.index.json") if folder.is_dir() else ():  # config.json may name one further below
         shards = _json_of(index, source).get("weight_map")  # an index of something else has none
         named = shards.values() if isinstance(shards, dict) else ()
         if elsewhere := sorted({str(shard) for shard in named if not _is_bare(shard)}):
@@ -31,7 +30,7 @@ def _require_own_shards(folder: Path, source: str) -> None:
             )
 
 
-def _require_own_vocabulary(folder: Path, source: str) -> None:
+def require_own_vocabulary(folder: Path, source: str) -> None:
     """Raises RecipeFailure where files of a tokenizer give it arguments by which transformers would read another file
     of this machine, and its lines be tokens: a vocabulary by its name. Their own files need no name."""
     config, tokens = (_json_of(folder / name, source) for name in ("tokenizer_config.json", "special_tokens_map.json"))

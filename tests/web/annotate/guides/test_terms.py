@@ -14,6 +14,7 @@ from django.urls import reverse
 from annotate.guides.glossary import glossary, require_term
 from tests.support.factories import make_project, sign_in
 from training import configs
+from training.configs.evaluate import MEASURES
 from training.templatetags.option_words import KIND_TERMS, OPTION_TERMS
 
 TAG = re.compile(r"{% (?:term|terms|definition) ((?:\"[^\"]*\" ?)+)")
@@ -61,7 +62,7 @@ def _keys(tag: str) -> list[str]:
 def test_terms_of_runs_and_options_are_defined_and_name_what_there_is():
     keys = {key for group in KIND_TERMS.values() for key in group} | set(OPTION_TERMS.values())
     assert keys <= glossary().keys()
-    assert KIND_TERMS.keys() <= configs.CONFIGS.keys()
+    assert KIND_TERMS.keys() <= configs.CONFIGS.keys() | MEASURES.keys()
     assert OPTION_TERMS.keys() <= {field.name for config in configs.CONFIGS.values() for field in fields(config)}
 
 
