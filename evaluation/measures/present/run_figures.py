@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evaluation.measures.present import figure_formats
 from evaluation.measures.present.figure_formats import Shown
 from evaluation.measures.present.shown_items import is_blind
+from evaluation.metrics import definitions
 
 if TYPE_CHECKING:
     from training.models import Run
@@ -67,9 +68,11 @@ def _verdict(line: Line) -> str:
 
 
 def _lines(figures: dict[str, Any]) -> list[Line]:
+    """Return the figures in the order of their definitions, others behind them: Postgres keeps none."""
+    places = {name: place for place, name in enumerate(definitions.METRICS)}
     return [
         Line(name, figure_formats.of_result(name, figure), _clean(name, figure))
-        for name, figure in figures.items()
+        for name, figure in sorted(figures.items(), key=lambda one: places.get(one[0], len(places)))
         if isinstance(figure, dict) and figure.get("value") is not None
     ]
 
