@@ -53,10 +53,10 @@ def time_in_words(
     known, unknown = 0.0, []
     for arm in arms:
         steps = [usual_seconds(run) for run in _runs_of(project, arm, parent, dataset, questions)]
-        if any(seconds is None for seconds in steps):
+        if None in steps:
             unknown.append(arm.name)
         else:
-            known += seeds * sum(seconds or 0.0 for seconds in steps)
+            known += seeds * sum(filter(None, steps))
     left_out = f" Unknown, since no run like theirs has finished here: {', '.join(unknown)}." if unknown else ""
     if not known:
         return f"How long that takes is not known.{left_out}"

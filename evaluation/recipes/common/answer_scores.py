@@ -22,7 +22,7 @@ from evaluation.recipes.common import likelihood
 from training.core.run_directory import Row, RunDirectory, read_lines
 from training.recipes.common import branches, loading
 from training.rl.packed.packed_layers import run_packed
-from training.rl.packed.packed_rows import lay
+from training.rl.packed.packed_rows import embedded
 
 ROWS = 128  # of logits at once: within a processor's last cache
 _LEAST = torch.finfo(torch.float32).min  # in place of a logit of minus infinity: times a probability of 0 it is 0
@@ -196,12 +196,11 @@ def _own_states(model: Any, batch: list[Tokens]) -> Tensor:
 def _packed_states(model: Any, batch: list[Tokens]) -> Tensor:
     """Return the same without padding, with what several begin with computed once."""
     base, texts = model.get_decoder(), [one.ids[:-1] for one in batch]  # nothing follows the last token
-    laid = lay(base, texts, model.dtype)
+    hidden, laid = embedded(base, texts, model.dtype)
     starts = list(itertools.accumulate((len(text) for text in texts), initial=0))
     at = [
         start + i - 1 for start, one in zip(starts, batch, strict=False) for i in range(one.scored_from, len(one.ids))
     ]
-    hidden = base.embed_tokens(torch.tensor(list(itertools.chain(*texts)))[laid.firsts])
     return base.norm(run_packed(base, hidden, laid.rows, 0, len(base.layers), wanted=laid.index[at]))
 
 
@@ -212,8 +211,7 @@ def of_states(states: Tensor, weight: Tensor, targets: Tensor, temperature: floa
     for part, part_targets in zip(states.to(weight.dtype).split(ROWS), targets.split(ROWS), strict=True):
         exact = (part.float() * weight[part_targets].float()).sum(-1)
         parts.append(_of_rows((part @ weight.T).float(), exact, temperature))
-    logprobs, entropies, drawn = (torch.cat(values) for values in zip(*parts, strict=True))
-    return logprobs, entropies, drawn
+    return _joined(parts)
 
 
 def of_logits(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -223,6 +221,10 @@ def of_logits(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tens
     for part, part_targets in zip(logits.split(ROWS), targets.split(ROWS), strict=True):
         wanted = part.gather(1, part_targets[:, None])[:, 0].float()
         parts.append(_of_rows(part.float().clamp(min=_LEAST), wanted, temperature))
+    return _joined(parts)
+
+
+def _joined(parts: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
     logprobs, entropies, drawn = (torch.cat(values) for values in zip(*parts, strict=True))
     return logprobs, entropies, drawn
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from training.recipes.common import sharding
 from training.rl.packed.packed_layers import packed_agrees, run_packed
-from training.rl.packed.packed_rows import lay
+from training.rl.packed.packed_rows import embedded
 
 LONGEST = 2048  # tokens of a row: attention looks at all pairs of them
 
@@ -110,10 +110,8 @@ def packed_states(model: Any, rows: list[Row], layers: Sequence[int]) -> dict[in
     rows begin with is computed once, too."""
     base = model.get_decoder()
     texts = [[*row.prompt, *completion] for row in rows for completion in row.completions]
-    laid = lay(base, texts, model.dtype)
-    own = laid.index[_own_tokens(rows)]
-    ids = torch.tensor([token for text in texts for token in text])
-    hidden, reached, states = base.embed_tokens(ids[laid.firsts]), 0, {}
+    hidden, laid = embedded(base, texts, model.dtype)
+    own, reached, states = laid.index[_own_tokens(rows)], 0, {}
     for layer in sorted(set(layers)):
         hidden = run_packed(base, hidden, laid.rows, reached, layer)
         found = base.norm(hidden) if layer == len(base.layers) else hidden

@@ -108,6 +108,13 @@ def lay(base: Any, sequences: Sequence[Sequence[int]], dtype: torch.dtype) -> La
     return Laid(_rows(base, members, dtype), torch.tensor(firsts, device=device), index)
 
 
+def embedded(base: Any, sequences: Sequence[Sequence[int]], dtype: torch.dtype) -> tuple[Tensor, Laid]:
+    """Return the embeddings (N, H) of what is computed of sequences of token ids, and how it lies."""
+    laid = lay(base, sequences, dtype)
+    ids = torch.tensor([token for sequence in sequences for token in sequence])
+    return base.embed_tokens(ids[laid.firsts]), laid
+
+
 @torch.no_grad()
 def rows_of(base: Any, lengths: Sequence[int], dtype: torch.dtype) -> Rows:
     """Return the rows of sequences of these lengths, of which each token is computed for itself."""
