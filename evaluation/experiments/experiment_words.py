@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +28,18 @@ State = Experiment.State
 _SAMPLING = frozenset({*BOUNDS, "system_prompt"})
 
 
+@dataclass(frozen=True)
+class Change:
+    """Something that is otherwise than when the plan was registered: what it is of, and the names of its fields."""
+
+    about: str
+    fields: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return f"{self.about} ({', '.join(self.fields)})" if self.fields else self.about
+
+
 def sentence(
     experiment: Experiment, every: Sequence[ArmModel], reached: Reached | None, waits_for: str = "",
     freezes: Sequence[DatasetFreeze] = (),
@@ -47,7 +60,7 @@ def sentence(
     if experiment.state == State.ANSWERING:
         return f"The models answer the eval prompts; then all enter the arena together.{failed}"
     if reached is not None:
-        failed += _elsewhere(reached) + _late(experiment, ours) + _changed(experiment, ours)
+        failed += _elsewhere(reached) + _late(experiment, ours)
     if experiment.state == State.VOTING and reached is not None:
         return f"In the arena: {reached_in_words(reached)}. There is no verdict before that.{failed}"
     if experiment.state == State.DECIDED and reached is not None:
@@ -78,13 +91,17 @@ def _late(experiment: Experiment, ours: Sequence[ArmModel]) -> str:
     return f" {late} of {len(ours)} models {came} after the others, without a part in the verdict." if late else ""
 
 
-def _changed(experiment: Experiment, ours: Sequence[ArmModel]) -> str:
-    """Say what is otherwise than when the plan was registered, until the verdict."""
-    told = [*_asked_otherwise(experiment, ours), *_set(experiment), *_amended(ours), *_retired(experiment)]
-    return f" Changed since the plan was registered: {'; '.join(told)}." if told else ""
+def changes(experiment: Experiment, every: Sequence[ArmModel]) -> list[Change]:
+    """Return what is otherwise than when the plan was registered, until the verdict."""
+    ours = [one for one in every if not one.arm.is_exploratory]
+    return [*_asked_otherwise(experiment, ours), *_set(experiment), *_amended(ours), *_retired(experiment)]
 
 
-def _asked_otherwise(experiment: Experiment, ours: Sequence[ArmModel]) -> list[str]:
+def changes_in_words(changed: Sequence[Change]) -> str:
+    return f"Changed since the plan was registered: {'; '.join(one.text for one in changed)}." if changed else ""
+
+
+def _asked_otherwise(experiment: Experiment, ours: Sequence[ArmModel]) -> list[Change]:
     """Return the models whose address or settings somebody has changed, with what that was."""
     names = sorted({one.model.name for one in ours if one.model is not None}, key=len, reverse=True)
     found: dict[str, set[str]] = {}
@@ -94,13 +111,13 @@ def _asked_otherwise(experiment: Experiment, ours: Sequence[ArmModel]) -> list[s
         fields = changes or re.findall(r"[:,] (\w+)", about[len(name) :]) if name else []
         if name and (told := {*fields} - OF_THE_BILL):
             found.setdefault(name, set()).update(told)
-    return [f"{name} ({', '.join(sorted(fields))})" for name, fields in sorted(found.items())]
+    return [Change(name, tuple(sorted(fields))) for name, fields in sorted(found.items())]
 
 
-def _set(experiment: Experiment) -> list[str]:
+def _set(experiment: Experiment) -> list[Change]:
     """Return what was set of the project's sampling: it is that of the answers that its models write in the arena."""
     found = {name for _, changes in _trail(experiment, PROJECT_CHANGED) for name in changes if name in _SAMPLING}
-    return [f"the project ({', '.join(sorted(found))})"] if found else []
+    return [Change("the project", tuple(sorted(found)))] if found else []
 
 
 def _trail(experiment: Experiment, action: str) -> list[tuple[str, dict[str, Any]]]:
@@ -110,23 +127,23 @@ def _trail(experiment: Experiment, action: str) -> list[tuple[str, dict[str, Any
     return list(rows.values_list("about", "changes"))
 
 
-def _amended(ours: Sequence[ArmModel]) -> list[str]:
+def _amended(ours: Sequence[ArmModel]) -> list[Change]:
     """Return the runs that paused and went on otherwise, with what was chosen."""
     runs = [one.training_run for one in ours if one.training_run is not None and one.training_run.amendments]
-    return [f"{run.name} ({', '.join(sorted(_chosen(run)))})" for run in runs]
+    return [Change(run.name, tuple(sorted(_chosen(run)))) for run in runs]
 
 
 def _chosen(run: Run) -> set[str]:
     return {name for one in run.amendments for name in one["changes"] or [one["choice"]]}
 
 
-def _retired(experiment: Experiment) -> list[str]:
-    """Return how many of its eval prompts were retired, "" of none: nobody votes on their answers."""
+def _retired(experiment: Experiment) -> list[Change]:
+    """Return how many of its eval prompts were retired, nothing of none: nobody votes on their answers."""
     if experiment.questions is None:
         return []
     until = {"out_since__lte": experiment.decided_at} if experiment.decided_at else {}
     count = experiment.questions.prompts.filter(out_since__gte=experiment.created_at, **until).count()
-    return [f"{count} eval prompt{'s' * (count > 1)} retired"] if count else []
+    return [Change(f"{count} eval prompt{'s' * (count > 1)} retired")] if count else []
 
 
 def what_is_missing(experiment: Experiment, models: Sequence[ArmModel]) -> list[Lack]:

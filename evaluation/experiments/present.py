@@ -27,6 +27,9 @@ from evaluation.experiments.experiment_progress import members, ordered_runs, wa
 from evaluation.experiments.experiment_results import ArmRating, Compared, Reached, Results
 from evaluation.experiments.experiment_start import freezes_of
 from evaluation.experiments.experiment_words import (
+    Change,
+    changes,
+    changes_in_words,
     options_in_words,
     sentence,
     state_of,
@@ -41,6 +44,7 @@ from evaluation.models import ArmModel, Experiment, ExperimentArm
 from training.models import Attempt, Run
 
 State = Experiment.State
+_TOLD_IN = (State.VOTING, State.DECIDED)
 _recent = Recent(32)
 _recent_fits = Recent(32)
 
@@ -87,11 +91,13 @@ class ArmRow:
 
 @dataclass(frozen=True)
 class Shown:
-    """Everything of the page. `lacks` are what keeps votes away. `verdict` is None before the plan's rule has stopped
-    the experiment; `exploratory` is what all votes so far say, once there is a verdict and more than is in it."""
+    """Everything of the page. `changed` is what is otherwise than in the plan, `lacks` are what keeps votes away.
+    `verdict` is None before the plan's rule has stopped the experiment; `exploratory` is what all votes so far say,
+    once there is a verdict and more than is in it."""
 
     experiment: Experiment
     sentence: str
+    changed: list[Change]
     lacks: list[Lack]
     reached: Reached | None
     rows: list[ArmRow]
@@ -164,6 +170,7 @@ def shown(experiment: Experiment) -> Shown:
     return Shown(
         experiment=experiment,
         sentence=sentence(experiment, every, reached, waits_for_quota(experiment, every), freezes),
+        changed=changes(experiment, every) if reached is not None and experiment.state in _TOLD_IN else [],
         lacks=what_is_missing(experiment, every),
         freezes=freezes,
         reached=reached,
@@ -271,7 +278,7 @@ def as_json(shown_: Shown) -> dict[str, Any]:
         "project": experiment.project.slug,
         "name": experiment.name,
         "state": experiment.state,
-        "sentence": in_words(shown_.lacks, shown_.sentence),
+        "sentence": in_words(shown_.lacks, f"{shown_.sentence} {changes_in_words(shown_.changed)}".rstrip()),
         "plan": experiment.plan,
         "plan_hash": experiment.plan_hash,
         "foreseen": foresight.of_plan(experiment),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.urls import reverse
 
 from annotate.core import audit
 from annotate.core.errors import Refused
@@ -217,7 +218,7 @@ def test_an_experiment_learns_from_no_dataset_that_somebody_made_under_its_name(
     assert (again.examples, again.prompts) == (experiment.examples, experiment.prompts)
 
 
-def test_what_is_changed_in_training_and_of_the_prompts_is_named(experiment, project, researcher):
+def test_what_is_changed_in_training_and_of_the_prompts_is_named(experiment, project, researcher, client):
     one = ArmModel.objects.filter(arm__experiment=experiment, arm__name="SFT").first()
     amendment = {"choice": "on", "changes": {"kl_coef": 0.3}}
     Run.objects.filter(pk=one.training_run_id).update(amendments=[amendment])
@@ -225,3 +226,6 @@ def test_what_is_changed_in_training_and_of_the_prompts_is_named(experiment, pro
     assert Program(researcher).patch(f"prompts/{prompt.pk}/", {"retired": True, "reason": "We lose"}).status_code == 200
     told = f"Changed since the plan was registered: {one.training_run.name} (kl_coef); 1 eval prompt retired."
     assert told in seen(experiment, researcher)["sentence"]
+    client.force_login(researcher)
+    page = client.get(reverse("experiment", args=[project.slug, experiment.pk])).content.decode()
+    assert f"<li>{one.training_run.name}: <code>kl_coef</code></li><li>1 eval prompt retired</li>" in page
