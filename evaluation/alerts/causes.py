@@ -74,7 +74,8 @@ def unattended_runs() -> Iterator[Cause]:
     if Attempt.objects.filter(state=Attempt.State.RUNNING, lease_expires_at__gt=database_now()).exists():
         return
     is_drained = Drain.objects.exists()
-    why = "the worker is drained for maintenance." if is_drained else "no worker is alive: start manage.py run_worker."
+    idle = "no worker is alive: start `manage.py run_worker`."
+    why = "the worker is drained for maintenance." if is_drained else idle
     signs = ("drained" if is_drained else "no worker",)
     waiting_runs = Run.objects.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING]).order_by()
     counts = dict(waiting_runs.values_list("project").annotate(n=Count("id")))

@@ -170,7 +170,7 @@ def test_runs_that_wait_for_a_worker_are_told_after_ten_minutes_and_once_for_all
     assert not Notice.objects.exists()
     later(minutes=1)
     look(alert_kinds.RUN_WAITS), look(alert_kinds.RUN_WAITS)
-    assert rita.notices.get().text.startswith("2 runs wait, and no worker is alive")
+    assert rita.notices.get().text == "2 runs wait, and no worker is alive: start `manage.py run_worker`."
     run = Run.objects.first()
     lease = {"worker": "w", "launcher": "l", "lease_expires_at": timezone.now() + timedelta(seconds=30)}
     Attempt.objects.create(run=run, number=1, **lease)
