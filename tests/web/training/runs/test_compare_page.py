@@ -49,6 +49,12 @@ def test_two_runs_open_on_all_the_curves_that_they_share(client, project):
     assert "more shared curves" not in text
 
 
+def test_one_curve_more_is_no_plural(client, project):
+    names = ["loss", "kl", "entropy", "accuracy", "clip_frac", "approx_kl", "value_loss"]
+    runs = [measured(project, dict.fromkeys(names, 1.0), dict.fromkeys(names, 2.0), name=name) for name in ("a", "b")]
+    assert "<summary>1 more shared curve</summary>" in page(client, project, *runs)
+
+
 def test_candidates_are_points_and_one_point_is_said(client, project):
     one = measured(project, {"cv_nll": 0.7, "loss": 1.0}, {"cv_nll": 0.6}, name="one")
     two = measured(project, {"cv_nll": 0.8, "loss": 2.0}, {"cv_nll": 0.5}, name="two")
