@@ -29,7 +29,9 @@ class BestOfOptions:
         TOP_P, "nucleus: the most likely tokens with this total probability; 1 keeps all tokens", low=0.01, high=1
     )
     system_prompt: str = option("", "sent before each conversation that has no system prompt", multiline=True)
-    batch_size: int = option(32, "sequences sampled at once", low=1, high=1024, advanced=True)
+    batch_size: int = option(
+        128, "maximum sequences sampled at once; fewer where memory is short", low=1, high=1024, advanced=True
+    )
 
     def cross_check(self) -> dict[str, str]:
         return check_rewards(self)

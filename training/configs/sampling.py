@@ -29,8 +29,8 @@ class SampleConfig:
     )  # fmt: skip
     system_prompt: str = option("", "sent before each conversation that has no system prompt", multiline=True)
     batch_size: int = option(
-        32, "sequences sampled at once; a model with an endpoint uses its own concurrency", low=1, high=1024,
-        advanced=True,
+        128, "maximum sequences sampled at once; fewer where memory is short. A model with an endpoint uses its own "
+        "concurrency", low=1, high=1024, advanced=True,
     )  # fmt: skip
     max_cost: float | None = option(
         None,

@@ -31,6 +31,7 @@ LOSS_BYTES = 2**23 * 10  # the loss's chunk of logits, in bfloat16, in float32 a
 # Of all memory, what PPO's activations between forward and backward may take, and its caches of sampling; of a
 # processor's not more than so much, since larger batches are hardly faster there.
 ACTIVATIONS, CACHES, CPU_CACHE = 1 / 4, 1 / 8, 2.0**28
+BULK_CACHE = 2.0**30  # where answers are drawn and nothing learns: more rows make a row cheaper still
 LEARNT_BYTES = 16  # master, two moments and gradient, float32
 
 
@@ -157,11 +158,13 @@ def tokens_at_once(shape: Shape, *, longest: int, memory: float, on_cpu: bool) -
     return max(longest, min(most, int(room // max(shape.bytes_per_token(longest, recompute=False), 1))))
 
 
-def rows_at_once(shape: Shape, *, length: int, memory: float, on_cpu: bool) -> int:
-    """Return how many sequences of `length` tokens PPO samples at once: as many as have their keys and values of all
-    `shape.layers` in their share of `memory` bytes, 16 at least, since fewer rows leave a product waiting for its
-    weights."""
-    room = min(CACHES * memory, CPU_CACHE) if on_cpu else CACHES * memory
+def rows_at_once(
+    shape: Shape, *, length: int, memory: float, on_cpu: bool, cpu_cache: float = CPU_CACHE
+) -> int:  # fmt: skip
+    """Return how many sequences of `length` tokens are sampled at once: as many as have their keys and values of all
+    `shape.layers` in their share of `memory` bytes, on a processor in `cpu_cache` at most; 16 at least, since fewer
+    rows leave a product waiting for its weights."""
+    room = min(CACHES * memory, cpu_cache) if on_cpu else CACHES * memory
     row = 2 * shape.layers * shape.key_heads * shape.head_dim * shape.dtype_bytes * length
     return max(16, int(room // row))
 

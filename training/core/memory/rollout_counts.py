@@ -42,7 +42,13 @@ def sample_memory(decoder: Decoder, config: Mapping[str, Any], hardware: Hardwar
         "weights": hardware.dtype_bytes * decoder.parameters,
         "weights laid out to sample": _decoder_copy(decoder, hardware),
     }
-    rows, answer = config["batch_size"], config["max_new_tokens"]
+    answer, on_cpu = config["max_new_tokens"], hardware.device == "cpu"
+    whole = decoder.shape(decoder.layers, hardware.dtype_bytes, packed=on_cpu)
+    fitting = batch_planner.rows_at_once(
+        whole, length=prompt + answer, memory=min(hardware.available, 2**50), on_cpu=on_cpu,
+        cpu_cache=batch_planner.BULK_CACHE,
+    )  # fmt: skip
+    rows = min(config["batch_size"], fitting)
     sampling = _sampling(decoder, rows, prompt, answer, hardware, -(-rows // config["completions_per_prompt"]))
     return StageMemory(standing, {"sampling": sampling}, f"{rows} sequences at once")
 

@@ -14,12 +14,13 @@ from typing import Any, Protocol
 
 from common import reasoning
 from common.sampling import kept_sampling, with_system_prompt
+from training.core.batch_planner import BULK_CACHE
 from training.core.run_directory import Row, RunDirectory, RunSpec
-from training.recipes.common import loading
+from training.recipes.common import loading, memory
 from training.rl.decode import decoder_for
 from training.rl.sampler import Sampling, sample, sequence_seed
 
-PORTION = 4  # times batch_size: the rows of a portion's end stand idle, and a kill costs as much as it holds
+PORTION = 2  # times batch_size: the rows of a portion's end stand idle, and a kill costs as much as it holds
 
 
 class DrawConfig(Protocol):
@@ -72,9 +73,12 @@ def draw(
         earlier = sum((task.prompt_id, task.index) in written for task in batch)
         if earlier == len(batch):
             continue
+        chosen = [task.prompt for task in batch]
+        room = memory.rows_at_once(model, loading.device(), chosen, sampling.max_new_tokens, BULK_CACHE)
         completions = sample(
-            decoder, [task.prompt for task in batch], [task.seed for task in batch], sampling,
-            end_ids=end_ids, pad_id=tokenizer.pad_token_id, device=loading.device(), most_rows=config.batch_size,
+            decoder, chosen, [task.seed for task in batch], sampling,
+            end_ids=end_ids, pad_id=tokenizer.pad_token_id, device=loading.device(),
+            most_rows=min(config.batch_size, room),
             on_end=_progress_of(run, finished, earlier, len(tasks)),
         )  # fmt: skip
         for task, tokens, length, has_ended in zip(

@@ -34,14 +34,18 @@ def total_memory() -> float:
     return float(psutil.virtual_memory().total)
 
 
-def rows_at_once(model: Any, device: torch.device, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> int:
+def rows_at_once(
+    model: Any, device: torch.device, prompts: Sequence[Sequence[int]], max_new_tokens: int,
+    cpu_cache: float = batch_planner.CPU_CACHE,
+) -> int:  # fmt: skip
     """Return how many answers to these prompts (token ids) are drawn at once, so that memory does not grow with their
-    number."""
+    number: on a processor their caches take `cpu_cache` bytes at most."""
     dtype_bytes = model.get_input_embeddings().weight.dtype.itemsize
     layers = model.config.num_hidden_layers
     return batch_planner.rows_at_once(
         batch_planner.shape_of(model.config, layers=layers, dtype_bytes=dtype_bytes, packed=False),
         length=max(map(len, prompts)) + max_new_tokens, memory=total_memory(), on_cpu=device.type == "cpu",
+        cpu_cache=cpu_cache,
     )  # fmt: skip
 
 

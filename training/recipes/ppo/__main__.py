@@ -88,11 +88,13 @@ def train(ppo: PPO, source: Source) -> None:
         started = time.perf_counter()
         episodes = source.episodes(state, step)
         measured = measure(ppo, state, episodes)
+        held_out_answers = ppo_held_out.HeldOut()
         shows = step % config.samples_every == 0 or step == config.steps
         if held_out and shows:
             measured.figures["ptx_held_out_loss"] = ptx.held_out_loss(ppo, held_out)
         if shows:
-            measured.figures.update(ppo_held_out.measure(ppo, state, measured.figures))
+            held_out_answers = ppo_held_out.measure(ppo, state, measured.figures)
+            measured.figures.update(held_out_answers.figures)
         drift = guards.drift(measured.behaviour, parent, ppo_behaviour.bounds(config, parent))
         if measured.gold is not None and config.max_gold_gap:
             drift = max(drift, measured.gold.drift(config.max_gold_gap), key=lambda d: d.used)
@@ -109,7 +111,7 @@ def train(ppo: PPO, source: Source) -> None:
         baseline = ppo_behaviour.baseline_figures(config, parent) if step == 0 else {}
         _log(ppo, step, measured.figures | source.figures() | updated | {"drift": drift.used} | baseline, started)
         if shows if stop is None else config.at_bound == "pause":
-            show_samples(ppo, state.calibration, step)
+            show_samples(ppo, state.calibration, step, held_out_answers.episodes)
         if stop is not None and config.at_bound == "pause":
             pause_run(ppo, optimiser, state, pauses.at_bound(config, state, drift, step))
             return
@@ -215,15 +217,19 @@ def _log(ppo: PPO, step: int, figures: dict[str, float], started: float) -> None
     )  # fmt: skip
 
 
-def show_samples(ppo: PPO, calibration: Calibration, step: int) -> None:
-    """Log answers to the same prompts with the same seeds each time, so that only the policy changes."""
+def show_samples(ppo: PPO, calibration: Calibration, step: int, held_out: Episodes | None) -> None:
+    """Log answers to the same prompts with the same seeds each time, so that only the policy changes: those to the
+    held-out prompts where these are enough, else answers drawn for it."""
     count = min(ppo.config.sample_prompts, len(ppo.prompts))
-    if count:
+    if not count:
+        return
+    shown = held_out
+    if shown is None or len(shown.texts) < count:
         indices = [i * len(ppo.prompts) // count for i in range(count)]
         shown = ppo.collect(indices, ppo.seeds("samples", count=count))
-        scores = calibration.scaled(shown.scores, shown.rollout, ppo.config).tolist()
-        for row, (prompt, text, score) in enumerate(zip(shown.prompts, shown.texts, scores, strict=True)):
-            ppo.run.log_sample(step, prompt, text, score, part_values(shown.parts, row))
+    scores = calibration.scaled(shown.scores, shown.rollout, ppo.config).tolist()
+    for row in range(count):
+        ppo.run.log_sample(step, shown.prompts[row], shown.texts[row], scores[row], part_values(shown.parts, row))
 
 
 _SCALES = {
@@ -238,7 +244,7 @@ def finish(ppo: PPO, state: State, stop: dict[str, Any] | None, reason: str) -> 
     if stop is not None:
         state.restore_kept(ppo)
         if "held_out_score" not in state.kept_figures:  # kept at a step that was not evaluated
-            state.kept_figures = state.kept_figures | ppo_held_out.measure(ppo, state, state.kept_figures)
+            state.kept_figures = state.kept_figures | ppo_held_out.measure(ppo, state, state.kept_figures).figures
         stop["message"] = (
             f"Training ended at step {stop['step']} of {ppo.config.steps}: {reason.rstrip('.')}. The model is that "
             f"of step {state.kept_step}, the last within the limits."

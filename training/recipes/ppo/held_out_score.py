@@ -1,17 +1,18 @@
 """Score prompts that PPO never trains on: has it learnt the prompts or the taste?
 
 A tenth of the prompts, drawn by the run's seed, is in no batch and not in the calibration. Now and then the policy
-answers them, with the same seeds each time; the gap is the score on the step's own batch less this one.
+answers them, with the same seeds each time; the gap is the score on the step's own batch less this one. The first of
+these answers are the samples that a run shows.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scipy.special import stdtrit  # the quantile of Student's t; all of scipy.stats takes a second to import
 
-from training.recipes.ppo.rollouts import PPO
+from training.recipes.ppo.rollouts import PPO, Episodes
 from training.recipes.ppo.state import State
 
 FEWEST = 2  # prompts that give an interval
@@ -30,14 +31,22 @@ class Mean:
         return self.std**2 / max(self.count, 1)
 
 
-def measure(ppo: PPO, state: State, batch: dict[str, float]) -> dict[str, float]:
-    """Return figures of the policy that drew the step's batch on the held-out prompts; {} where there are too few.
+@dataclass(frozen=True)
+class HeldOut:
+    """Hold the answers to the held-out prompts and figures of them; neither where there are too few."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    episodes: Episodes | None = None
+
+
+def measure(ppo: PPO, state: State, batch: dict[str, float]) -> HeldOut:
+    """Return the answers to the held-out prompts of the policy that drew the step's batch, and figures of them.
 
     `batch` are the figures of that batch.
     """
     count = len(ppo.held_out)
     if count < FEWEST:
-        return {}
+        return HeldOut()
     trained = Mean(batch["score_mean"], batch["score_std"], ppo.config.batch_size)
     with state.as_drawn(ppo):
         episodes = ppo.collect(list(range(count)), ppo.seeds("held-out prompts", count=count), held_out=True)
@@ -46,7 +55,7 @@ def measure(ppo: PPO, state: State, batch: dict[str, float]) -> dict[str, float]
     figures = {"held_out_score": apart.value, "held_out_gap": trained.value - apart.value}
     if interval := gap_interval(trained, apart):
         figures["held_out_gap_lower"], figures["held_out_gap_upper"] = interval
-    return figures
+    return HeldOut(figures, episodes)
 
 
 def gap_interval(trained: Mean, apart: Mean) -> tuple[float, float] | None:

@@ -4,10 +4,12 @@ from pathlib import Path
 import pytest
 
 from tests.support import tiny_model
+from training.core import batch_planner
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes import sample
 from training.recipes.best_of import bulk_sampling
 from training.recipes.common import entry
+from training.rl.decode import LlamaDecoder
 
 CONFIG = {"completions_per_prompt": 3, "max_new_tokens": 12, "batch_size": 4}
 PROMPTS = [{"id": 10 + i, "messages": [{"role": "user", "content": "say " * (i + 1)}]} for i in range(4)]
@@ -55,6 +57,17 @@ def test_cut_off_in_mid_portion_it_writes_what_it_would_have_written(
         bulk_sampling.sample = original
     assert sampled == [4, 4]  # the first portion of four was whole
     assert _rows(cut) == _rows(whole)
+
+
+def test_no_more_rows_are_decoded_at_once_than_memory_has_room_for(tmp_path: Path, model: Path, monkeypatch):
+    opened, original = [], LlamaDecoder.open
+    monkeypatch.setattr(batch_planner, "rows_at_once", lambda *_, **given: opened.append(given["cpu_cache"]) or 3)
+    monkeypatch.setattr(
+        LlamaDecoder, "open", lambda one, count, *rest: opened.append(count) or original(one, count, *rest)
+    )
+    run = _run(tmp_path, model, batch_size=8)
+    assert entry.attempt(sample.main, run) == 0
+    assert opened[-2:] == [batch_planner.BULK_CACHE, 3] and len(_rows(run)) == 12
 
 
 def test_another_seed_gives_other_completions(tmp_path: Path, model: Path):

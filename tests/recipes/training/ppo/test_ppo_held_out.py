@@ -10,7 +10,7 @@ from scipy import stats
 
 from tests.support.training.ppo_runs import CONFIG, carry_out, metrics, same_weights
 from tests.support.training.thread_actors import Threads
-from training.core.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes.common import entry
 from training.recipes.ppo import __main__ as ppo
 from training.recipes.ppo import held_out_score as ppo_held_out
@@ -90,6 +90,32 @@ def test_held_out_prompts_are_answered_at_each_evaluation_and_at_no_other_time(t
         assert row["held_out_gap"] == pytest.approx(row["score_mean"] - row["held_out_score"])
     assert rows[0]["held_out_gap_lower"] < rows[0]["held_out_gap"] < rows[0]["held_out_gap_upper"]
     assert run.result()["final"]["held_out_score"] == rows[3]["held_out_score"]
+
+
+def test_the_first_of_these_answers_are_the_samples_that_are_shown(tmp_path: Path, model: Path):
+    run = make_run(tmp_path, model, sample_prompts=1)
+    answered: list[list[tuple[str, str]]] = []
+    measure = ppo_held_out.measure
+
+    def noted(*arguments):
+        found = measure(*arguments)
+        pairs = zip(found.episodes.prompts, found.episodes.texts, strict=True)
+        answered.append([(prompt[-1]["content"], text) for prompt, text in pairs])
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ppo_held_out, "measure", noted)
+        carry_out(run)
+    shown = list(read_lines(run.path / "samples.jsonl"))
+    assert [row["step"] for row in shown] == [0, 2, 3]
+    assert [(row["prompt"][-1]["content"], row["completion"]) for row in shown] == [pairs[0] for pairs in answered]
+
+
+def test_where_fewer_are_held_out_samples_are_drawn_of_prompts_that_are_trained_on(tmp_path: Path, model: Path):
+    run = carry_out(make_run(tmp_path, model, sample_prompts=3, steps=1))
+    shown = [row["prompt"][-1]["content"] for row in read_lines(run.path / "samples.jsonl")]
+    apart = {PROMPTS[i]["messages"][0]["content"] for i in ppo_rollouts.held_out_rows(len(PROMPTS), 16, 3)}
+    assert len(shown) == 6 and len(set(shown)) == 3 and not apart & set(shown)
 
 
 def test_looking_at_them_changes_no_weight(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch):
