@@ -190,6 +190,18 @@ def test_a_grade_that_differs_from_the_first_is_found(project, base, client):
     assert "I give it 3." in page.content.decode() and "I give it 7." not in page.content.decode()
 
 
+def test_a_judge_of_answers_that_nobody_compared_is_not_said_to_have_judged_nothing(project, base, child, client):
+    rubric, prompt = make_judge(project, "grader", form="scale"), make_prompt(project, side="eval")
+    address = reverse("judge-model", args=[project.slug, rubric.judge_id])
+    sign_in(client, project, "researcher")
+    assert "has judged nothing yet" in client.get(address).content.decode()
+    for model, grade in ((base, 5), (child, 7)):
+        answer = make_completion(prompt, model=model)
+        Verdict.objects.create(rubric=rubric, prompt=prompt, completion_a=answer, grade=grade)
+    page = client.get(address).content.decode()
+    assert "1 pair judged" in page and "no votes on these pairs yet" in page and "judged nothing" not in page
+
+
 def test_a_page_of_verdicts_asks_no_more_where_all_were_heard_again(project, rubric, voted, client):
     sign_in(client, project, "researcher")
     address = reverse("judge-verdicts", args=[project.slug, rubric.judge_id])
