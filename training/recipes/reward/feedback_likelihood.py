@@ -105,14 +105,6 @@ class Observations:
             rows = slice(begin, begin + ANNOTATIONS_AT_ONCE)
             yield replace(self._where(rows, rows, rows, rows), uses_both_bad=uses_both_bad)
 
-    def by_place(self) -> tuple[Tensor, Observations]:
-        """Return (E,) the completions at all ends of these annotations, one after the other, and the annotations of
-        these places: their gradients take no memory for the completions of others."""
-        ends = (self.chosen, self.rejected, self.tie_a, self.tie_b, self.thumbed, self.starred)
-        places = torch.arange(sum(map(len, ends))).split([len(end) for end in ends])
-        names = ("chosen", "rejected", "tie_a", "tie_b", "thumbed", "starred")
-        return torch.cat(ends), replace(self, **dict(zip(names, places, strict=True)))
-
     def _where(self, won: _Rows, level: _Rows, thumbed: _Rows, starred: _Rows) -> Observations:
         return Observations(
             self.chosen[won], self.rejected[won], self.strength[won], self.pair_author[won],
@@ -218,10 +210,13 @@ def _columns(rows: Iterable[Iterable[float]], dtypes: str) -> list[Tensor]:
     return [torch.from_numpy(np.array(column, dtype=column.typecode)) for column in columns]
 
 
+def cut_sizes(observed: Observations) -> list[int]:
+    """Return how many entries of the flat vector each field of `Cuts` has."""
+    return [3, 1, 1, 1, max(len(observed.star_values) - 2, 0), *[observed.authors] * 3]
+
+
 def split_cuts(flat: Tensor, observed: Observations) -> Cuts:
-    gaps = max(len(observed.star_values) - 2, 0)
-    sizes = [3, 1, 1, 1, gaps, *[observed.authors] * 3]
-    return Cuts(*flat.split(sizes))
+    return Cuts(*flat.split(cut_sizes(observed)))
 
 
 def initial_cuts(observed: Observations, priors: Priors = TODAY) -> tuple[Tensor, list[tuple[float, float]]]:
@@ -237,20 +232,6 @@ def initial_cuts(observed: Observations, priors: Priors = TODAY) -> tuple[Tensor
 def joint_nll(scores: Tensor, observed: Observations, cuts: Cuts) -> Tensor:
     """Return the summed negative log-likelihood of every annotation, a scalar. `scores` is (N,)."""
     return -log_likelihoods(scores, observed, cuts).sum()
-
-
-def nll_and_gradients(scores: Tensor, flat: Tensor, observed: Observations) -> tuple[float, Tensor, Tensor]:
-    """Return `joint_nll`, and its gradients by the scores (N,) and by the flat vector of cuts."""
-    total, by_scores, by_cuts = 0.0, torch.zeros_like(scores), torch.zeros_like(flat)
-    for part in observed.parts():
-        ends, by_place = part.by_place()
-        points = scores.detach()[ends].requires_grad_(), flat.detach().requires_grad_()
-        nll = joint_nll(points[0], by_place, split_cuts(points[1], part))
-        gradients = torch.autograd.grad(nll, points)
-        total += nll.item()
-        by_scores.index_add_(0, ends, gradients[0])
-        by_cuts += gradients[1]
-    return total, by_scores, by_cuts
 
 
 def log_likelihoods(scores: Tensor, observed: Observations, cuts: Cuts) -> Tensor:

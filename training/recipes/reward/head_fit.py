@@ -22,6 +22,7 @@ from training.recipes.reward.designs.design import Design
 from training.recipes.reward.designs.stored_features import Features, StoredFeatures
 from training.recipes.reward.designs.thread_counts import one_thread
 from training.recipes.reward.feedback_likelihood import TODAY, Observations, Priors
+from training.recipes.reward.likelihood_gradients import nll_and_gradients
 
 # Penalty per feature, strongest first. At 1 the prior standard deviation of a score is 1, at 100 it is 0.1.
 RIDGES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
@@ -86,15 +87,15 @@ class Problem:
 
     def loss_and_gradient(self, flat: Tensor) -> tuple[float, Tensor]:
         """Return the loss and its gradient, in little memory however many annotations there are."""
-        point = flat.clone().requires_grad_()
-        along, cuts = point[: self.rank], point[self.rank :]
+        along, cuts = flat[: self.rank].clone().requires_grad_(), flat[self.rank :].clone().requires_grad_()
         scores = self.scores(along)
-        nll, by_scores, by_cuts = likelihood.nll_and_gradients(scores, cuts, self.observed)
+        nll, by_scores, by_cuts = nll_and_gradients(scores, cuts, self.observed)
         prior = likelihood.prior(cuts, self.observed, self.priors)
-        penalty = 0.5 * self.penalty * (self.scale * along).square().sum()
-        torch.autograd.backward([scores, cuts, prior, penalty], [by_scores, by_cuts, None, None])
-        assert point.grad is not None
-        return nll + prior.item() + penalty.item(), point.grad
+        torch.autograd.backward([scores, cuts, prior], [by_scores, by_cuts, None])
+        assert along.grad is not None and cuts.grad is not None
+        scaled = self.scale * along.detach()
+        gradient = torch.cat([along.grad + self.penalty * self.scale * scaled, cuts.grad])
+        return nll + prior.item() + 0.5 * self.penalty * scaled.square().sum().item(), gradient
 
     def flat(self, head: Head) -> Tensor:
         """Return the flat vector of a head; of one fitted with another penalty, a good place to start from."""

@@ -106,7 +106,8 @@ class RunForm(forms.Form):
                 "; or choose a reward function under All options" if rewarding.names() else ""
             )
             fits = newest_reward_model(self._rewards(), project, self._begins_with())
-            self.fields["reward_model"] = _choice(self._rewards(), help_text, fits)
+            unset = _NOT_CHOSEN if kind.needs_reward_model else "none"
+            self.fields["reward_model"] = _choice(self._rewards(), help_text, fits, unset)
         self.fields["seed"] = forms.IntegerField(initial=0, help_text="the same seed gives the same run")
         for field in dataclasses.fields(self.config_class):
             self.fields[_PREFIX + field.name] = _field(field, types_of(self.config_class)[field.name])
