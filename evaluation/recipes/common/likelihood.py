@@ -3,7 +3,8 @@
 Candidates of one item begin alike, and often so do the items of a file. Sequences that share their beginning are put
 into one tree, whose trunk is read once: a position sees its own ancestors alone, at the places that these have in
 their sequence (SpecInfer's tree attention; Miao 2023, 2305.09781). Of the tokens of BLiMP's pairs 65 % are read, of
-four endings to one context about a third. The last token of a sequence is never read, for nothing follows it.
+four endings to one context about a third. The last token of a sequence is never read, for nothing follows it. On a
+processor the layers run over the sequences laid end to end, without padding (`rl.packed`), where they are like Llama's.
 
 Logits stand for a few rows at a time, in float32 from there on: in bfloat16, where lm-evaluation-harness sums them by
 default, a sum near 40 is rounded to quarters, and equal sums are counted in favour of the first candidate.
@@ -26,10 +27,12 @@ from torch import Tensor
 
 from evaluation.recipes.common.token_trees import Pair, Tree, batches, grown, tree_of
 from training.core.run_directory import RecipeFailure, RunDirectory, read_lines
-from training.recipes.common import loading, steps
-from training.rl.packed.packed_layers import attends_to_all
+from training.recipes.common import branches, loading, steps
+from training.rl.packed.packed_layers import attends_to_all, run_packed
+from training.rl.packed.packed_rows import embedded
 
 ROWS = (128, 2048)  # of logits at once, on a processor (25 MB: within its last cache) and on a GPU
+REPEATED = 4  # times as many tokens as are read may stand in a packed batch: attention copies what several begin with
 PROCESSOR_TOKENS = 2048  # at once on a processor: more is no faster, and takes memory
 
 
@@ -89,8 +92,9 @@ def score(
 ) -> list[Scored]:
     """Return each pair's log-likelihood, in the order given. `name` says which file of the run keeps what is done."""
     method = method_of(model)
-    trees = grown(pairs) if method == "trees" else [tree_of(number, pair) for number, pair in enumerate(pairs)]
-    plan = list(batches(trees, batch_tokens))
+    shares = method in ("packed", "trees")
+    trees = grown(pairs) if shares else [tree_of(number, pair) for number, pair in enumerate(pairs)]
+    plan = list(batches(trees, batch_tokens, pads=method != "packed"))
     scores_path = run.path / f"likelihoods-{name}-{_digest(pairs, batch_tokens, method)}.jsonl"
     done = list(read_lines(scores_path))
     scores_path.write_text(
@@ -126,22 +130,53 @@ def batch_tokens(batch_size: int, length: int) -> int:
 
 @torch.inference_mode()
 def _batch(model: Any, batch: list[Tree], method: str) -> list[tuple[int, Scored]]:
-    longest, device = len(batch[0].tokens), loading.device()
+    targets = torch.tensor([token for tree in batch for _, token in tree.numbers], device=loading.device())
+    if method != "packed":
+        logprobs, greedy = _padded(model, batch, method, targets)
+    elif (states := _packed_states(model, batch)) is not None:
+        logprobs, greedy = _of_states(states, model.get_output_embeddings().weight, targets)
+    else:
+        return [scored for tree in batch for scored in _batch(model, [tree], "trees")]
+    return list(_sums(batch, logprobs.cpu().double().numpy(), greedy.cpu().numpy()))
+
+
+def _packed_states(model: Any, batch: list[Tree]) -> Tensor | None:
+    """Return the states (N, H) in which what is scored was foreseen, by layers run without padding; None where one
+    beginning has so many ends that copies of it are most of the work."""
+    texts: list[list[int]] = []
+    at: list[int] = []
+    start = 0
+    for tree in batch:
+        place_of: dict[int, int] = {}
+        for path in tree.paths():
+            texts.append([tree.tokens[node] for node in path])
+            for place, node in enumerate(path, start):
+                place_of.setdefault(node, place)
+            start += len(path)
+        at += [place_of[node] for node, _ in tree.numbers]
+    if start > REPEATED * sum(len(tree.tokens) for tree in batch):
+        return None
+    base = model.get_decoder()
+    hidden, laid = embedded(base, texts, model.dtype)
+    states: Tensor = base.norm(run_packed(base, hidden, laid.rows, 0, len(base.layers), wanted=laid.index[at]))
+    return states
+
+
+def _padded(model: Any, batch: list[Tree], method: str, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities and ranks of `targets` (N,) by the model's own layers."""
+    longest, device = max(len(tree.tokens) for tree in batch), loading.device()
     ids, positions = np.zeros((len(batch), longest), dtype=np.int64), np.tile(np.arange(longest), (len(batch), 1))
     for row, tree in enumerate(batch):  # padded on the right, where nobody looks
         ids[row, : len(tree.tokens)], positions[row, : len(tree.tokens)] = tree.tokens, tree.depths
     at = torch.tensor(
         [row * longest + node for row, tree in enumerate(batch) for node, _ in tree.numbers], device=device
     )
-    targets = torch.tensor([token for tree in batch for _, token in tree.numbers], device=device)
     input_ids = torch.from_numpy(ids).to(device)
     if method == "logits":
-        logprobs, greedy = _of_logits(model(input_ids=input_ids, use_cache=False).logits.flatten(0, 1)[at], targets)
-    else:
-        attention = {} if all(tree.is_chain for tree in batch) else _sight(batch, positions, model.dtype)
-        states = model.get_decoder()(input_ids=input_ids, use_cache=False, **attention).last_hidden_state.flatten(0, 1)
-        logprobs, greedy = _of_states(states[at], model.get_output_embeddings().weight, targets)
-    return list(_sums(batch, logprobs.cpu().double().numpy(), greedy.cpu().numpy()))
+        return _of_logits(model(input_ids=input_ids, use_cache=False).logits.flatten(0, 1)[at], targets)
+    attention = {} if all(tree.is_chain for tree in batch) else _sight(batch, positions, model.dtype)
+    states = model.get_decoder()(input_ids=input_ids, use_cache=False, **attention).last_hidden_state.flatten(0, 1)
+    return _of_states(states[at], model.get_output_embeddings().weight, targets)
 
 
 def _sums(batch: list[Tree], logprobs: np.ndarray, greedy: np.ndarray) -> Iterator[tuple[int, Scored]]:
@@ -213,8 +248,8 @@ def _is_top(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def method_of(model: Any) -> str:
-    """Return the method to score with: `trees` where a tree gives what the model itself gives each sequence, else
-    `states` of one sequence by one, else the model's own `logits`.
+    """Return the method to score with: `packed` where sequences laid end to end get what the model itself gives each,
+    `trees` where a tree does, else `states` of one sequence by one, else the model's own `logits`.
 
     Recurrent layers, places that are built into the attention, caps on logits: all these show on a few tokens, but for
     a window, which is wider and is asked for.
@@ -227,6 +262,8 @@ def method_of(model: Any) -> str:
     tree.add(1, pairs[1])
     reference = _tried(model, singles, "logits")
     if getattr(model.get_output_embeddings(), "bias", None) is None:
+        if branches.packs(model) and _agrees(reference, _tried(model, [tree], "packed"), model.dtype):
+            return "packed"
         if attends_to_all(model.config) and _agrees(reference, _tried(model, [tree], "trees"), model.dtype):
             return "trees"
         if _agrees(reference, _tried(model, singles, "states"), model.dtype):

@@ -43,6 +43,19 @@ class Tree:
                 return index
         return len(ids) - 1
 
+    def paths(self) -> list[list[int]]:
+        """Return the nodes of each sequence from the root on; of those that end at one node, once."""
+        scored = list(self.numbers)
+        ends = dict.fromkeys(scored[numbers[-1]][0] for _, numbers in self.numbers_of_pairs)
+        return [self._path_to(node) for node in ends]
+
+    def _path_to(self, node: int) -> list[int]:
+        path = []
+        while node >= 0:
+            path.append(node)
+            node = self.parents[node]
+        return path[::-1]
+
     def add(self, number: int, pair: Pair) -> None:
         ids, node, path = [*pair.context, *pair.continuation], -1, []
         for index, token in enumerate(ids[:-1]):
@@ -77,14 +90,14 @@ def tree_of(number: int, pair: Pair) -> Tree:
     return tree
 
 
-def batches(trees: list[Tree], tokens: int) -> Iterator[list[Tree]]:
-    """Yield batches, the longest first, so that want of memory shows at once. Each batch is padded to its longest, and
-    closed before the padding is more than a quarter of what has to be read, once there is enough for a product to be
-    worth its call."""
+def batches(trees: list[Tree], tokens: int, *, pads: bool = True) -> Iterator[list[Tree]]:
+    """Yield batches, the longest first, so that want of memory shows at once. Each batch is padded to its longest where
+    it `pads`, and closed before the padding is more than a quarter of what has to be read, once there is enough for a
+    product to be worth its call."""
     batch: list[Tree] = []
     n_tokens = 0
     for tree in sorted(trees, key=lambda tree: -len(tree.tokens)):
-        size = (len(batch) + 1) * len((batch or [tree])[0].tokens)
+        size = (len(batch) + 1) * len((batch or [tree])[0].tokens) if pads else n_tokens + len(tree.tokens)
         is_loose = n_tokens >= WORTH_A_CALL and size - n_tokens - len(tree.tokens) > n_tokens // 4
         if batch and (size > tokens or is_loose):
             yield batch

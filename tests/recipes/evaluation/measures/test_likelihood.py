@@ -31,8 +31,8 @@ MAMBA: dict[str, Any] = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers
 
 # What each is read by. Bloom's places are distances along the row, and Mamba's state runs along it: no trees.
 MODELS: dict[str, tuple[Any, str]] = {
-    "llama": (lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**GROUPED)), "trees"),
-    "qwen2": (lambda: hf.Qwen2ForCausalLM(hf.Qwen2Config(**GROUPED)), "trees"),
+    "llama": (lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**GROUPED)), "packed"),
+    "qwen2": (lambda: hf.Qwen2ForCausalLM(hf.Qwen2Config(**GROUPED)), "packed"),
     "gpt2": (lambda: hf.GPT2LMHeadModel(hf.GPT2Config(**GPT2)), "trees"),
     "neox": (lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**SIZES)), "trees"),
     "mistral with a window": (
@@ -88,6 +88,19 @@ def test_every_architecture_gives_what_its_own_forward_gives(tmp_path, name):
     assert likelihood.method_of(model) == MODELS[name][1]
     score = likelihood.score(RunDirectory(tmp_path), model, pairs(), batch_tokens=120, phase="x", name="x")
     for pair, scored in zip(pairs(), score, strict=True):
+        value, greedy = directly(model, pair)
+        assert scored.log_likelihood == pytest.approx(value, abs=2e-3) and scored.greedy == greedy
+
+
+def test_one_beginning_with_many_ends_is_read_as_a_tree(tmp_path, monkeypatch):
+    """Laid end to end its copies would be most of the work."""
+    model, padded = made("llama"), []
+    original = likelihood._padded
+    monkeypatch.setattr(likelihood, "_padded", lambda *given: padded.append(given[2]) or original(*given))
+    asked = [Pair(list(range(3, 60)), [n, 70, 71]) for n in range(60, 75)] + [Pair([5, 6], [7, 8, 9, 10])]
+    score = likelihood.score(RunDirectory(tmp_path), model, asked, batch_tokens=90, phase="x", name="x")
+    assert padded == ["logits", "trees"]  # to choose the method, and the first of two batches
+    for pair, scored in zip(asked, score, strict=True):
         value, greedy = directly(model, pair)
         assert scored.log_likelihood == pytest.approx(value, abs=2e-3) and scored.greedy == greedy
 
