@@ -115,6 +115,10 @@ class ExperimentOut(serializers.Serializer):
     entered_at = serializers.DateTimeField(allow_null=True)
     decided_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()
+    earlier = serializers.ListField(
+        child=serializers.IntegerField(),
+        help_text="Experiments on the same parent whose models were in the arena before this one was ordered.",
+    )
     freezes = serializers.ListField(
         child=serializers.IntegerField(), help_text="Large datasets that it waits for, of dataset-freezes/."
     )

@@ -91,7 +91,8 @@ class ArmRow:
 
 @dataclass(frozen=True)
 class Shown:
-    """Everything of the page. `changed` is what is otherwise than in the plan, `lacks` are what keeps votes away.
+    """Everything of the page. `changed` is what is otherwise than in the plan, `lacks` are what keeps votes away,
+    `earlier` are experiments on the same model whose votes could be seen when this one was ordered.
     `verdict` is None before the plan's rule has stopped the experiment; `exploratory` is what all votes so far say,
     once there is a verdict and more than is in it."""
 
@@ -109,6 +110,7 @@ class Shown:
     frontier_picture: Svg | None
     colours: dict[str, str]
     reward_seconds: float | None
+    earlier: list[Experiment] = field(default_factory=list)
     freezes: list[DatasetFreeze] = field(default_factory=list)
 
     @property
@@ -183,6 +185,11 @@ def shown(experiment: Experiment) -> Shown:
         frontier_picture=score_frontiers.picture(found, colour_by_arm),
         colours=colour_by_arm,
         reward_seconds=seconds_by_run([experiment.reward_run_id]).get(experiment.reward_run_id),
+        earlier=list(
+            experiment.project.experiments.filter(
+                parent=experiment.parent_id, entered_at__lt=experiment.created_at
+            ).order_by("pk")
+        ),
     )
 
 
@@ -290,6 +297,7 @@ def as_json(shown_: Shown) -> dict[str, Any]:
         "entered_at": experiment.entered_at,
         "decided_at": experiment.decided_at,
         "created_at": experiment.created_at,
+        "earlier": [one.pk for one in shown_.earlier],
         "freezes": [one.pk for one in shown_.freezes],
         "verdict": experiment.verdict or None,
         "verdict_sentence": shown_.verdict_sentence,

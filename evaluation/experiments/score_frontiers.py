@@ -23,8 +23,8 @@ from evaluation.experiments.arm_measures import Figure, Point
 from evaluation.models import ArmModel
 from training.models import Metric, Run
 
-WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 52, 16, 12, 44
+WIDTH, HEIGHT = 640, 332
+LEFT, RIGHT, TOP, BOTTOM = 52, 16, 24, 44
 MOST_POINTS = 200
 KINDS = ("ppo", "grpo", "rloo")  # that record their KL step by step
 SCORES = ("score_mean", "score")  # PPO's, and those of GRPO and RLOO
@@ -166,6 +166,7 @@ def picture(found: Sequence[Frontier], colour_by_arm: dict[str, str]) -> Svg | N
     marks: list[Mark] = [*level_lines([(y(t), number(t)) for t in ticks(low - pad, high + pad)], LEFT, right)]
     marks += [Text((x(t), HEIGHT - 26), number(t), "middle") for t in ticks(min(0.0, *kls), max(kls) or 1.0)]
     marks.append(Text(((LEFT + right) / 2, HEIGHT - 6), "KL from the parent, nats per answer", "middle"))
+    marks.append(Text((LEFT, TOP - 10), "score"))
     dashed = repeated(list(colour_by_arm))
     for one in found:
         colour, named = colour_by_arm[one.arm], f"{one.arm}, seed {one.seed}"

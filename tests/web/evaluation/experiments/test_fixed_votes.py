@@ -16,6 +16,7 @@ from evaluation.models import ArmModel, Experiment
 from tests.support.api_client import Program
 from tests.support.evaluation.experiments import end_all, models_of, vote
 from tests.support.factories import make_comparison, make_completion, make_prompt, make_user
+from tests.support.training.runs import make_weights
 from training.models import Run
 from training.runs.ordering.actions import queue_run
 
@@ -134,6 +135,19 @@ def test_votes_that_are_excluded_before_the_verdict_are_told_with_it(experiment,
     assert "did not count (held, withdrawn or excluded): 1." in seen_now["verdict_sentence"]
     vote(experiment, sft, base)
     assert "left_out" not in seen(experiment, researcher)["exploratory"], "of the verdict alone"
+
+
+def test_an_experiment_that_was_cancelled_and_ordered_again_is_told(experiment, project, order, researcher, client):
+    again = order | {"name": "methods again", "arms": [{"method": "sft"}]}
+    assert seen(experiment, researcher)["earlier"] == []
+    actions.cancel(experiment=experiment, by=researcher)
+    before_votes = actions.order(**order | {"name": "another model", "parent": make_weights()})
+    assert seen(before_votes, researcher)["earlier"] == []
+    second = actions.order(**again)
+    assert seen(second, researcher)["earlier"] == [experiment.pk]
+    client.force_login(researcher)
+    page = client.get(reverse("experiment", args=[project.slug, second.pk])).content.decode()
+    assert f">{experiment.name}</a> (cancelled without a verdict)" in page
 
 
 def test_a_model_that_is_asked_otherwise_since_the_plan_is_named(experiment, researcher):
