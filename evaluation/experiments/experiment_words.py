@@ -250,10 +250,11 @@ def _checkpoints_in_words(plan: Mapping[str, Any]) -> list[str]:
 
 
 def options_in_words(arm: ExperimentArm) -> str:
-    """Return the options that are not those of every arm of the method."""
+    """Return the options that are not those of every arm of the method, and do not stand in its name."""
     config = {**arm.config.get("drawing", {}), **arm.config.get("config", {})}
-    usual = METHODS[arm.method].options
-    options = [f"{name} {value}" for name, value in config.items() if usual.get(name) != value]
+    usual, named = METHODS[arm.method].options, arm.name.replace(",", " ").split()
+    own = {name: value for name, value in config.items() if usual.get(name) != value}
+    options = [f"{name} {value}" for name, value in own.items() if f"{name}={value}" not in named]
     return ", ".join(["a kept checkpoint"] * is_checkpoint(arm) + options)
 
 

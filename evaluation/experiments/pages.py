@@ -39,6 +39,8 @@ LABELS = {
     "budget.amount": "Budget of each model", "takes_checkpoints": "Checkpoints", "questions": "Eval prompts",
     "judge": "Votes", "project": "Project",
 }  # fmt: skip
+# Ticked at first: all eight would be 24 models of three seeds, and 1,440 votes.
+TICKED = ("best_of", "sft", "dpo", "ppo")
 NO_MOMENT = "Enter a date and a time to come, in UTC."
 
 
@@ -63,7 +65,7 @@ def new(request: MemberRequest, project: Project) -> HttpResponse:
             errors = _as_on_the_page(refused, request.POST.getlist("method"))
     asked = request.POST or request.GET  # of a form that is not complete, to see what it would take
     values = {name: asked.get(name, default) for name, default in DEFAULTS.items()}
-    chosen = asked.getlist("method") or list(ORDERED)
+    chosen = asked.getlist("method") or list(TICKED)
     datasets = Dataset.objects.filter(project=project, kind=Dataset.Kind.PREFERENCES).exclude(judge="model")
     context = {
         "project": project,

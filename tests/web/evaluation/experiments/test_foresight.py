@@ -35,7 +35,7 @@ def arm(line: str) -> dict[str, Any]:
 def test_the_form_of_an_experiment_says_how_many_votes_and_models_it_takes(project, order, client):
     sign_in(client, project, "researcher")
     address = reverse("new-experiment", args=[project.slug])
-    assert "for each of 36 pairs of arms" in client.get(address).content.decode(), "eight arms and the base"
+    assert "for each of 10 pairs of arms" in client.get(address).content.decode(), "four arms and the base"
     asked = {"method": ["sft", "dpo"], "options.dpo": "beta=0.1, 0.5; kept_checkpoints=2", "seeds": "2",
              "votes_per_pair": "10", "takes_checkpoints": "on", "name": "so far"}  # fmt: skip
     page = client.get(address, asked).content.decode()

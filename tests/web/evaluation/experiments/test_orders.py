@@ -8,6 +8,7 @@ from django.urls import reverse
 from annotate.core.errors import Refused
 from annotate.models import Rating
 from evaluation.experiments import actions, arm_methods
+from evaluation.experiments.experiment_words import options_in_words
 from evaluation.models import Experiment
 from tests.support.evaluation.experiments import end_all
 from tests.support.factories import (
@@ -58,6 +59,12 @@ def test_best_of_n_draws_as_many_answers_as_others_see_in_training(project, orde
     assert "candidates 8" in page
     seconds = {"name": "by time", "arms": [{"method": "best_of"}], "budget": {"unit": "seconds", "amount": 60}}
     assert actions.order(**order | seconds).plan["arms"][1]["name"] == "Best-of-4", "its time follows from no training"
+
+
+def test_an_option_that_stands_in_an_arms_name_is_not_said_again(project, order):
+    arms = [{"method": "dpo", "sweep": {"beta": [0.1, 0.5]}}, {"method": "sft", "config": {"epochs": 2}}]
+    told = {arm.name: options_in_words(arm) for arm in actions.order(**order | {"arms": arms}).arms.all()}
+    assert told == {"base": "", "DPO beta=0.1": "", "DPO beta=0.5": "", "SFT": "epochs 2"}
 
 
 def test_prompts_are_those_of_the_annotations(project, order):
