@@ -17,9 +17,10 @@ from common.sampling import kept_sampling, with_system_prompt
 from training.core.batch_planner import BULK_CACHE
 from training.core.run_directory import Row, RunDirectory, RunSpec
 from training.recipes.common import loading, memory
-from training.rl.decode import decoder_for
+from training.rl.decode import LlamaDecoder, decoder_for
 from training.rl.sampler import Sampling, sample, sequence_seed
 
+OTHERS = 32  # rows at most of a model that keeps its caches itself: nobody counts them here
 PORTION = 2  # times batch_size: the rows of a portion's end stand idle, and a kill costs as much as it holds
 
 
@@ -74,11 +75,13 @@ def draw(
         if earlier == len(batch):
             continue
         chosen = [task.prompt for task in batch]
-        room = memory.rows_at_once(model, loading.device(), chosen, sampling.max_new_tokens, BULK_CACHE)
+        rows = OTHERS
+        if isinstance(decoder, LlamaDecoder):
+            rows = memory.rows_at_once(model, loading.device(), chosen, sampling.max_new_tokens, BULK_CACHE)
         completions = sample(
             decoder, chosen, [task.seed for task in batch], sampling,
             end_ids=end_ids, pad_id=tokenizer.pad_token_id, device=loading.device(),
-            most_rows=min(config.batch_size, room),
+            most_rows=min(config.batch_size, rows),
             on_end=_progress_of(run, finished, earlier, len(tasks)),
         )  # fmt: skip
         for task, tokens, length, has_ended in zip(

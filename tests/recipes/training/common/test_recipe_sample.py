@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from tests.support import tiny_model
 from training.core import batch_planner
@@ -68,6 +69,21 @@ def test_no_more_rows_are_decoded_at_once_than_memory_has_room_for(tmp_path: Pat
     run = _run(tmp_path, model, batch_size=8)
     assert entry.attempt(sample.main, run) == 0
     assert opened[-2:] == [batch_planner.BULK_CACHE, 3] and len(_rows(run)) == 12
+
+
+def test_of_a_model_that_keeps_its_caches_itself_few_rows_are_decoded_at_once(tmp_path: Path, model: Path, monkeypatch):
+    """Nobody can count them here."""
+    folder, rows, original = tmp_path / "gpt2", [], bulk_sampling.sample
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    sizes = {"vocab_size": len(tokenizer), "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+    GPT2LMHeadModel(GPT2Config(**sizes, eos_token_id=tokenizer.eos_token_id)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    monkeypatch.setattr(bulk_sampling, "OTHERS", 5)
+    monkeypatch.setattr(
+        bulk_sampling, "sample", lambda *given, **named: rows.append(named["most_rows"]) or original(*given, **named)
+    )
+    run = _run(tmp_path / "run", folder, batch_size=8)
+    assert entry.attempt(sample.main, run) == 0 and len(_rows(run)) == 12 and rows == [5]
 
 
 def test_another_seed_gives_other_completions(tmp_path: Path, model: Path):
