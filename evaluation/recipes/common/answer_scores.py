@@ -26,7 +26,6 @@ from training.rl.packed.packed_rows import embedded
 
 ROWS = 128  # of logits at once: within a processor's last cache
 _LEAST = torch.finfo(torch.float32).min  # in place of a logit of minus infinity: times a probability of 0 it is 0
-AGAIN = 4  # times as many tokens as are read may stand in a batch: attention copies what several begin with
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def _sharing(sequences: list[Tokens], tokens: int) -> Iterator[list[Tokens]]:
     new, all_tokens = 0, 0
     for one in sorted(sequences, key=lambda one: (one.ids, one.place)):
         added = len(one.ids) - (_shared(batch[-1].ids, one.ids) if batch else 0)
-        if batch and (new + added > tokens or all_tokens + len(one.ids) > AGAIN * tokens):
+        if batch and (new + added > tokens or all_tokens + len(one.ids) > likelihood.REPEATED * tokens):
             yield batch
             batch, new, all_tokens, added = [], 0, 0, len(one.ids)
         batch.append(one)

@@ -32,7 +32,7 @@ from training.rl.packed.packed_layers import attends_to_all, run_packed
 from training.rl.packed.packed_rows import embedded
 
 ROWS = (128, 2048)  # of logits at once, on a processor (25 MB: within its last cache) and on a GPU
-REPEATED = 4  # times as many tokens as are read may stand in a packed batch: attention copies what several begin with
+REPEATED = 4  # times as many tokens as are read may stand in a packed batch: attention copies what several share
 PROCESSOR_TOKENS = 2048  # at once on a processor: more is no faster, and takes memory
 
 
