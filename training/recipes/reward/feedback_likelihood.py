@@ -210,13 +210,10 @@ def _columns(rows: Iterable[Iterable[float]], dtypes: str) -> list[Tensor]:
     return [torch.from_numpy(np.array(column, dtype=column.typecode)) for column in columns]
 
 
-def cut_sizes(observed: Observations) -> list[int]:
-    """Return how many entries of the flat vector each field of `Cuts` has."""
-    return [3, 1, 1, 1, max(len(observed.star_values) - 2, 0), *[observed.authors] * 3]
-
-
 def split_cuts(flat: Tensor, observed: Observations) -> Cuts:
-    return Cuts(*flat.split(cut_sizes(observed)))
+    gaps = max(len(observed.star_values) - 2, 0)
+    sizes = [3, 1, 1, 1, gaps, *[observed.authors] * 3]
+    return Cuts(*flat.split(sizes))
 
 
 def initial_cuts(observed: Observations, priors: Priors = TODAY) -> tuple[Tensor, list[tuple[float, float]]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 from torch import Tensor
 
-from training.recipes.reward.feedback_likelihood import Observations, cut_sizes
+from training.recipes.reward.feedback_likelihood import Observations, split_cuts
 
 Array = NDArray[Any]
 
@@ -25,27 +25,30 @@ def nll_and_gradients(scores: Tensor, flat: Tensor, observed: Observations) -> t
     (float64)."""
     total, by_scores, by_cuts = 0.0, torch.zeros_like(scores), torch.zeros_like(flat)
     for part in observed.parts():
-        gradients = _Gradients(scores.detach().numpy(), flat.detach().numpy(), part)
+        gradients = _Gradients(scores.detach().numpy(), flat.detach(), part)
         gradients.add_all()
         total -= gradients.log_likelihood
         for rows, values in gradients.by_scores:
             by_scores.index_add_(0, rows, torch.from_numpy(values), alpha=-1)
-        by_cuts -= torch.from_numpy(gradients.by_cuts)
+        by_cuts -= gradients.by_cuts
     return total, by_scores, by_cuts
 
 
 class _Gradients:
-    """The log-likelihood of some annotations, and its gradients: `by_scores` (rows, values), `by_cuts` flat."""
+    """The log-likelihood of some annotations, and its gradients: `by_scores` (rows, values), `by_cuts` flat.
 
-    def __init__(self, scores: Array, flat: Array, observed: Observations) -> None:
+    `cut` and `by_cut` are views of the flat vector and of its gradient, by the names of `Cuts`.
+    """
+
+    def __init__(self, scores: Array, flat: Tensor, observed: Observations) -> None:
         self.scores, self.o = scores, observed
         self.log_likelihood = 0.0
         self.by_scores: list[tuple[Tensor, Array]] = []
-        self.by_cuts = np.zeros_like(flat)
-        ends = np.cumsum(cut_sizes(observed))[:-1]
-        names = ("pair_gaps", "thumbs", "both_bad", "star_first", "star_gaps", "thumbs_author", "stars_author", "reads")
-        self.cut: dict[str, Array] = dict(zip(names, np.split(flat, ends), strict=True))
-        self.by_cut: dict[str, Array] = dict(zip(names, np.split(self.by_cuts, ends), strict=True))  # views
+        self.by_cuts = torch.zeros_like(flat)
+        self.cut, self.by_cut = (
+            {name: part.numpy() for name, part in vars(split_cuts(vector, observed)).items()}
+            for vector in (flat, self.by_cuts)
+        )
 
     def add_all(self) -> None:
         self._add_pairs()
@@ -84,12 +87,12 @@ class _Gradients:
         by_over, by_under = weight * expit(-apart - t), weight * expit(apart - t)
         self.by_cut["pair_gaps"][0] += (by_over + by_under).sum() + weight.sum() * 2 / np.expm1(2 * t)
         by_a, by_b = by_over - by_under, by_under - by_over
-        if o.both_bad.any() if o.uses_both_bad is None else o.uses_both_bad:
+        if o.uses_both_bad:  # as `parts` has found of all
             sign = np.where(o.both_bad.numpy() > 0, 1.0, -1.0)
-            bad = sign * (self.cut["both_bad"] - (a + b) * reads / 2)
+            bad = sign * (self.cut["both_bad_offset"] - (a + b) * reads / 2)
             self._add(weight * log_expit(bad))
             by_bad = weight * sign * expit(-bad)
-            self.by_cut["both_bad"] += by_bad.sum()
+            self.by_cut["both_bad_offset"] += by_bad.sum()
             by_a, by_b = by_a - by_bad / 2, by_b - by_bad / 2
         self.by_scores += [(o.tie_a, by_a * reads), (o.tie_b, by_b * reads)]
         self._add_reads(o.tie_author, by_a * a + by_b * b)
@@ -98,10 +101,10 @@ class _Gradients:
         o, authors = self.o, self.o.thumbs_author.numpy()
         s, reads = self.scores[o.thumbed.numpy()], self._reads(o.thumbs_author)
         sign = np.where(o.thumbs.numpy() > 0, 1.0, -1.0)
-        up = sign * (s * reads - self.cut["thumbs"] + self.cut["thumbs_author"][authors])
+        up = sign * (s * reads - self.cut["thumbs_offset"] + self.cut["thumbs_author"][authors])
         self._add(log_expit(up))
         by_up = sign * expit(-up)
-        self.by_cut["thumbs"] -= by_up.sum()
+        self.by_cut["thumbs_offset"] -= by_up.sum()
         self.by_cut["thumbs_author"] += np.bincount(authors, by_up, o.authors)
         self.by_scores.append((o.thumbed, by_up * reads))
         self._add_reads(o.thumbs_author, by_up * s)
@@ -134,10 +137,10 @@ class _Gradients:
 
     def _reads(self, authors: Tensor) -> Array:
         """Return what each annotation's author makes of a score, as a factor."""
-        return np.asarray(1 + self.cut["reads"][authors.numpy()])
+        return np.asarray(1 + self.cut["reliability"][authors.numpy()])
 
     def _add_reads(self, authors: Tensor, by_reads: Array) -> None:
-        self.by_cut["reads"] += np.bincount(authors.numpy(), by_reads, self.o.authors)
+        self.by_cut["reliability"] += np.bincount(authors.numpy(), by_reads, self.o.authors)
 
 
 def _of_those_summed(by_sums: Array) -> Array:
