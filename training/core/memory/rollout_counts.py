@@ -42,13 +42,8 @@ def sample_memory(decoder: Decoder, config: Mapping[str, Any], hardware: Hardwar
         "weights": hardware.dtype_bytes * decoder.parameters,
         "weights laid out to sample": _decoder_copy(decoder, hardware),
     }
-    answer, on_cpu = config["max_new_tokens"], hardware.device == "cpu"
-    whole = decoder.shape(decoder.layers, hardware.dtype_bytes, packed=on_cpu)
-    fitting = batch_planner.rows_at_once(
-        whole, length=prompt + answer, memory=min(hardware.available, 2**50), on_cpu=on_cpu,
-        cpu_cache=batch_planner.BULK_CACHE,
-    )  # fmt: skip
-    rows = min(config["batch_size"], fitting)
+    answer = config["max_new_tokens"]
+    rows = min(config["batch_size"], _rows_at_once(decoder, prompt + answer, hardware, batch_planner.BULK_CACHE))
     sampling = _sampling(decoder, rows, prompt, answer, hardware, -(-rows // config["completions_per_prompt"]))
     return StageMemory(standing, {"sampling": sampling}, f"{rows} sequences at once")
 
@@ -169,13 +164,21 @@ def _ppo_at_once(decoder: Decoder, layers: int, length: int, hardware: Hardware)
 
 
 def _at_once(decoder: Decoder, shape: batch_planner.Shape, length: int, hardware: Hardware) -> tuple[int, int]:
+    on_cpu, available = hardware.device == "cpu", _bounded(hardware)
+    tokens = batch_planner.tokens_at_once(shape, longest=length, memory=available, on_cpu=on_cpu)
+    return tokens, _rows_at_once(decoder, length, hardware, batch_planner.CPU_CACHE)
+
+
+def _rows_at_once(decoder: Decoder, length: int, hardware: Hardware, cpu_cache: float) -> int:
     on_cpu = hardware.device == "cpu"
     whole = decoder.shape(decoder.layers, hardware.dtype_bytes, packed=on_cpu)
-    available = min(hardware.available, 2**50)  # infinite where nobody knows
-    return (
-        batch_planner.tokens_at_once(shape, longest=length, memory=available, on_cpu=on_cpu),
-        batch_planner.rows_at_once(whole, length=length, memory=available, on_cpu=on_cpu),
+    return batch_planner.rows_at_once(
+        whole, length=length, memory=_bounded(hardware), on_cpu=on_cpu, cpu_cache=cpu_cache
     )
+
+
+def _bounded(hardware: Hardware) -> float:
+    return min(hardware.available, 2**50)  # infinite where nobody knows
 
 
 def _actors(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> float:
