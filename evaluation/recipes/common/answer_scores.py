@@ -21,8 +21,6 @@ from torch import Tensor
 from evaluation.recipes.common import likelihood
 from training.core.run_directory import Row, RunDirectory, read_lines
 from training.recipes.common import branches, loading
-from training.rl.packed.packed_layers import run_packed
-from training.rl.packed.packed_rows import embedded
 
 ROWS = 128  # of logits at once: within a processor's last cache
 _LEAST = torch.finfo(torch.float32).min  # in place of a logit of minus infinity: times a probability of 0 it is 0
@@ -194,13 +192,12 @@ def _own_states(model: Any, batch: list[Tokens]) -> Tensor:
 
 def _packed_states(model: Any, batch: list[Tokens]) -> Tensor:
     """Return the same without padding, with what several begin with computed once."""
-    base, texts = model.get_decoder(), [one.ids[:-1] for one in batch]  # nothing follows the last token
-    hidden, laid = embedded(base, texts, model.dtype)
+    texts = [one.ids[:-1] for one in batch]  # nothing follows the last token
     starts = list(itertools.accumulate((len(text) for text in texts), initial=0))
     at = [
         start + i - 1 for start, one in zip(starts, batch, strict=False) for i in range(one.scored_from, len(one.ids))
     ]
-    return base.norm(run_packed(base, hidden, laid.rows, 0, len(base.layers), wanted=laid.index[at]))
+    return likelihood.states_at(model, texts, at)
 
 
 def of_states(states: Tensor, weight: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:

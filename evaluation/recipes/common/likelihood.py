@@ -154,8 +154,12 @@ def _packed_states(model: Any, batch: list[Tree]) -> Tensor | None:
                 place_of.setdefault(node, place)
             start += len(path)
         at += [place_of[node] for node, _ in tree.numbers]
-    if start > REPEATED * sum(len(tree.tokens) for tree in batch):
-        return None
+    return None if start > REPEATED * sum(len(tree.tokens) for tree in batch) else states_at(model, texts, at)
+
+
+def states_at(model: Any, texts: Sequence[Sequence[int]], at: Sequence[int]) -> Tensor:
+    """Return the last states (N, H) at these places of texts of token ids that lie end to end, without padding and with
+    what several begin with computed once, where `branches.packs` the model."""
     base = model.get_decoder()
     hidden, laid = embedded(base, texts, model.dtype)
     states: Tensor = base.norm(run_packed(base, hidden, laid.rows, 0, len(base.layers), wanted=laid.index[at]))
