@@ -110,7 +110,7 @@ class Shown:
     frontier_picture: Svg | None
     colours: dict[str, str]
     reward_seconds: float | None
-    earlier: list[Experiment] = field(default_factory=list)
+    earlier: list[Experiment]
     freezes: list[DatasetFreeze] = field(default_factory=list)
 
     @property
