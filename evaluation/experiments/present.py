@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from annotate.models import DatasetFreeze
 from common.charts.scene import Svg
@@ -92,7 +92,7 @@ class ArmRow:
 @dataclass(frozen=True)
 class Shown:
     """Everything of the page. `changed` is what is otherwise than in the plan, `lacks` are what keeps votes away,
-    `earlier` are experiments on the same model whose votes could be seen when this one was ordered.
+    `earlier` are experiments on the same weights whose votes could be seen when this one was ordered.
     `verdict` is None before the plan's rule has stopped the experiment; `exploratory` is what all votes so far say,
     once there is a verdict and more than is in it."""
 
@@ -185,12 +185,17 @@ def shown(experiment: Experiment) -> Shown:
         frontier_picture=score_frontiers.picture(found, colour_by_arm),
         colours=colour_by_arm,
         reward_seconds=seconds_by_run([experiment.reward_run_id]).get(experiment.reward_run_id),
-        earlier=list(
-            experiment.project.experiments.filter(
-                parent=experiment.parent_id, entered_at__lt=experiment.created_at
-            ).order_by("pk")
-        ),
+        earlier=list(_earlier(experiment)),
     )
+
+
+def _earlier(experiment: Experiment) -> QuerySet[Experiment]:
+    """Return those before it on the same weights, under whatever name, whose models were in the arena already."""
+    parent = experiment.parent
+    same = Q(parent=parent)
+    if parent.content_hash:
+        same |= Q(parent__content_hash=parent.content_hash)
+    return experiment.project.experiments.filter(same, entered_at__lt=experiment.created_at).order_by("pk")
 
 
 def _alike(points: Iterable[Frontier]) -> list[Frontier]:

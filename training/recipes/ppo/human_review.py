@@ -1,9 +1,9 @@
 """Hand pairs of answers to people during training, and read what they said so far.
 
 At set steps a few answers of the policy are written into the run directory beside the parent's own answers to the same
-prompts. Both are drawn as answers are served and not as rollouts are, at temperature 1: people judge what they would
-meet. Whoever supervises the run has them judged, blind, and writes the verdicts back. They
-decide whether the run pauses and nothing else: no weight depends on when somebody found time to judge.
+prompts. Both are drawn as answers are served and not as rollouts are: people judge what they would meet. Whoever
+supervises the run has them judged, blind, and writes the verdicts back. They decide whether the run pauses and nothing
+else: no weight depends on when somebody found time to judge.
 """
 
 from __future__ import annotations

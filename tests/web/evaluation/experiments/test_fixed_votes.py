@@ -145,6 +145,10 @@ def test_an_experiment_that_was_cancelled_and_ordered_again_is_told(experiment, 
     assert seen(before_votes, researcher)["earlier"] == []
     second = actions.order(**again)
     assert seen(second, researcher)["earlier"] == [experiment.pk]
+    copy, first = make_weights(), experiment.parent
+    LanguageModel.objects.filter(pk__in=(copy.pk, first.pk)).update(content_hash="c" * 64)
+    of_a_copy = actions.order(**again | {"name": "a copy", "parent": copy})
+    assert seen(Experiment.objects.get(pk=of_a_copy.pk), researcher)["earlier"] == [experiment.pk]
     client.force_login(researcher)
     page = client.get(reverse("experiment", args=[project.slug, second.pk])).content.decode()
     assert f">{experiment.name}</a> (cancelled without a verdict)" in page
