@@ -142,7 +142,7 @@ class Work:
         self._end(Import.State.FAILED, f"No line can be used: {text}" if text else nothing)
 
     def _end(self, state: str, problem: str = "") -> None:
-        end(self.claimed, _claimed_import(self.claimed), state, problem)
+        _end_or_cancel(self.claimed, state, problem)
 
 
 _GOOD = (
@@ -175,6 +175,9 @@ class Importer:
         self._works = []
 
     def _begin(self, claimed: Import) -> None:
+        if claimed.cancel_asked:  # of whoever had it before
+            _cancel(claimed)
+            return
         try:
             self._works.append(Work(claimed))
         except Unreachable as problem:  # nobody's fault, and it passes: whoever comes after the lease tries again
@@ -182,7 +185,7 @@ class Importer:
             _claimed_import(claimed).update(claim=None)
         except Exception as error:
             log.exception("import %s could not begin", claimed.pk)
-            end(claimed, _claimed_import(claimed), Import.State.FAILED, f"The import could not start: {error}")
+            _end_or_cancel(claimed, Import.State.FAILED, f"The import could not start: {error}")
 
     def _step(self, work: Work) -> None:
         """Import one portion. After any error it is taken up again from where it stood, unless the error would come
@@ -191,8 +194,7 @@ class Importer:
             if work.step():
                 return
         except Lost:
-            cancelled = Import.objects.filter(pk=work.claimed.pk, claim=work.claimed.claim, cancel_asked=True)
-            end(work.claimed, cancelled, Import.State.CANCELLED)
+            _cancel(work.claimed)
         except AWAY:  # of the database: begin again from what it holds
             self._drop(work)
             self._dropped.append(work.claimed)
@@ -260,6 +262,17 @@ def end(import_: Import, queryset: models.QuerySet[Import], state: str, problem:
                 },
             )
     return bool(is_changed)
+
+
+def _end_or_cancel(claimed: Import, state: str, problem: str) -> None:
+    """End an import that this process has in hand; as cancelled where somebody has asked for that meanwhile."""
+    if not end(claimed, _claimed_import(claimed), state, problem):
+        _cancel(claimed)
+
+
+def _cancel(claimed: Import) -> None:
+    """End an import that this process has in hand where somebody asked for that."""
+    end(claimed, Import.objects.filter(pk=claimed.pk, claim=claimed.claim, cancel_asked=True), Import.State.CANCELLED)
 
 
 def _claimed_import(claimed: Import) -> models.QuerySet[Import]:

@@ -294,6 +294,21 @@ def test_cancelled_while_it_waits_and_while_it_runs(project, researcher):
     assert done.state == "done" and done.counts["comparisons"] == 35 and stored() == (35, 70, 35)
 
 
+def test_cancelled_after_its_last_portion_it_ends_all_the_same(project, researcher):
+    running, importer = start(project, researcher, lines(row(n) for n in range(3))), Importer()
+    importer.do()
+    cancel_import(running, by=researcher)
+    assert carry_out(running, importer).state == "cancelled"
+
+
+def test_cancelled_when_its_worker_has_died_it_ends_with_the_next(project, researcher):
+    running = start(project, researcher, lines(row(n) for n in range(35)))
+    Importer().do()  # and nobody hears of that one again
+    cancel_import(running, by=researcher)
+    Import.objects.update(claimed_until=database_now() - timedelta(seconds=1))
+    assert carry_out(running).state == "cancelled" and stored() == (10, 20, 10)
+
+
 def test_a_row_that_the_database_refuses_is_told_and_the_others_are_taken(project, researcher, monkeypatch):
     original = feedback_rows._comparison
 
