@@ -29,6 +29,7 @@ from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.queue import entries as queue
 from annotate.models import Assignment, Comparison, Demonstration, Project, Ranking, Status, StatusChange, User
 from annotate.models.feedback import Feedback
+from common.texts import NOT_STORABLE, is_storable
 
 UNDO_REASON, REVISED_REASON = "undo", "revised"
 MOST_CHANGES_TOLD = 100
@@ -189,17 +190,27 @@ def set_status(*, rows: Iterable[Feedback], status: str, reason: str, by: User |
     reason = reason.strip()
     if not reason or len(reason) > 200:
         raise Refused(reason="Enter a reason of 1 to 200 characters; the ledger records it.")
+    if not is_storable(reason):
+        raise Refused(reason=NOT_STORABLE)
+    projects = sorted({row.project for row in rows}, key=lambda project: project.pk) if by is not None else []
     if by is not None:
-        for project in {row.project for row in rows}:
+        for project in projects:
             require(by, "manage", project)
         if status not in SET_BY_MANAGERS:
             raise Refused(status="Only its annotator can withdraw it; exclude it instead, which can be taken back.")
-        if any(row.status == Status.WITHDRAWN for row in rows):
-            raise Refused(409, status="It was withdrawn: it was changed, taken back or sent back, and counts no more.")
     with transaction.atomic():
+        for project in projects:  # its annotator may be changing it at this moment
+            project.lock()
+        if by is not None and any(_is_withdrawn(row) for row in rows):
+            raise Refused(409, status="It was withdrawn: it was changed, taken back or sent back, and counts no more.")
         changed = change_status(rows, status, reason, by)
         _settle_places({row.assignment_id for row in rows if row.assignment_id})
         return changed
+
+
+def _is_withdrawn(row: Feedback) -> bool:
+    """Return whether it is by now, whatever it was when it was read."""
+    return type(row).objects.filter(pk=row.pk, status=Status.WITHDRAWN).exists()
 
 
 def _right_for(assignment: Assignment) -> str:

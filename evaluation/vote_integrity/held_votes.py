@@ -115,6 +115,7 @@ def decide(*, project: Project, rows: QuerySet[Comparison], status: str, reason:
     if not reason.strip():
         raise Refused(400, reason="Enter a reason; the voters see it, and the ledger records it.")
     with transaction.atomic():
+        project.lock()  # before any vote: see `project_locks`
         # Locked, so that two managers at once do not overrule each other unseen.
         votes = list(rows.order_by("pk").select_for_update(of=("self",))[: MOST_AT_ONCE + 1])
         if not votes:

@@ -155,6 +155,14 @@ def test_what_was_changed_is_not_counted_beside_what_stands_in_its_place(client,
     assert "Change its status" not in client.get(votes, {"kind": "rating", "status": "withdrawn"}).content.decode()
 
 
+def test_a_manager_who_decides_on_what_is_being_changed_is_refused(project, rate, user):
+    seen, manager = said(rate, user, stars=2), make_user(project, role="manager")
+    feedback.revise(assignment=rate, by=user, stars=4)  # after the manager's page was read
+    with pytest.raises(Refused, match="withdrawn"):
+        feedback.set_status(rows=[seen], status="excluded", reason="guessed", by=manager)
+    assert list(Rating.objects.order_by("id").values_list("status", flat=True)) == ["withdrawn", "counted"]
+
+
 def test_nobody_changes_what_others_said(project, rate, user):
     said(rate, user, stars=2)
     with pytest.raises(Refused) as refused:
