@@ -71,6 +71,8 @@ def _draw(
             else pairing.choose_stored_pair(project, is_outside=is_outside)
         )
         draw = pairing.draw(project, pair, own_battles, is_outside=is_outside)
+        if draw.completions is None and not can_write:
+            raise Refused(409, drawn="Others have just been shown the last stored answers of two models. Draw again.")
     return _battle(project, pair, draw, visitor, user)
 
 

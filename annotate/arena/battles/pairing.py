@@ -164,7 +164,8 @@ def _draw_stored(
         .order_by("had", "votes", "?")
         .first()
     )
-    return Draw(best, _choose_completions(best, stored, pair, own_battles), is_drawn=True) if best is not None else None
+    chosen = _choose_completions(best, stored, pair, own_battles) if best is not None else None
+    return Draw(best, chosen, is_drawn=True) if best is not None and chosen is not None else None
 
 
 def is_free(battle: Battle) -> bool:
@@ -193,14 +194,16 @@ def _meetings(project: Project) -> Counter[frozenset[int]]:
 
 def _choose_completions(
     prompt: Prompt, stored: QuerySet[Completion], pair: Pair, own_battles: QuerySet[Battle]
-) -> tuple[Completion, Completion]:
+) -> tuple[Completion, Completion] | None:
     """Return two completions by lot: sampled alike, so that neither had more room, and not shown to this person
-    before."""
+    before. None where others have just been shown the last."""
     a_s, b_s = (list(stored.filter(prompt=prompt, model=model)) for model in pair)
     seen_pairs = {
         frozenset(ids) for ids in own_battles.filter(prompt=prompt).values_list("completion_a", "completion_b")
     }
     couples = [(a, b) for a in a_s for b in b_s]
+    if not couples:
+        return None
     couples = [c for c in couples if c[0].sampling == c[1].sampling] or couples
     couples = [c for c in couples if frozenset((c[0].pk, c[1].pk)) not in seen_pairs] or couples
     return _lot.choice(couples)

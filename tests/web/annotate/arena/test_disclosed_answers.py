@@ -8,8 +8,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from annotate.arena.battles import actions as arena
+from annotate.arena.battles import pairing
 from annotate.arena.battles import votes as battle_votes
 from annotate.arena.vote_guard import disclosed_answers, duplicates
+from annotate.core.errors import Refused
 from annotate.language_models import model_server, model_server_errors
 from annotate.models import Battle, Comparison, Completion, Hold, LanguageModel, Project
 from tests.support import factories
@@ -67,6 +69,30 @@ def test_a_stored_answer_is_shown_to_one_visitor_and_then_new_ones_are_written(p
 def test_an_answer_that_somebody_may_be_reading_is_not_shown_to_others_meanwhile(project, pair):
     eval_prompt(project, pair)
     assert draw(project, "one").is_ready and not draw(project, "two").is_ready
+
+
+@pytest.mark.parametrize("server", ["answers", "is away"])
+def test_where_another_is_shown_the_last_answers_while_they_are_drawn_nobody_sees_a_failure(
+    project, pair, request, monkeypatch, server
+):
+    if server == "is away":
+        request.getfixturevalue("no_server")
+    eval_prompt(project, pair)
+    choose, others = pairing._choose_completions, []
+
+    def choose_late(*drawn):
+        if not others:
+            others.append(None)
+            others.append(draw(project, "the faster"))
+        return choose(*drawn)
+
+    monkeypatch.setattr(pairing, "_choose_completions", choose_late)
+    if server == "answers":
+        assert not draw(project, "the slower").is_ready
+    else:
+        with pytest.raises(Refused, match=r"visitors have not seen|Draw again"):
+            draw(project, "the slower")
+    assert others[1].is_ready
 
 
 def test_a_vote_on_an_answer_whose_author_was_told_before_is_held_with_that_reason(project, pair):
