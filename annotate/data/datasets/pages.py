@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -27,6 +28,8 @@ from annotate.data.datasets.selected_rows import Selection
 from annotate.data.datasets.selections import select
 from annotate.data.prompts.listing import categories
 from annotate.models import AnnotatorKind, Dataset, DatasetFreeze, Project, Split, Status, User
+from common.artefacts.storage_problems import StorageProblem
+from common.texts import is_storable
 from common.whole_numbers import number_or_text
 
 MAKES = {
@@ -93,7 +96,7 @@ def _form(query: QueryDict, project: Project) -> dict[str, Any]:
         "name": query.get("name", "").strip(),
         "judge": query.get("judge") or _annotator_kind(project),
         "side": query.get("side") or Split.TRAIN,
-        "categories": query.getlist("categories"),
+        "categories": [category for category in query.getlist("categories") if is_storable(category)],
         "per_prompt": query.get("per_prompt", "1"),
         "minimum": query.get("minimum", "0.6"),
         "cut_off": "cut_off" in query,
@@ -165,7 +168,8 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
     }
     statuses = {kind: dict(rows) for kind, rows in feedback.items()}
     reviews = can(request.user, "review", dataset.project)
-    local_copies.bring(dataset.path)
+    if reviews:  # who sees no rows makes the site fetch none
+        local_copies.bring(dataset.path)
     context = {
         "project": dataset.project,
         "dataset": dataset,
@@ -179,10 +183,18 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
         "counted": _counted(dataset.counts),
         "runs": _runs(dataset),
         "formats": list(formats_of(dataset)) if reviews else [],
-        "is_missing": not dataset.path.is_dir(),
+        "is_missing": not (dataset.path.is_dir() if reviews else _is_kept(dataset)),
         **(_samples(dataset) if reviews and dataset.path.is_dir() else {}),
     }
     return render(request, "annotate/data/dataset.html", context)
+
+
+def _is_kept(dataset: Dataset) -> bool:
+    """Return whether its rows are here or in the storage; one that does not answer has lost nothing."""
+    try:
+        return local_copies.is_available(dataset.path)
+    except StorageProblem:
+        return True
 
 
 def _counted(counts: dict[str, Any]) -> list[tuple[str, int]]:
@@ -239,7 +251,8 @@ def _samples(dataset: Dataset, n: int = 5) -> dict[str, Any]:
     }
     completion_ids = {row[end] for row in first["comparisons"] for end in ("completion_a", "completion_b")}
     completion_ids |= {row["completion"] for row in first["ratings"]}
-    texts = {row["id"]: row for row in frozen_rows.read(dataset.path, "completions") if row["id"] in completion_ids}
+    with_id = (row for row in frozen_rows.read(dataset.path, "completions") if row["id"] in completion_ids)
+    texts = {row["id"]: row for row in islice(with_id, len(completion_ids))}
     pairs = [(row, texts[row["completion_a"]], texts[row["completion_b"]]) for row in first["comparisons"]]
     rated_answers = [(row, texts[row["completion"]]) for row in first["ratings"]]
     return {"pairs": pairs, "rated": rated_answers, "examples": first["examples"], "asked": first["prompts"]} | _texts(

@@ -61,6 +61,15 @@ def test_a_dataset_frozen_on_one_host_is_shown_and_downloaded_on_another(client,
     assert page.status_code == 200 and not page.context["is_missing"] and dataset.path.is_dir()
 
 
+def test_who_sees_no_rows_of_a_dataset_has_none_brought(client, elsewhere):
+    project = make_project(is_public=True)
+    make_comparison(*make_pair(project))
+    dataset = freeze(project=project, kind="preferences", name="first", by=make_user(project, role="researcher"))
+    elsewhere()
+    page = client.get(f"/datasets/{dataset.pk}/")
+    assert page.status_code == 200 and not page.context["is_missing"] and not dataset.path.exists()
+
+
 def test_nothing_is_frozen_where_it_cannot_be_stored_and_the_page_keeps_the_form(client, storage):
     project = make_project()
     researcher = sign_in(client, project, "researcher")
