@@ -58,6 +58,8 @@ async def read(scope: dict[str, Any], receive: Any) -> IO[bytes]:
             if size <= limit or not is_asked:
                 body.write(part)
             goes_on = message.get("more_body", False)
+        if is_asked and size > limit:  # by its last part, which was not written
+            raise TooLarge(limit, is_json)
     except BaseException:
         body.close()
         raise

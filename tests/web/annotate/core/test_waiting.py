@@ -29,8 +29,8 @@ from annotate.consumers import BattleConsumer
 from annotate.core.api import idempotency
 from annotate.core.asgi import database_threads as database
 from annotate.core.asgi import handler as handlers
+from annotate.core.asgi import request_bodies, waiting
 from annotate.core.asgi import socket_limits as sockets
-from annotate.core.asgi import waiting
 from annotate.core.asgi.handler import Handler
 from annotate.core.db.connections import database_now
 from annotate.core.errors import TooMany
@@ -338,6 +338,18 @@ async def test_a_body_of_no_told_length_is_refused_as_soon_as_it_is_too_long(own
         await asked.send_input({"type": "http.request", "body": b"x" * 400, "more_body": True})
     assert (await asked.receive_output(5))["status"] == 413
     assert await answer(ask(Handler(), "/body/"), b"x" * 400, b"x" * 600) == (200, b"1000")
+
+
+async def test_a_body_whose_last_part_is_too_much_is_not_taken_without_it(
+    own_urls: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    monkeypatch.setattr(request_bodies, "_may_be_large", lambda scope: True)
+    monkeypatch.setattr(request_bodies, "LARGEST_UPLOAD", 2000 - request_bodies.FORM_BYTES)
+    asked = ask(Handler(), "/body/")
+    await asked.send_input({"type": "http.request", "body": b"x" * 1500, "more_body": True})
+    await asked.send_input({"type": "http.request", "body": b"x" * 600, "more_body": False})
+    assert (await asked.receive_output(5))["status"] == 413
 
 
 @pytest.mark.django_db(transaction=True)
