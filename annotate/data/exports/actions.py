@@ -21,6 +21,7 @@ from annotate.data.formats import FORMATS, Format
 from annotate.data.formats.containers import CONTAINERS, PACKED, content_type, written
 from annotate.data.formats.items import Item, NewComparison, NewPrompt, Row
 from annotate.models import AnnotatorKind, Project, Split, Status, User
+from common.texts import NOT_STORABLE, is_storable
 
 OWN = "assay"
 FILES = (*CONTAINERS, *PACKED)
@@ -48,6 +49,8 @@ def export_feedback(
     require(by, "review", project)
     _check(format=(format, tuple(FORMATS)), file=(file, ("", *FILES)), judge=(judge, AnnotatorKind.values))
     _check(side=(side, ("", *Split.values)), **{f"status {s}": (s, Status.values) for s in statuses})
+    if not all(map(is_storable, sources)):
+        raise Refused(source=NOT_STORABLE)
     format_ = FORMATS[format]
     selection = Selection(project, judge, tuple(statuses), side, tuple(sources), measures, format_.holds)
     if not _has_any(selection):

@@ -14,7 +14,7 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.labelling.queue.assigned_items import COMPARE, RATE
 from annotate.models import Comparison, Completion, GoldItem, Project, Rating, Split, User, Winner
-from common.texts import percent
+from common.texts import is_storable, percent
 from common.whole_numbers import row_ids
 from common.winners import swapped
 
@@ -137,7 +137,9 @@ def checked_expectation(kind: str, expected: Any) -> dict[str, list]:
     if not isinstance(expected, dict) or not expected:
         raise Refused(expected=f"Choose the right answer, such as {_example(kind)}.")
     for name, values in expected.items():
-        is_aspect = kind == RATE and str(name).startswith("aspects.") and len(str(name)) <= 48
+        is_aspect = (
+            kind == RATE and str(name).startswith("aspects.") and len(str(name)) <= 48 and is_storable(str(name))
+        )
         right_values: set | None = set(range(1, 6)) if is_aspect else allowed.get(name)
         if right_values is None:
             fields = ", ".join([*allowed, *(["aspects.<name>"] if kind == RATE else [])])

@@ -12,7 +12,7 @@ from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.models import Comparison, Project, Ranking, Rating, Scale, Span, User
-from common.texts import is_storable
+from common.texts import NOT_STORABLE, is_storable
 
 Kind = Scale.Kind
 FIELDS = ("title", "definition", "low", "high", "is_required", "position")
@@ -123,6 +123,9 @@ def _apply(scale: Scale, fields: dict[str, Any]) -> None:
         raise Refused(**{field: f"A scale has no such field; the fields are name, {', '.join(FIELDS)}."})
     for field, value in fields.items():
         setattr(scale, field, value.strip() if isinstance(value, str) else value)
+    for field in FIELDS:
+        if isinstance(text := getattr(scale, field), str) and not is_storable(text):
+            raise Refused(**{field: NOT_STORABLE})
     if len(scale.definition) > MAX_DEFINITION_CHARACTERS:
         raise Refused(413, definition=f"Keep the definition within {MAX_DEFINITION_CHARACTERS:,} characters.")
     if scale.kind == Kind.SPAN and scale.is_required:

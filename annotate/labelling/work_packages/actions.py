@@ -26,6 +26,7 @@ from annotate.models import (
     User,
     WorkPackage,
 )
+from common.texts import is_storable
 
 MOST_PROMPTS, MOST_ROWS = 2_000, 5_000  # of one package: it is written while nobody else writes on SQLite
 LONGEST_NAME, LONGEST_DAYS = 80, 366
@@ -131,7 +132,7 @@ def take_back(*, package: WorkPackage, by: User, username: str = "") -> int:
         package.project.lock()
         rows = package.reserved.all()
         if username:
-            rows = rows.filter(user__username=username)
+            rows = rows.filter(user__username=username) if is_storable(username) else rows.none()
             if not rows.exists():
                 raise Refused(404, username=f"{username!r} has no work in this package.")
         n = rows.close(ReservedPrompt.State.RELEASED)

@@ -20,7 +20,7 @@ from config.urls import OTHERS
 from tests.support.api_client import Program
 from tests.support.crawl import Route, routes
 from tests.support.everything import one_of_everything
-from tests.support.factories import make_project, make_user
+from tests.support.factories import make_completion, make_project, make_prompt, make_rating, make_user
 from tests.support.sampling_of_cases import plain_run_tries
 
 pytestmark = pytest.mark.django_db
@@ -240,6 +240,8 @@ def test_a_null_character_is_wrong_and_no_failure_of_ours():
     client, program = Client(), Program(manager)
     client.force_login(manager)
     where = {"slug": project.slug}
+    rating = make_rating(make_completion(make_prompt(project)))
+    vote = reverse("vote-status", args=[project.slug, "rating", rating.pk])
     tried = [
         client.get(reverse("audit", kwargs=where), {"who": "\x00", "action": "\x00"}),
         client.post(reverse("members", kwargs=where), {"username": "a\x00", "role": "annotator"}),
@@ -247,8 +249,12 @@ def test_a_null_character_is_wrong_and_no_failure_of_ours():
         client.get(f"/p/{project.slug}/adjudicate/compare:1%00/"),
         program.get(f"projects/{project.slug}/audit/", who="\x00"),
         program.get(f"projects/{project.slug}/disagreements/compare:1%00/"),
+        client.post(vote, {"status": "held", "reason": "a\x00"}),
+        client.post(reverse("scales", kwargs=where), {"kind": "aspect", "name": "depth", "title": "a\x00"}),
+        client.get(reverse("datasets", kwargs=where), {"categories": "\x00"}),
+        client.get(reverse("export", kwargs=where), {"format": "assay", "source": "\x00"}),
     ]
-    assert [response.status_code for response in tried] == [200, 400, 404, 404, 200, 404]
+    assert [response.status_code for response in tried] == [200, 400, 404, 404, 200, 404, 400, 400, 200, 400]
 
 
 @pytest.mark.parametrize(
