@@ -87,8 +87,11 @@ def promote(*, project: Project, model: LanguageModel, reason: str, by: User) ->
     return promotion
 
 
-def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
-    """Serve again what was served before the promotion in force. Whatever is rolled back is not promoted by itself."""
+def roll_back(*, project: Project, reason: str, by: User, promotion: int | None = None) -> Promotion:
+    """Serve again what was served before the promotion in force. Whatever is rolled back is not promoted by itself.
+
+    `promotion`: that in force when somebody decided; refused where another is by now.
+    """
     require(by, "manage", project)
     reason = _checked_reason(reason, "Enter in a few words what is wrong with the model that is served now.")
     board = current(project=project, judge=annotator_kind_of(project))  # before the transaction: it may fit ratings
@@ -100,8 +103,10 @@ def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
         now, before = promoted(project), served_before(project)
         if now is None or before is None:
             raise Refused(409, project=f"{project} served no other model before; promote another model.")
+        if promotion not in (None, now.pk):
+            raise Refused(409, promotion=f"{project} serves {now.model} by now. Look again, and decide about that.")
         _may_be_served(project, before.model)
-        promotion = Promotion.objects.create(
+        rolled_back = Promotion.objects.create(
             project=project,
             model=before.model,
             leaderboard=stored(board),
@@ -110,10 +115,10 @@ def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
             rolls_back=now,
             promoted_by=by,
         )
-        _record_roll_back(now, promotion, by)
+        _record_roll_back(now, rolled_back, by)
         _on_trail("model.rolled back", project, now.model.name, before.model, reason, by)
-        announce_promotion(promotion)
-    return promotion
+        announce_promotion(rolled_back)
+    return rolled_back
 
 
 def _on_trail(action: str, project: Project, before: str | None, model: LanguageModel, reason: str, by: User) -> None:

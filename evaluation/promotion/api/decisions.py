@@ -144,8 +144,11 @@ class CostOut(serializers.Serializer):
         return [run.pk for run in cost.runs]
 
 
-class Reason(Input):
+class RollBack(Input):
     reason = serializers.CharField(max_length=actions.LONGEST_REASON)
+    promotion = serializers.IntegerField(
+        required=False, min_value=1, help_text="The one in force when you decided; refused where another is by now."
+    )
 
 
 class NoticeOut(serializers.ModelSerializer):
@@ -202,7 +205,7 @@ def decisions(request: Request, project: Project) -> Response:
 
 
 @extend_schema(
-    request=Reason, responses={201: PromotionOut} | refusals(400, 403, 404, 409),
+    request=RollBack, responses={201: PromotionOut} | refusals(400, 403, 404, 409),
     parameters=[IDEMPOTENCY_KEY],
 )  # fmt: skip
 @in_project(post="manage")
@@ -214,8 +217,7 @@ def roll_back(request: Request, project: Project) -> Response:
 
 @idempotent()
 def _roll_back(request: Request, project: Project) -> Response:
-    reason = Reason.read(request)["reason"]
-    promotion = actions.roll_back(project=project, reason=reason, by=_user(request))
+    promotion = actions.roll_back(project=project, by=_user(request), **RollBack.read(request))
     return Response(PromotionOut(promotion).data, status=201)
 
 

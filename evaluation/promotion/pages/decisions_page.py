@@ -87,8 +87,11 @@ def promote_named(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project(post="manage")
 def roll_back(request: MemberRequest, project: Project) -> HttpResponse:
+    reason, seen = request.POST.get("reason", ""), request.POST.get("promotion", "")
     try:
-        promotion = actions.roll_back(project=project, reason=request.POST.get("reason", ""), by=request.user)
+        promotion = actions.roll_back(
+            project=project, reason=reason, by=request.user, promotion=row_id(seen) if seen else None
+        )
         messages.success(request, f"{project} serves {promotion.model} again.")
     except Refused as refused:
         messages.error(request, " ".join(refused.errors.values()))

@@ -8,6 +8,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 
 from annotate.core.errors import Refused
@@ -22,6 +23,7 @@ from evaluation.leaderboard.snapshots import current
 from evaluation.leaderboard.votes import ledger
 from evaluation.models import Candidacy, Decision, Notice, PromotionRule, VoteCounts
 from evaluation.promotion import actions, candidate_review, checks
+from tests.support.api_client import Program
 from tests.support.evaluation.measured import items, measured, right
 from tests.support.factories import make_contestant, make_model, make_project, make_user
 from tests.support.training.runs import in_a_thread
@@ -578,6 +580,20 @@ class TestRollingBack:
         with pytest.raises(Refused) as refused:
             actions.roll_back(project=project, reason="all bad", by=manager)
         assert refused.value.status == 409
+
+    def test_what_one_page_says_is_rolled_back_once(self, client, project, base, child, manager):
+        third = make_contestant(project).model
+        for model in (base, child, third):
+            actions.promote(project=project, model=model, reason="better", by=manager)
+        client.force_login(manager)
+        decisions = client.get(reverse("decisions", args=[project.slug])).content.decode()
+        seen = served_model.promoted(project).pk
+        assert f'name="promotion" value="{seen}"' in decisions
+        for _ in range(2):  # a double click, or two managers
+            client.post(reverse("roll-back", args=[project.slug]), {"reason": "bad", "promotion": seen})
+        assert served_model.promoted(project).model == child
+        body = {"reason": "bad", "promotion": seen}
+        assert Program(manager).post(f"projects/{project.slug}/roll-back/", body).status_code == 409
 
     def test_what_was_rolled_back_is_not_promoted_by_itself_again(
         self, rule, candidacy, child, base, vote, project, manager
