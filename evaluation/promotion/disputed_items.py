@@ -139,14 +139,11 @@ def item_of(request: AskedAgain) -> Item:
 def _ask(project: Project, item: Item, by: User, more: int) -> AskedAgain:
     annotators_in_all = _annotator_counts(project, [item.key])[item.key] + more
     a, b = (*item.completion_ids, None)[:2]
-    request, is_new = AskedAgain.objects.get_or_create(
-        project=project,
-        prompt_id=item.prompt_id,
-        completion_a_id=a,
-        completion_b_id=b,
-        defaults={"places": annotators_in_all, "by": by},
-    )
-    if not is_new and (request.places < annotators_in_all or not request.is_open):
+    fields = {"project": project, "prompt_id": item.prompt_id, "completion_a_id": a, "completion_b_id": b}
+    request = AskedAgain.objects.filter(**fields).order_by("pk").last()  # rounds may have asked for it, too
+    if request is None:
+        return AskedAgain.objects.create(**fields, places=annotators_in_all, by=by)
+    if request.places < annotators_in_all or not request.is_open:
         request.places, request.is_open = max(request.places, annotators_in_all), True
         request.save(update_fields=["places", "is_open"])
     return request

@@ -259,6 +259,13 @@ class TestAskingAgain:
         disputed_items.ask_again(project=project, keys=[key_of(pair)], by=researcher, more=2)
         assert AskedAgain.objects.get().places == 3
 
+    def test_a_pair_that_rounds_asked_for_once_more_can_be_asked_again(self, project, pair, researcher):
+        for _ in range(2):
+            ids = {"completion_a": pair[0], "completion_b": pair[1]}
+            AskedAgain.objects.create(project=project, prompt=pair[0].prompt, **ids, places=1, is_open=False)
+        disputed_items.ask_again(project=project, keys=[key_of(pair)], by=researcher, more=1)
+        assert AskedAgain.objects.get(is_open=True).places == 1
+
     def test_the_eval_split_is_refused(self, project, child, base, vote, researcher):
         [cast] = vote(child, base)
         with pytest.raises(Refused, match="eval split"):
