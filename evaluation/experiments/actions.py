@@ -108,7 +108,8 @@ def add_arm(*, experiment: Experiment, by: User, arm: Mapping[str, Any]) -> list
     try:
         with transaction.atomic():
             # As it is now: others may have added arms since, or cancelled it.
-            _require_place(Experiment.objects.select_for_update(no_key=True).get(pk=experiment.pk), chosen)
+            experiment = Experiment.objects.select_for_update(no_key=True).get(pk=experiment.pk)
+            _require_place(experiment, chosen)
             for field in ("examples", "prompts"):
                 if getattr(experiment, field) is None and frozen[field] is not None:
                     setattr(experiment, field, frozen[field])

@@ -175,6 +175,15 @@ def test_an_arm_that_comes_later_is_exploratory_and_has_no_part_in_the_verdict(p
     assert experiment.plan_hash == actions.hash_of(experiment.plan)
 
 
+def test_arms_that_two_add_at_once_keep_what_both_have_frozen(project, order, researcher):
+    experiment = actions.order(**order | {"arms": [{"method": "dpo"}]})
+    earlier = Experiment.objects.get(pk=experiment.pk)  # as the second has read it
+    actions.add_arm(experiment=experiment, by=researcher, arm={"method": "sft"})
+    actions.add_arm(experiment=earlier, by=researcher, arm={"method": "rejection"})
+    kept = Experiment.objects.get(pk=experiment.pk)
+    assert kept.examples is not None and kept.prompts is not None
+
+
 def test_an_arm_is_refused_where_somebody_has_added_the_last_one_or_cancelled_meanwhile(
     project, order, researcher, monkeypatch
 ):
