@@ -4,7 +4,8 @@ between them are frozen, alone and with those of earlier rounds as the plan says
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -14,8 +15,10 @@ from django.utils import timezone
 
 from annotate.core.errors import Refused
 from annotate.data.datasets import sampled_prompts
-from annotate.data.datasets.freezing import cancel_freezes, freeze_once, give_up, own_name
-from annotate.models import Comparison, Completion, Dataset, DatasetFreeze, Split, Winner
+from annotate.data.datasets.freezing import cancel_freezes, freeze_once, give_up
+from annotate.labelling.queue.assigned_items import Item
+from annotate.models import Assignment, Comparison, Completion, Dataset, DatasetFreeze, Split, Winner
+from common.texts import first_free
 from evaluation.experiments.experiment_start import hash_of, named
 from evaluation.models import AskedAgain, Round, RoundSeries
 from evaluation.rounds.round_order import ALL, WEIGHTED, fewest_judgements, require_prompts
@@ -38,6 +41,8 @@ def open_round(series: RoundSeries, one: Round) -> None:
     needed = min(series.plan["judgements"], places * len(pairs))
     asked = pairs[: math.ceil(ASKED * needed / places)]
     with transaction.atomic():
+        if RoundSeries.objects.select_for_update(no_key=True).get(pk=series.pk).state != RoundSeries.State.RUNNING:
+            return  # cancelled, paused or stopped since: nobody would close what is opened now
         if not Round.objects.filter(pk=one.pk, opened_at=None).update(opened_at=timezone.now(), needed=needed):
             return  # somebody came first
         AskedAgain.objects.bulk_create(
@@ -109,25 +114,27 @@ def winners_by_round(series: RoundSeries, rounds: Sequence[Round]) -> dict[int, 
 def freeze_judgements(series: RoundSeries, one: Round) -> bool:
     """Freeze what was said of a round's answers once it is enough, or nothing is left to ask, and what the round learns
     from; return whether both stand: large ones are frozen in the background."""
-    own = _preferences(series, one.number, OWN).first()
-    if own is None:
-        said = _enough(series, one)
-        own = _once(series, one.number, OWN, comparisons=said) if said else None
-    if own is None:
+    if one.opened_at is None:
         return False
-    dataset: Dataset | None = own
+    if one.judgements is None:
+        said = _enough(series, one)
+        one.judgements = _once(series, one.number, OWN, comparisons=said) if said else None
+        if one.judgements is None:
+            return False
+        one.save(update_fields=["judgements"])
+    dataset: Dataset | None = one.judgements
     if series.plan["older"] in (ALL, WEIGHTED) and (before := _earlier(series, one)):
         less: dict[str, Any] = {}
         if series.plan["older"] == WEIGHTED:
             less = {"older": before, "older_weight": series.plan["older_weight"]}
-        # What was withdrawn since stays in `own`, and would be refused in another dataset.
-        ids = Comparison.objects.teaching().filter(datasets=own).order_by().values_list("pk", flat=True)
+        # What was withdrawn since stays in its own dataset, and would be refused in another.
+        ids = Comparison.objects.teaching().filter(datasets=one.judgements).order_by().values_list("pk", flat=True)
         dataset = _once(series, one.number, UP_TO, comparisons=sorted({*before, *ids}), **less)
     if dataset is None:
         return False
-    one.judgements, one.dataset = own, dataset
-    one.save(update_fields=["judgements", "dataset"])
-    close_round(one)
+    close_round(one)  # first: nobody would after it
+    one.dataset = dataset
+    one.save(update_fields=["dataset"])
     return True
 
 
@@ -137,9 +144,9 @@ def freeze_of(series: RoundSeries, one: Round) -> DatasetFreeze | None:
 
 
 def _freezes(series: RoundSeries, one: Round) -> QuerySet[DatasetFreeze]:
-    names = [own_name(series.project, _name(series, one.number, what), KIND) for what in (OWN, UP_TO)]
-    orders = DatasetFreeze.objects.filter(project=series.project, name__in=names)
-    return orders.filter(state__in=DatasetFreeze.UNDER_WAY)
+    stems = [_name(series, one.number, what) for what in (OWN, UP_TO)]
+    own = Q(name__in=stems) | Q(name__startswith=f"{stems[0]} (") | Q(name__startswith=f"{stems[1]} (")
+    return DatasetFreeze.objects.filter(own, project=series.project, kind=KIND, state__in=DatasetFreeze.UNDER_WAY)
 
 
 def prompt_freezes(series: RoundSeries) -> QuerySet[DatasetFreeze]:
@@ -176,25 +183,31 @@ def _enough(series: RoundSeries, one: Round) -> list[int]:
     """Return the comparisons that a round is frozen with, empty before there are enough. Refused where nothing can be
     compared any more and nothing was."""
     assert one.needed is not None
-    said = list(comparisons_of(series, one).values_list("pk", "winner", "prompt"))
-    won = [place for place, (_, winner, _) in enumerate(said) if winner in WON]
+    said = list(comparisons_of(series, one).values_list("pk", "winner"))
+    won = [place for place, (_, winner) in enumerate(said) if winner in WON]
     if len(won) >= one.needed:
-        return [pk for pk, _, _ in said[: won[one.needed - 1] + 1]]
-    return [pk for pk, _, _ in said] if _is_exhausted(series, one, [prompt for _, _, prompt in said]) else []
+        return [pk for pk, _ in said[: won[one.needed - 1] + 1]]
+    return [pk for pk, _ in said] if _is_exhausted(series, one, len(said)) else []
 
 
-def _is_exhausted(series: RoundSeries, one: Round, prompts: Sequence[int]) -> bool:
-    """Return whether every pair that can still be compared was compared by as many as the project asks for, by the
-    prompts of what was said."""
+def _is_exhausted(series: RoundSeries, one: Round, count: int) -> bool:
+    """Return whether every pair that can still be compared was compared by as many as the project asks for, or decided
+    by a reviewer, whose word stands for all of theirs. `count` comparisons were said."""
     assert one.answers_run is not None and one.needed is not None
-    answers = one.answers_run.completions.exclude(prompt__out_since=None)
-    retired = set(answers.order_by().values_list("prompt", flat=True))
-    if not retired and len(prompts) < one.needed:
+    prompts = one.answers_run.completions.values("prompt")
+    reviewed = Assignment.objects.filter(purpose=Assignment.Purpose.ADJUDICATION, state=Assignment.State.SUBMITTED)
+    decided = set(reviewed.filter(project=series.project, prompt__in=prompts).values_list("item", flat=True))
+    if not decided and count < one.needed and not prompts.exclude(prompt__out_since=None).exists():
         return False  # there were pairs for more
-    pairs = len(pairs_of(one))
-    if not pairs and not prompts:
+    pairs = pairs_of(one)
+    if not pairs and not count:
         raise Refused(409, answers="All prompts of this round were retired before anybody compared. Bring some back.")
-    return sum(prompt not in retired for prompt in prompts) >= series.project.overlap * pairs
+    compared = comparisons_of(series, one).values_list("completion_a", "completion_b")
+    by_pair = Counter(frozenset(ids) for ids in compared)
+    return all(
+        by_pair[frozenset((a, b))] >= series.project.overlap or Item(prompt, tuple(sorted((a, b)))).key in decided
+        for prompt, a, b in pairs
+    )
 
 
 def _earlier(series: RoundSeries, one: Round) -> list[int]:
@@ -210,9 +223,10 @@ def _datasets_before(series: RoundSeries, one: Round) -> list[int]:
 
 def _once(series: RoundSeries, number: int, what: str, **options: Any) -> Dataset | None:
     """Return the dataset; None while it is frozen in the background."""
+    options["edits"] = False
     made = freeze_once(
-        project=series.project, kind=KIND, name=_name(series, number, what), by=series.created_by,
-        judge=series.plan["judge"], edits=False, **options,
+        project=series.project, kind=KIND, name=_own_name(series, number, what, options), by=series.created_by,
+        judge=series.plan["judge"], keeps_order=True, **options,
     )  # fmt: skip
     if isinstance(made, Dataset):
         return made
@@ -221,9 +235,28 @@ def _once(series: RoundSeries, number: int, what: str, **options: Any) -> Datase
     return None
 
 
-def _preferences(series: RoundSeries, number: int, what: str) -> QuerySet[Dataset]:
-    name = own_name(series.project, _name(series, number, what), KIND)
-    return Dataset.objects.filter(project=series.project, name=name, kind=KIND)
+def _own_name(series: RoundSeries, number: int, what: str, options: Mapping[str, Any]) -> str:
+    """Return the name of what is frozen: the first, with a number behind it if need be, that nothing else has. What no
+    order for these very rows has frozen may hold what somebody chose."""
+
+    def is_anothers(name: str) -> bool:
+        stands = series.project.datasets.filter(name=name)
+        orders = DatasetFreeze.objects.filter(project=series.project, name=name)
+        orders = orders.filter(Q(dataset__in=stands) | Q(state__in=DatasetFreeze.UNDER_WAY))
+        same = any(order.kind == KIND and _is_same(order.options, options) for order in orders)
+        return not same and (stands.exists() or orders.exists())
+
+    return first_free(_name(series, number, what), is_anothers)
+
+
+def _is_same(kept: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Return whether an order freezes what these options say, or did before some of it was withdrawn."""
+    gone = {pk for field, ids in options.items() if isinstance(ids, list) for pk in {*kept.get(field, ())} - {*ids}}
+    return (
+        kept.keys() == options.keys()
+        and all({*ids} <= {*kept[f]} if isinstance(ids, list) else kept[f] == ids for f, ids in options.items())
+        and not Comparison.objects.teaching().filter(pk__in=gone).exists()
+    )
 
 
 def _name(series: RoundSeries, number: int, what: str) -> str:

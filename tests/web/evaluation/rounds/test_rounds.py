@@ -19,6 +19,7 @@ from evaluation.models import AskedAgain, Candidacy, Notice, Round, RoundSeries
 from evaluation.rounds import actions, present, round_judging, round_memory, round_progress
 from tests.support.evaluation.rounds import annotate, current, end, end_all, play, vote
 from tests.support.factories import (
+    make_assignment,
     make_comparison,
     make_completion,
     make_model,
@@ -256,6 +257,33 @@ def test_where_every_pair_is_compared_the_round_goes_on_with_what_it_has(project
     assert current(series).judgements.comparisons.count() == 72 and project.runs.filter(kind="dpo").count() == 1
 
 
+def test_where_a_reviewer_has_decided_a_pair_nobody_is_waited_for(project, order):
+    project.overlap = 2
+    project.save()
+    series = actions.order(**order)
+    end_all(project)
+    annotate(current(series), 72, winners=5)
+    annotate(current(series), 71, winners=5)
+    assert current(series).dataset is None
+    _prompt, *ids = round_judging.pairs_of(current(series))[71]
+    pair = [Completion.objects.get(pk=pk) for pk in ids]
+    make_assignment(make_user(project, role="reviewer"), *pair, purpose="adjudication", state="submitted")
+    round_progress.periodic_task()
+    assert current(series).dataset.comparisons.count() == 143
+
+
+def test_rounds_that_are_cancelled_while_pairs_are_chosen_ask_for_none(project, order, researcher, monkeypatch):
+    series, pairs_of = actions.order(**order), round_judging.pairs_of
+
+    def cancelled_meanwhile(one):
+        actions.cancel(series=RoundSeries.objects.get(pk=series.pk), by=researcher)
+        return pairs_of(one)
+
+    monkeypatch.setattr(round_judging, "pairs_of", cancelled_meanwhile)
+    end_all(project)
+    assert not AskedAgain.objects.exists() and Round.objects.get(number=1).opened_at is None
+
+
 def test_where_prompts_are_retired_the_round_goes_on_with_what_can_be_compared(project, order):
     series = actions.order(**order)
     end_all(project)
@@ -389,19 +417,22 @@ def test_large_annotations_are_frozen_in_the_background_and_a_failed_order_is_ma
     assert project.datasets.filter(kind="preferences").count() == len({one.judgements_id, one.dataset_id})
 
 
-def test_what_is_withdrawn_between_the_two_freezes_of_a_round_is_left_out(project, order, monkeypatch):
+def test_what_is_withdrawn_while_a_round_is_frozen_is_asked_for_again_and_left_out(project, order, monkeypatch):
     series = actions.order(**order)
     play(series)
     monkeypatch.setattr(freezing, "SMALL", 20)
     end_all(project)
     annotate(current(series), 24)
     assert freezing.freezer().do_now()
-    own = project.datasets.get(name__contains="of round 2")
-    Comparison.objects.filter(pk=own.comparisons.earliest("pk").pk).update(status="withdrawn")
+    withdrawn = project.datasets.get(name__contains="of round 2").comparisons.earliest("pk")
+    Comparison.objects.filter(pk=withdrawn.pk).update(status="withdrawn")
     round_progress.periodic_task()
-    assert freezing.freezer().do_now()
-    round_progress.periodic_task()
-    assert current(series).judgements == own and current(series).dataset.comparisons.count() == 24 + 23
+    assert current(series).judgements is None
+    annotate(current(series), 1)
+    while freezing.freezer().do_now():
+        round_progress.periodic_task()
+    own, dataset = current(series).judgements.comparisons.all(), current(series).dataset.comparisons.all()
+    assert (len(own), len(dataset)) == (24, 48) and withdrawn not in own and withdrawn not in dataset
 
 
 def test_of_cancelled_rounds_nothing_more_is_frozen(project, order, researcher, monkeypatch):

@@ -9,8 +9,9 @@ from annotate.data.datasets.actions import freeze
 from annotate.models import Dataset, DatasetFreeze
 from evaluation.experiments import actions as experiments
 from evaluation.rounds import actions, present, round_progress
+from tests.support.api_client import Program
 from tests.support.evaluation.rounds import annotate, current, end_all, vote
-from tests.support.factories import make_comparison, make_completion, make_user
+from tests.support.factories import make_comparison, make_completion, make_prompt, make_user
 from tests.support.training.runs import make_weights
 
 pytestmark = pytest.mark.django_db
@@ -43,6 +44,21 @@ def test_a_round_is_frozen_under_another_name_small_or_large(project, order, mon
     vote(one, wins=6, losses=4)
     assert current(series).number == 2
     assert project.datasets.filter(kind="preferences").count() == len({one.judgements_id, one.dataset_id})
+
+
+def test_a_round_learns_from_no_dataset_that_somebody_made_under_its_name(project, order, researcher):
+    series = actions.order(**order)
+    end_all(project)
+    prompt = make_prompt(project, "Mine")
+    chosen = make_comparison(make_completion(prompt), make_completion(prompt, "Another."), "model_a")
+    name = f"rounds {series.pk}: annotations of round 1"
+    wish = {"project": project.slug, "name": name, "kind": "preferences", "comparisons": [chosen.pk]}
+    assert Program(researcher).post("datasets/", wish).status_code == 201
+    annotate(current(series), 12)
+    assert current(series).judgements is None
+    annotate(current(series), 24)
+    one = current(series)
+    assert one.judgements.name == f"{name} (2)" and chosen not in one.judgements.comparisons.all()
 
 
 def test_an_experiment_freezes_its_answers_and_prompts_under_other_names(project, order, researcher):
