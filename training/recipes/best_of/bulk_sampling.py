@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from common import reasoning
@@ -64,7 +65,10 @@ def draw(
     model, tokenizer = loading.load_policy(spec.parent)
     window = getattr(model.config, "max_position_embeddings", 1 << 30)
     config = _within(config, window)
-    tasks = _tasks(prompts, spec.seed, config, window - config.max_new_tokens, tokenizer, count)
+    # What is chosen from is no answer that stands beside it, where the same model answers by the same seed.
+    kind = () if spec.kind == "sample" else (spec.kind,)
+    seed_of = partial(sequence_seed, spec.seed, *kind)
+    tasks = _tasks(prompts, seed_of, config, window - config.max_new_tokens, tokenizer, count)
     written = {(row["prompt_id"], row["index"]) for row in done}
     decoder, end_ids = decoder_for(model.requires_grad_(False)), loading.eos_token_ids(model, tokenizer)
     sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p)
@@ -118,16 +122,18 @@ def _within(config: Any, window: int) -> Any:
     return config if config.max_new_tokens < window else replace(config, max_new_tokens=max(1, window // 2))
 
 
-def _tasks(prompts: Sequence[Row], seed: int, config: DrawConfig, room: int, tokenizer: Any, count: int) -> list[Task]:
+def _tasks(
+    prompts: Sequence[Row], seed_of: Callable[..., int], config: DrawConfig, room: int, tokenizer: Any, count: int
+) -> list[Task]:
     """Return all the completions of the run, the shortest prompts first, those of one prompt side by side. room: in
-    tokens."""
+    tokens; seed_of: from prompt and index."""
     conversations = {row["id"]: with_system_prompt(row["messages"], config.system_prompt) for row in prompts}
     encoded = {
         row_id: tuple(loading.encode_prompt(tokenizer, messages, room)) for row_id, messages in conversations.items()
     }
     ordered = sorted(encoded, key=lambda prompt_id: (len(encoded[prompt_id]), prompt_id))
     return [
-        Task(prompt_id, index, encoded[prompt_id], sequence_seed(seed, prompt_id, index))
+        Task(prompt_id, index, encoded[prompt_id], seed_of(prompt_id, index))
         for prompt_id in ordered
         for index in range(count)
     ]

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.training.ppo_runs import share_of_vowels
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes import sample
 from training.recipes.best_of import __main__ as best_of
 from training.recipes.common import entry
 
@@ -39,6 +40,19 @@ def test_each_kept_answer_is_the_best_of_its_candidates(tmp_path: Path, model: P
     assert run.result()["last_kl"] == pytest.approx(np.log(3) - 2 / 3)
     other = _run(tmp_path / "b", model, seed=6)
     assert {r["text"] for r in read_lines(other.path / "candidates.jsonl")} != set(candidates.values())
+
+
+def test_no_candidate_is_an_answer_that_the_model_gives_by_the_same_seed(tmp_path: Path, model: Path):
+    """Else the best of several is compared with one of the very answers that it was chosen from."""
+    sampled = RunDirectory(tmp_path / "sampled")
+    config = {"completions_per_prompt": 2, "max_new_tokens": 12}
+    sampled.create(RunSpec("sample", config, seed=5, parent=str(model)), {"prompts": iter(PROMPTS)})
+    assert entry.attempt(sample.main, sampled) == 0, sampled.failure()
+    drawn = [sampled.path / "completions.jsonl"]
+    for kind in ("best_of", "rejection"):
+        drawn.append(_run(tmp_path / kind, model, kind, completions_per_prompt=1).path / "candidates.jsonl")
+    seeds = [row["seed"] for path in drawn for row in read_lines(path)]
+    assert len(seeds) == len(set(seeds)) == 6 + 9 + 9
 
 
 def test_rejection_sampling_leaves_examples_of_the_prompts_that_the_seed_draws(tmp_path: Path, model: Path):
