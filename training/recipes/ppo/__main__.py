@@ -102,6 +102,9 @@ def train(ppo: PPO, source: Source) -> None:
             stop = {"code": drift.code, "step": step}
         else:
             state.keep(ppo, step, measured.figures)
+        shown = None
+        if shows if stop is None else config.at_bound == "pause":
+            shown = samples(ppo, state, held_out_answers.episodes)
         updated = {}
         if stop is None and step < config.steps:
             human_review.ask(ppo, state.answers, step)
@@ -110,8 +113,8 @@ def train(ppo: PPO, source: Source) -> None:
                 updated = update(ppo, optimiser, state, episodes, measured, step, mixture)
         baseline = ppo_behaviour.baseline_figures(config, parent) if step == 0 else {}
         _log(ppo, step, measured.figures | source.figures() | updated | {"drift": drift.used} | baseline, started)
-        if shows if stop is None else config.at_bound == "pause":
-            show_samples(ppo, state.calibration, step, held_out_answers.episodes)
+        if shown is not None:
+            log_samples(ppo, state.calibration, step, shown)
         if stop is not None and config.at_bound == "pause":
             pause_run(ppo, optimiser, state, pauses.at_bound(config, state, drift, step))
             return
@@ -217,18 +220,26 @@ def _log(ppo: PPO, step: int, figures: dict[str, float], started: float) -> None
     )  # fmt: skip
 
 
-def show_samples(ppo: PPO, calibration: Calibration, step: int, held_out: Episodes | None) -> None:
-    """Log answers to the same prompts with the same seeds each time, so that only the policy changes: those to the
-    held-out prompts where these are enough, else answers drawn for it."""
-    count = min(ppo.config.sample_prompts, len(ppo.prompts))
+def samples(ppo: PPO, state: State, held_out: Episodes | None) -> Episodes | None:
+    """Return answers of the policy that drew the step's batch to the same prompts with the same seeds each time, so
+    that only the policy changes: those to the held-out prompts where these are enough, else answers drawn for it."""
+    count = _shown(ppo)
     if not count:
-        return
-    shown = held_out
-    if shown is None or len(shown.texts) < count:
-        indices = [i * len(ppo.prompts) // count for i in range(count)]
-        shown = ppo.collect(indices, ppo.seeds("samples", count=count))
+        return None
+    if held_out is not None and len(held_out.texts) >= count:
+        return held_out
+    indices = [i * len(ppo.prompts) // count for i in range(count)]
+    with state.as_drawn(ppo):
+        return ppo.collect(indices, ppo.seeds("samples", count=count))
+
+
+def _shown(ppo: PPO) -> int:
+    return min(ppo.config.sample_prompts, len(ppo.prompts))
+
+
+def log_samples(ppo: PPO, calibration: Calibration, step: int, shown: Episodes) -> None:
     scores = calibration.scaled(shown.scores, shown.rollout, ppo.config).tolist()
-    for row in range(count):
+    for row in range(_shown(ppo)):
         ppo.run.log_sample(step, shown.prompts[row], shown.texts[row], scores[row], part_values(shown.parts, row))
 
 

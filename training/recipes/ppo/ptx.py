@@ -122,7 +122,8 @@ def as_rollout(sequences: list[Piece], ppo: PPO) -> Rollout:
     tokens = torch.full((len(sequences), int(lengths.max())), ppo.tokenizer.pad_token_id)
     for row, (_, tail) in enumerate(sequences):
         tokens[row, : len(tail)] = torch.tensor(tail)
-    completions = Completions(tokens.to(ppo.device), lengths.to(ppo.device), torch.ones_like(lengths, dtype=torch.bool))
+    lengths = lengths.to(ppo.device)
+    completions = Completions(tokens.to(ppo.device), lengths, torch.ones_like(lengths, dtype=torch.bool))
     return rollout_of([head for head, _ in sequences], completions, ppo.tokenizer.pad_token_id)
 
 

@@ -118,6 +118,29 @@ def test_where_fewer_are_held_out_samples_are_drawn_of_prompts_that_are_trained_
     assert len(shown) == 6 and len(set(shown)) == 3 and not apart & set(shown)
 
 
+def test_samples_that_are_drawn_for_it_are_of_the_policy_that_drew_the_batch(tmp_path: Path, model: Path, monkeypatch):
+    """At step 0 they are the parent's, whether enough prompts are held out or not."""
+    weights: list[dict[str, torch.Tensor]] = []
+    collect, drawn = ppo_rollouts.PPO.collect, ppo.samples
+
+    def noted(trainer, *given):
+        weights.append({name: p.detach().clone() for name, p in trainer.policy.parameters().items()})
+        return drawn(trainer, *given)
+
+    def noted_collect(self, indices, seeds, **given):
+        if not given:  # a step's batch or samples: the latter first come after the former
+            weights.append({name: p.detach().clone() for name, p in self.policy.parameters().items()})
+        return collect(self, indices, seeds, **given)
+
+    monkeypatch.setattr(ppo, "samples", noted)
+    monkeypatch.setattr(ppo_rollouts.PPO, "collect", noted_collect)
+    carry_out(make_run(tmp_path, model, PROMPTS[:9], sample_prompts=2, samples_every=1, steps=2))
+    of_steps = weights[-9:]  # batch, samples asked for, samples drawn: three steps
+    for batch, asked, shown in zip(of_steps[::3], of_steps[1::3], of_steps[2::3], strict=True):
+        assert all(torch.equal(batch[name], asked[name]) and torch.equal(batch[name], shown[name]) for name in batch)
+    assert any(not torch.equal(of_steps[0][name], of_steps[3][name]) for name in of_steps[0])
+
+
 def test_looking_at_them_changes_no_weight(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch):
     looked = carry_out(make_run(tmp_path / "looked", model))
     monkeypatch.setattr(ppo_held_out, "FEWEST", 1000)
