@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from training.rl.kept_states import KeptStates
 from training.rl.linear import Linear
 from training.rl.module_decoder import ModuleDecoder
+from training.rl.packed.packed_attention import attend_masked
 from training.rl.packed.packed_layers import attends_to_all
 
 ROUNDING = 0.1  # of the logits' size, in less than float32
@@ -178,7 +179,7 @@ class LlamaDecoder:
         and values (U, K, P, D), flush right."""
         start = len(self.shared.tokens) if self.shared else 0
         own = [prompt[start:] for prompt in prompts]
-        U, P, K, D = len(own), max(map(len, own)), self.kv_heads, self.head_dim
+        U, P, D = len(own), max(map(len, own)), self.head_dim
         device = self.bias.device
         inside = torch.arange(P) >= P - torch.tensor([len(tokens) for tokens in own])[:, None]
         positions = torch.cat([torch.arange(start, start + len(tokens)) for tokens in own]).to(device)
@@ -201,7 +202,7 @@ class LlamaDecoder:
             if self.shared is not None:
                 keys = torch.cat([self.shared.keys[i].expand(U, -1, -1, -1), k], 2)
                 values = torch.cat([self.shared.values[i].expand(U, -1, -1, -1), v], 2)
-            mixed = F.scaled_dot_product_attention(q, keys, values, attn_mask=allowed, enable_gqa=q.shape[1] != K)
+            mixed = attend_masked(q, keys, values, allowed)
             mixed = mixed.transpose(1, 2).reshape(U * P, -1)
             hidden = self._after(hidden, mixed if len(places) == U * P else mixed[places], layer)
             yield hidden, k, v

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import (
     AttentionInterface,
@@ -27,6 +26,7 @@ from transformers import (
 from training.configs.presets import Preset, span_layers
 from training.recipes.pretrain.objectives import IGNORED, Batch
 from training.recipes.pretrain.packing import attention_mask
+from training.rl.packed.packed_attention import attend_masked
 
 PACKED = "assay_packed"
 LONGEST = 1024  # from here on the scores no longer stay in a processor's cache
@@ -70,10 +70,7 @@ def packed_attention(
     B, Q, T, D = query.shape
     K = key.shape[1]
     if query.device.type != "cpu" or T > LONGEST:
-        mixed = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=K != Q
-        )
-        return mixed.transpose(1, 2), None
+        return attend_masked(query, key, value, attention_mask, scaling).transpose(1, 2), None
     scores = (query.reshape(B, K, Q // K * T, D) @ key.transpose(2, 3)).view(B, K, Q // K, T, T)
     weights = torch.add(attention_mask[:, :, None], scores, alpha=scaling).softmax(-1)
     mixed = weights.view(B, K, Q // K * T, T) @ value

@@ -15,9 +15,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from training.rl.packed.packed_rows import Rows
+
+
+def attend_masked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None = None) -> Tensor:
+    """Return the attention of query (B, Q, T, D) to key and value (B, K, S, D) under a mask (B, 1, T, S), by torch's
+    own kernel -> (B, Q, T, D).
+
+    On CUDA none of the fast ones takes a mask with fewer heads of keys than of queries, and what is left keeps all
+    scores: there keys and values are repeated.
+    """
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and query.device.type == "cuda":
+        key, value, groups = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1), 1
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=groups > 1)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scaling: float) -> tuple[Tensor, list[Tensor]]:
