@@ -29,7 +29,7 @@ from evaluation.recipes import meteor
 from evaluation.recipes.common.choice_items import unique_names
 from evaluation.recipes.common.outcome import Item, Measured
 from evaluation.recipes.word_tokens import is_unspaced, words
-from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, drop_torn_line, read_lines
 from training.recipes.common import loading
 from training.rl.decode import decoder_for
 from training.rl.sampler import Sampling, sample
@@ -199,10 +199,9 @@ def _room(model: Any, config: Any) -> int:
 
 
 def _earlier_rows(run: RunDirectory) -> list[Row]:
-    """Return what an earlier attempt answered, rewritten without a torn last line."""
-    rows = list(read_lines(run.path / KEPT))
-    (run.path / KEPT).write_text("".join(_line(row) for row in rows), encoding="utf-8")
-    return rows
+    """Return what an earlier attempt answered; a torn last line is dropped."""
+    drop_torn_line(run.path / KEPT)
+    return list(read_lines(run.path / KEPT))
 
 
 def _keep(run: RunDirectory, answers: dict[str, Answer]) -> None:

@@ -30,7 +30,7 @@ import torch
 from common import atomic_files, roc_auc
 from evaluation.recipes import corruptions
 from evaluation.recipes.perplexity import Window
-from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, drop_torn_line, read_lines
 from training.recipes.common import loading, steps
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.pretrain.tokenized_corpus import document_end
@@ -130,10 +130,8 @@ def token_losses(
     order = sorted(range(len(windows)), key=lambda i: -len(windows[i].ids))
     losses_by_window: list[list[float]] = [[] for _ in windows]
     losses_path = run.path / KEPT.format(hashlib.sha256(folder.encode()).hexdigest()[:12])
+    drop_torn_line(losses_path)
     done = list(read_lines(losses_path))
-    losses_path.write_text(
-        "".join(json.dumps(row) + "\n" for row in done), encoding="utf-8"
-    )  # without a torn last line
     pace, batches = steps.Pace(), math.ceil(len(order) / config.batch_size)
     for step in range(batches):
         indices = order[step * config.batch_size : (step + 1) * config.batch_size]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from evaluation.recipes.common import likelihood
-from training.core.run_directory import Row, RunDirectory, read_lines
+from training.core.run_directory import Row, RunDirectory, drop_torn_line, read_lines
 from training.recipes.common import branches, loading
 
 ROWS = 128  # of logits at once: within a processor's last cache
@@ -71,10 +71,8 @@ def score(
     tokens = likelihood.batch_tokens(batch_size, length)
     plan = list(batches([one for one in sequences if one.ids], tokens, shares=method == "packed"))
     scores_path = run.path / f"scores-{name}-{_digest(plan, temperature)}.jsonl"
+    drop_torn_line(scores_path)
     done = list(read_lines(scores_path))
-    scores_path.write_text(
-        "".join(json.dumps(row) + "\n" for row in done), encoding="utf-8"
-    )  # without a torn last line
     run.progress(phase, len(done), len(plan))
     for batch in plan[len(done) :]:
         done.append({"scored": forward(model, batch, method, temperature)})

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from evaluation.recipes.common.token_trees import Pair, Tree, batches, grown, tree_of
-from training.core.run_directory import RecipeFailure, RunDirectory, read_lines
+from training.core.run_directory import RecipeFailure, RunDirectory, drop_torn_line, read_lines
 from training.recipes.common import branches, loading, steps
 from training.rl.packed.packed_layers import attends_to_all, run_packed
 from training.rl.packed.packed_rows import embedded
@@ -96,10 +96,8 @@ def score(
     trees = grown(pairs) if shares else [tree_of(number, pair) for number, pair in enumerate(pairs)]
     plan = list(batches(trees, batch_tokens, pads=method != "packed"))
     scores_path = run.path / f"likelihoods-{name}-{_digest(pairs, batch_tokens, method)}.jsonl"
+    drop_torn_line(scores_path)
     done = list(read_lines(scores_path))
-    scores_path.write_text(
-        "".join(json.dumps(row) + "\n" for row in done), encoding="utf-8"
-    )  # without a torn last line
     run.truncate_logs(len(done))
     results: list[Scored | None] = [None] * len(pairs)
     pace, loss, tokens = steps.Pace(), 0.0, 0

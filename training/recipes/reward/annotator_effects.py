@@ -25,6 +25,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 from scipy.special import ndtri  # the quantile of the normal distribution; all of scipy.stats takes a second to import
 from torch import Tensor
 
+from common import atomic_files
 from training.core.run_directory import RunDirectory
 from training.recipes.reward import feedback_likelihood as likelihood
 from training.recipes.reward import head_fit
@@ -159,7 +160,7 @@ def _without_author(judge: Annotator) -> dict[str, object]:
 
 def write_authors(run: RunDirectory, annotators_: list[Annotator]) -> None:
     """Write who they are, for reviewers."""
-    (run.path / AUTHORS).write_text(json.dumps([judge.author for judge in annotators_]), encoding="utf-8")
+    atomic_files.write_text(run.path / AUTHORS, json.dumps([judge.author for judge in annotators_]))
 
 
 def _authors(o: Observations) -> dict[str, Tensor]:
