@@ -180,7 +180,8 @@ def curves_of(names: set[str], config: Values, first: tuple[int, Values] | None 
     before = [name for name in known_names if name in _BEFORE_PARTS] if parts else []
     known_names = before + parts + [name for name in known_names if name not in before]
     others = sorted(names - set(known_names))
-    titles = {"score_mean": "Score"} if config.get("score_scaling") == "none" else {}
+    is_raw = config.get("score_scaling", "none") == "none"  # of GRPO and RLOO nothing sets the scale
+    titles = {"score_mean": "Score"} if is_raw else {}
     curves = [
         Curve(
             name,

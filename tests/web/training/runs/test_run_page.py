@@ -314,7 +314,8 @@ def test_a_long_queue_costs_the_list_no_more_queries(client, project, researcher
 def test_a_score_that_was_not_scaled_is_not_said_to_be():
     rows = [(0, {"score_mean": 4.2})]
     [scaled], [plain] = (curves.curves(rows, {"score_scaling": how}) for how in ("standardise", "none"))
-    assert "average 0" in scaled.title and plain.title == "Score"
+    [group] = curves.curves(rows, {"group_size": 8})  # GRPO and RLOO never scale it
+    assert "average 0" in scaled.title and plain.title == group.title == "Score"
 
 
 def test_an_empty_list_says_what_to_do(client, project, researcher):
