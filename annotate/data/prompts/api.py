@@ -17,7 +17,7 @@ from annotate.core.api.auto_schema import one_or_many
 from annotate.core.api.bulk import read_one_or_many, written
 from annotate.core.api.idempotency import Work, idempotent
 from annotate.core.api.lookup import find, find_all, find_project, of_project, of_values
-from annotate.core.api.pagination import Oldest
+from annotate.core.api.pagination import Oldest, Searched
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, Turn, refusals
 from annotate.core.errors import Refused
 from annotate.core.permissions import models_seen, projects_where
@@ -162,7 +162,7 @@ class Prompts(DeclaredViewSet):
 
     queryset = Prompt.objects.none()
     serializer_class = PromptOut
-    pagination_class = Oldest
+    pagination_class = Searched
 
     def get_queryset(self) -> QuerySet[Prompt]:
         user = self.request.user
@@ -183,7 +183,11 @@ class Prompts(DeclaredViewSet):
             OpenApiParameter("category"),
             OpenApiParameter("language", description="Its tag, such as de."),
             OpenApiParameter("retired", bool, description="true: only retired prompts; false: without them."),
-            OpenApiParameter("search", description="Words in one of the first turns."),
+            OpenApiParameter(
+                "search",
+                description="Words in one of the first turns. A page looks through 20,000 prompts: one with few, "
+                "or none, may have a next one.",
+            ),
             SHOW_HARMFUL,
         ],
     )
@@ -192,6 +196,8 @@ class Prompts(DeclaredViewSet):
         rows = of_values(rows, request, "side", "category", "language")
         state = {"true": listing.RETIRED, "false": listing.ACTIVE}.get(request.query_params.get("retired", "").lower())
         search = request.query_params.get("search", "").replace("\x00", "")
+        if search:
+            rows = self.paginator.within(rows, request, listing.SEARCHED)
         rows = listing.filtered(rows, listing.Filters(search=search, state=state or listing.ALL))
         return self.get_paginated_response(self._out(self.paginate_queryset(rows), many=True))
 

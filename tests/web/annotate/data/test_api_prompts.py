@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from annotate.data.prompts import listing
 from annotate.models import Completion, LanguageModel, Project, Prompt
 from tests.support.api_client import Program, errors, program
 from tests.support.factories import make_completion, make_guideline, make_model, make_project, make_prompt, make_user
@@ -248,3 +249,16 @@ def test_the_right_answer_of_a_prompt_is_for_researchers_and_may_be_added_later(
     assert program.patch(f"prompts/{first['id']}/", {"answer": "43"}).json()["answer"] == "43"
     annotator = Program(make_user(project, role="annotator"))
     assert annotator.get(f"prompts/{first['id']}/").json().get("answer", "") == ""
+
+
+def test_a_search_looks_through_so_many_prompts_a_page_and_leads_on(project, researcher, monkeypatch):
+    monkeypatch.setattr(listing, "SEARCHED", 3)
+    for n in range(10):
+        make_prompt(project, f"{'Tide' if n in (0, 8) else 'Wind'} {n}")
+    pages, link = [], "/api/v1/prompts/?search=tide"
+    while link:
+        page = researcher.http.get(link).json()
+        pages.append([row["messages"][0]["content"] for row in page["results"]])
+        link = page["next"]
+    assert pages == [["Tide 0"], [], ["Tide 8"], []]
+    assert researcher.get("prompts/", search="tide", cursor="cD0x").status_code == 200, "whatever cursor is sent"
