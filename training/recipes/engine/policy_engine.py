@@ -71,6 +71,19 @@ class PolicyEngine:
         self.tokens_at_once = batch_planner.CPU_TOKENS
         self.seconds: dict[str, float] = {}
 
+    def prompt_room(self, most: int, answer: int) -> int:
+        """Return how many tokens a prompt may have, `most` at most, so that an answer of `answer` tokens fits into the
+        model's window behind it: beyond that it has learnt nothing. Raises RecipeFailure."""
+        window = getattr(self.policy.model.config, "max_position_embeddings", None) or most + answer
+        if answer >= window:
+            raise RecipeFailure(
+                "context_too_long",
+                f"The model has {window} positions, but max_new_tokens is {answer}: a prompt finds no room.",
+                f"Queue it again with max_new_tokens of {window // 2}.",
+                {"max_new_tokens": window // 2},
+            )
+        return min(most, window - answer)
+
     def plan_for(self, longest: int) -> None:
         """Choose how many tokens are forwarded at once, of sequences of at most this length: by the machine and the
         model, so that memory does not grow with the batch."""

@@ -56,7 +56,8 @@ class GroupEngine(PolicyEngine):
     ) -> None:
         self.scorer: Scorer = scorer_for(spec, config, run.rows("prompts"), run)
         super().__init__(run, spec, config, together, any_model=True)
-        self.messages, self.prompts, self.too_long = prompts_for(run, self.tokenizer, config.max_prompt_tokens)
+        most = self.prompt_room(config.max_prompt_tokens, config.max_new_tokens)
+        self.messages, self.prompts, self.too_long = prompts_for(run, self.tokenizer, most)
         self.order = order(len(self.prompts), spec.seed, config)
         self.sampling = Sampling(config.max_new_tokens, config.temperature)
         longest = max(map(len, self.prompts))

@@ -58,7 +58,8 @@ class PPO(PolicyEngine):
         self.scorer: Scorer = scorer_for(spec, config, self._rows, run)
         super().__init__(run, spec, config, together)
         self.end_ids += self._stop_ids(config.stop_token)
-        longest = min(config.max_prompt_tokens, self.scorer.max_prompt_tokens or config.max_prompt_tokens)
+        most = min(config.max_prompt_tokens, self.scorer.max_prompt_tokens or config.max_prompt_tokens)
+        longest = self.prompt_room(most, config.max_new_tokens)
         self._encoded = [loading.encode_prompt(self.tokenizer, row["messages"], longest) for row in self._rows]
         self.hold_out(held_out_rows(len(self._rows), config.held_out_prompts, spec.seed))
         self.plan_for(longest + config.max_new_tokens)

@@ -1,7 +1,9 @@
 """What each option of the table does to a run of the recipe."""
 
 import dataclasses
+import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -300,3 +302,17 @@ def test_the_inputs_are_those_that_the_reward_model_pools(tmp_path: Path, model:
     one = trainer(tmp_path, model, reward_model=reward_model)
     episodes = one.collect([0, 1], one.seeds("i", count=2))
     assert torch.allclose(one.scorer.model.score_from_pooled(episodes.inputs), episodes.scores, atol=1e-4)
+
+
+def test_prompt_and_answer_stay_within_the_models_window(tmp_path: Path, model: Path):
+    """Beyond it rotary positions were never learnt, and others do not exist."""
+    shutil.copytree(model, tmp_path / "short")
+    config = json.loads((model / "config.json").read_text()) | {"max_position_embeddings": 24}
+    (tmp_path / "short" / "config.json").write_text(json.dumps(config))
+    run = make_run(tmp_path / "run", tmp_path / "short", max_new_tokens=10)
+    one = ppo_rollouts.PPO(run, run.spec(), entry.config_of(run.spec()))
+    whole = [loading.encode_prompt(one.tokenizer, messages, 1000) for messages in one.messages]
+    assert max(map(len, whole)) > 14 and one.prompts == [ids[-14:] for ids in whole]
+    refused = make_run(tmp_path / "refused", tmp_path / "short", max_new_tokens=24)
+    assert entry.attempt(ppo.main, refused) != 0
+    assert refused.failure()["code"] == "context_too_long" and "12" in refused.failure()["remedy"]
