@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
+from annotate.models import Status
 from annotate.models.prompts import JUDGED_HERE
 from evaluation.core.recent_values import Recent
 from evaluation.experiments.experiment_results import vote_arrays, vote_rows
 from evaluation.experiments.read_votes import drawn_alike, mark_of, on_answers, read_votes
-from evaluation.leaderboard.votes.vote_blocks import counted
+from evaluation.leaderboard.votes.vote_blocks import comparisons, counted
 from evaluation.models import Round, RoundSeries
 from evaluation.rounds.stop_rules import Gain
 from evaluation.rounds.vote_fits import fitted, gain_from
@@ -58,9 +59,12 @@ def votes_so_far(series: RoundSeries, rounds: Sequence[Round]) -> VotesSoFar:
 
 def votes_between(series: RoundSeries, one: Round, before: Round) -> QuerySet:
     """Return the counted votes between a round's model and the one before since they met, the first first."""
+    return _between(series, one, before, counted(series.project, series.plan["judge"]))
+
+
+def _between(series: RoundSeries, one: Round, before: Round, votes: QuerySet) -> QuerySet:
     ids = [one.model_id, before.model_id]
-    rows = counted(series.project, series.plan["judge"]).filter(created_at__gte=one.entered_at)
-    rows = rows.filter(completion_a__model__in=ids, completion_b__model__in=ids)
+    rows = votes.filter(created_at__gte=one.entered_at, completion_a__model__in=ids, completion_b__model__in=ids)
     return _as_planned(series, ids, rows).order_by("id")
 
 
@@ -95,10 +99,14 @@ def _votes_by_round(series: RoundSeries, rounds: Sequence[Round]) -> dict[int, i
 def gain_of(series: RoundSeries, one: Round, before: Round) -> Gain | None:
     """Return the gain by the first votes that the plan asks for; None while there are fewer, or none can be told."""
     needed = series.plan["votes"]
-    rows = vote_rows(votes_between(series, one, before)[:needed])
+    votes = votes_between(series, one, before)[:needed]
+    rows = vote_rows(votes)
     if len(rows) < needed:
         return None
-    return gain_from(vote_arrays(rows, [before.model_id, one.model_id]))
+    gain = gain_from(vote_arrays(rows, [before.model_id, one.model_id]))
+    last = max(votes.values_list("pk", flat=True))
+    others = comparisons(series.project, series.plan["judge"]).exclude(status=Status.COUNTED).filter(pk__lte=last)
+    return gain and replace(gain, left_out=_between(series, one, before, others).count())
 
 
 def _ratings(series: RoundSeries, rounds: Sequence[Round]) -> list[RoundRating]:

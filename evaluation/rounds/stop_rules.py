@@ -20,12 +20,14 @@ POINTS = 400.0 / math.log(10.0)  # rating points for one in log-odds
 @dataclass(frozen=True)
 class Gain:
     """Rating points of a model over the one before, with a 95 % interval over votes; its ends are None where the votes
-    allow none (nearly all are one person's)."""
+    allow none (nearly all are one person's). `left_out`: votes given until the last of them that do not count (held,
+    withdrawn or excluded)."""
 
     votes: int
     value: float
     lower: float | None
     upper: float | None
+    left_out: int = 0  # gains of earlier versions have none
 
     def excludes(self, gain: float) -> bool:
         """Return whether a gain of that size is beyond what the votes allow."""
@@ -37,7 +39,7 @@ class Gain:
 
 
 def from_json(row: dict[str, Any]) -> Gain:
-    return Gain(row["votes"], row["value"], row["lower"], row["upper"])
+    return Gain(row["votes"], row["value"], row["lower"], row["upper"], row.get("left_out", 0))
 
 
 def standard_error(votes: int) -> float:

@@ -11,12 +11,14 @@ from annotate.arena.battles import pairing
 from annotate.core.errors import Refused
 from annotate.data.datasets import freezing
 from annotate.data.prompts.retirement import retire
+from annotate.labelling.actions import set_status
 from annotate.labelling.assigning import next_for
 from annotate.models import Comparison, Completion, Dataset, DatasetFreeze, Prompt
 from annotate.projects.actions import remove_member
 from evaluation.experiments.experiment_start import hash_of
 from evaluation.models import AskedAgain, Candidacy, Notice, Round, RoundSeries
 from evaluation.rounds import actions, present, round_judging, round_memory, round_progress
+from tests.support.api_client import Program
 from tests.support.evaluation.rounds import annotate, current, end, end_all, play, vote
 from tests.support.factories import (
     make_assignment,
@@ -161,6 +163,23 @@ def test_no_gain_stops_them(project, order):
     assert notice.url == reverse("round-series", args=[project.slug, series.pk])
     round_progress.periodic_task()
     assert not round_progress.stop(series, "no_gain") and Notice.objects.count() == 1
+
+
+def test_votes_that_did_not_count_are_told_beside_the_gain(project, order, researcher, client):
+    series = actions.order(**order)
+    end_all(project)
+    annotate(current(series), 24)
+    end_all(project)
+    one, prompt = current(series), series.questions.prompts.first()
+    lost = [make_completion(prompt, model=model, source="arena") for model in (one.policy, one.model)]
+    vote_against = make_comparison(*lost, "model_a", make_user(project))
+    set_status(rows=[vote_against], status="excluded", reason="I like it less", by=make_user(project, role="manager"))
+    vote(one, wins=6, losses=4)
+    row = Program(researcher).get(f"projects/{project.slug}/rounds/{series.pk}/").json()["rounds"][1]
+    assert (row["gain"]["votes"], row["gain"]["left_out"]) == (10, 1)
+    client.force_login(researcher)
+    page = client.get(reverse("round-series", args=[project.slug, series.pk])).content.decode()
+    assert "not counted: 1" in page
 
 
 def test_drift_stops_them_before_the_next_is_trained(project, order):
