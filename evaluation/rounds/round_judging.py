@@ -251,12 +251,13 @@ def _own_name(series: RoundSeries, number: int, what: str, options: Mapping[str,
 
 def _is_same(kept: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
     """Return whether an order freezes what these options say, or did before some of it was withdrawn."""
-    gone = {pk for field, ids in options.items() if isinstance(ids, list) for pk in {*kept.get(field, ())} - {*ids}}
-    return (
-        kept.keys() == options.keys()
-        and all({*ids} <= {*kept[f]} if isinstance(ids, list) else kept[f] == ids for f, ids in options.items())
-        and not Comparison.objects.teaching().filter(pk__in=gone).exists()
-    )
+    lists = [field for field, wanted in options.items() if isinstance(wanted, list)]
+    if kept.keys() != options.keys() or any(kept[f] != options[f] for f in options.keys() - {*lists}):
+        return False
+    if not all(isinstance(kept[field], list) and {*options[field]} <= {*kept[field]} for field in lists):
+        return False
+    gone = {pk for field in lists for pk in {*kept[field]} - {*options[field]}}
+    return not Comparison.objects.teaching().filter(pk__in=gone).exists()
 
 
 def _name(series: RoundSeries, number: int, what: str) -> str:
