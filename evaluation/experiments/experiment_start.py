@@ -17,7 +17,7 @@ from django.db.models import Q
 
 from annotate.core.errors import Refused
 from annotate.data.datasets import sampled_prompts
-from annotate.data.datasets.freezing import cancel_freezes, freeze_once, outcome
+from annotate.data.datasets.freezing import cancel_freezes, freeze_once, name_of_same, outcome
 from annotate.models import (
     Comparison,
     Dataset,
@@ -29,7 +29,6 @@ from annotate.models import (
     Split,
     User,
 )
-from common.texts import first_free
 from evaluation.experiments import experiment_results, order_checks
 from evaluation.experiments.arm_methods import BASE, METHODS, Arm, Budget
 from evaluation.models import ArmModel, Experiment, ExperimentArm
@@ -264,15 +263,7 @@ def _own_name(wish: Wish, field: str, stem: str, options: Mapping[str, Any]) -> 
     """Return the name of what is frozen of the dataset: the stem, or that with the first number that it has of no
     other. What neither an experiment nor such an order has frozen may hold what somebody chose."""
     frozen = Experiment.objects.filter(dataset=wish.dataset).exclude(**{field: None}).values(field)
-
-    def is_anothers(name: str) -> bool:
-        stands = wish.project.datasets.filter(name=name).exclude(pk__in=frozen)
-        orders = DatasetFreeze.objects.filter(project=wish.project, name=name)
-        orders = orders.filter(Q(dataset__in=stands) | Q(state__in=DatasetFreeze.UNDER_WAY))
-        kept = list(orders.values_list("options", flat=True))
-        return (bool(kept) or stands.exists()) and not any(_is_same(one, options, wish.dataset) for one in kept)
-
-    return first_free(stem, is_anothers)
+    return name_of_same(wish.project, stem, lambda order: _is_same(order.options, options, wish.dataset), frozen)
 
 
 def _is_same(kept: Mapping[str, Any], options: Mapping[str, Any], dataset: Dataset) -> bool:

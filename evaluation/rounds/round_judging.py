@@ -15,10 +15,9 @@ from django.utils import timezone
 
 from annotate.core.errors import Refused
 from annotate.data.datasets import sampled_prompts
-from annotate.data.datasets.freezing import cancel_freezes, freeze_once, give_up
+from annotate.data.datasets.freezing import cancel_freezes, freeze_once, give_up, name_of_same
 from annotate.labelling.queue.assigned_items import Item
 from annotate.models import Assignment, Comparison, Completion, Dataset, DatasetFreeze, Split, Winner
-from common.texts import first_free
 from evaluation.experiments.experiment_start import hash_of, named
 from evaluation.models import AskedAgain, Round, RoundSeries
 from evaluation.rounds.round_order import ALL, WEIGHTED, fewest_judgements, require_prompts
@@ -236,17 +235,9 @@ def _once(series: RoundSeries, number: int, what: str, **options: Any) -> Datase
 
 
 def _own_name(series: RoundSeries, number: int, what: str, options: Mapping[str, Any]) -> str:
-    """Return the name of what is frozen: the first, with a number behind it if need be, that nothing else has. What no
-    order for these very rows has frozen may hold what somebody chose."""
-
-    def is_anothers(name: str) -> bool:
-        stands = series.project.datasets.filter(name=name)
-        orders = DatasetFreeze.objects.filter(project=series.project, name=name)
-        orders = orders.filter(Q(dataset__in=stands) | Q(state__in=DatasetFreeze.UNDER_WAY))
-        same = any(order.kind == KIND and _is_same(order.options, options) for order in orders)
-        return not same and (stands.exists() or orders.exists())
-
-    return first_free(_name(series, number, what), is_anothers)
+    """Return the name of what is frozen of a round."""
+    stem = _name(series, number, what)
+    return name_of_same(series.project, stem, lambda order: order.kind == KIND and _is_same(order.options, options))
 
 
 def _is_same(kept: Mapping[str, Any], options: Mapping[str, Any]) -> bool:

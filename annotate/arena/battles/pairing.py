@@ -164,8 +164,10 @@ def _draw_stored(
         .order_by("had", "votes", "?")
         .first()
     )
-    chosen = _choose_completions(best, stored, pair, own_battles) if best is not None else None
-    return Draw(best, chosen, is_drawn=True) if best is not None and chosen is not None else None
+    if best is None:
+        return None
+    chosen = _choose_completions(best, stored, pair, own_battles)
+    return Draw(best, chosen, is_drawn=True) if chosen is not None else None
 
 
 def is_free(battle: Battle) -> bool:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from annotate.core import audit
@@ -113,6 +113,20 @@ def own_name(project: Project, name: str, kind: str) -> str:
         return any(rows.filter(name=name).exclude(kind=kind).exists() for rows in (project.datasets, orders))
 
     return first_free(name, is_anothers)
+
+
+def name_of_same(project: Project, stem: str, is_same: Callable[[DatasetFreeze], bool], ours: Any = ()) -> str:
+    """Return the name under which rows are frozen: the stem, or that with the first number behind it that nothing else
+    has. What neither is one of the datasets `ours` nor comes of an order that `is_same` may hold what somebody chose.
+    """
+
+    def is_anothers(name: str) -> bool:
+        stands = project.datasets.filter(name=name).exclude(pk__in=ours)
+        orders = DatasetFreeze.objects.filter(project=project, name=name)
+        kept = list(orders.filter(Q(dataset__in=stands) | Q(state__in=DatasetFreeze.UNDER_WAY)))
+        return (bool(kept) or stands.exists()) and not any(map(is_same, kept))
+
+    return first_free(stem, is_anothers)
 
 
 def _standing(project: Project, name: str, kind: str) -> Dataset | DatasetFreeze | None:
