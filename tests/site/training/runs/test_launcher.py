@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -73,6 +74,25 @@ def test_a_recipe_has_threads_of_its_own_whatever_the_worker_has(directory, monk
     started(directory)
     environment = json.loads((directory / "environment.json").read_text())
     assert environment["OPENBLAS_NUM_THREADS"] == environment["OMP_NUM_THREADS"] == "7"
+
+
+def test_memory_of_a_recipe_lies_on_huge_pages_unless_its_operator_tunes_malloc(directory, monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
+    local.submit(directory, SLEEPER)
+    started(directory)
+    environment = json.loads((directory / "environment.json").read_text())
+    assert environment["GLIBC_TUNABLES"] == "glibc.malloc.tcache_count=0"
+    fills = "block = bytearray(2**26); print(open('/proc/self/smaps').read())"
+    variables = recipe_process.full_environment({}, directory, processes=1, threads=1)
+    maps = subprocess.run(
+        [sys.executable, "-c", fills], env=variables, capture_output=True, text=True, check=True
+    ).stdout
+    advised = [part for part in maps.split("VmFlags:")[1:] if " hg" in part.splitlines()[0]]
+    assert bool(advised) == (platform.libc_ver()[0] == "glibc" and _version(platform.libc_ver()[1]) >= (2, 35))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
 
 
 def test_stopping_kills_what_ignores_sigterm(directory):
