@@ -26,6 +26,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.own_process import environment_with
 from benchmarks.refusal import refuse, require_model
 
 Figures = dict[str, Any]
@@ -78,7 +79,7 @@ def timed(arguments: argparse.Namespace, data: Path, name: str) -> Figures:
         "--batch", str(arguments.batch), "--contestant", name,
     ]  # fmt: skip
     begun = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment_with())
     whole = time.monotonic() - begun
     if done.returncode:
         sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")

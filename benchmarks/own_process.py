@@ -8,13 +8,19 @@ import sys
 from pathlib import Path
 
 from training.core.run_directory import Row, RunDirectory
+from training.runs.launchers.recipe_process import HUGE_PAGES
+
+
+def environment_with(**more: str) -> dict[str, str]:
+    """Return the variables of a contestant, ours or a peer: memory on huge pages, as runs of the site have it."""
+    return {"GLIBC_TUNABLES": HUGE_PAGES, **os.environ, **more}
 
 
 def run_module(module: str, path: Path, log: Path | None = None, **environment: str) -> int:
     """Return the exit status of `python -m MODULE PATH`; what it prints goes to the log, without one nowhere."""
     with (log or Path(os.devnull)).open("w", encoding="utf-8") as output:
         return subprocess.run(
-            [sys.executable, "-m", module, str(path)], env={**os.environ, **environment}, stdout=output, stderr=output
+            [sys.executable, "-m", module, str(path)], env=environment_with(**environment), stdout=output, stderr=output
         ).returncode
 
 

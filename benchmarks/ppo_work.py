@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.own_process import run_module
+from benchmarks.own_process import environment_with, run_module
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 
 NOUNS = [
@@ -92,7 +91,7 @@ def run_peer(
     (folder / "work.json").write_text(json.dumps(asked))
     process = subprocess.run(
         [str(python), str(PEER), str(folder / "work.json")], capture_output=True, text=True,
-        env={**os.environ, **_environment(who.dtype)},
+        env=environment_with(**_environment(who.dtype)),
     )  # fmt: skip
     if process.returncode:
         raise RuntimeError(f"The peer failed: {process.stderr[-2000:]}")

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import llama_cpp
+from benchmarks.own_process import environment_with
 from benchmarks.ppo_work import NOUNS
 from benchmarks.refusal import refuse, require_model
 from training import recipes as recipes  # sets how threads wait, before torch loads
@@ -94,7 +95,7 @@ def _run(arguments: argparse.Namespace, name: str, rows: int) -> dict[str, Any]:
     line += ["--one", name, "--rows", str(rows), "--new-tokens", str(arguments.new_tokens)]
     # What `before` imports comes from the old checkout; this file and what it needs beside it do not change the work.
     paths = os.pathsep.join([str(root.resolve()), str(ROOT)])
-    ended = subprocess.run(line, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
+    ended = subprocess.run(line, capture_output=True, text=True, env=environment_with(PYTHONPATH=paths))
     if ended.returncode:
         refuse(f"{name} with {rows} rows ended with: {ended.stderr.strip().splitlines()[-1]}")
     return {**json.loads(ended.stdout.splitlines()[-1]), "load": round(os.getloadavg()[0], 1)}

@@ -30,7 +30,7 @@ LOGIT_COPIES = 4, 4  # of a token's logits at once, in the model's dtype and in 
 LOSS_BYTES = 2**23 * 10  # the loss's chunk of logits, in bfloat16, in float32 and as gradient
 # Of all memory, what PPO's activations between forward and backward may take, and its caches of sampling; of a
 # processor's not more than so much, since larger batches are hardly faster there.
-ACTIVATIONS, CACHES, CPU_CACHE = 1 / 4, 1 / 8, 2.0**28
+ACTIVATIONS, CACHES, CPU_CACHE = 1 / 4, 1 / 8, 2.0**29
 BULK_CACHE = 2.0**30  # where answers are drawn and nothing learns: more rows make a row cheaper still
 LEARNT_BYTES = 16  # master, two moments and gradient, float32
 

@@ -31,9 +31,7 @@ def parents_answers(ppo: PPO) -> list[Row]:
     """Draw the parent's answers to the first prompts of the calibration. While the policy is still the parent."""
     count = min(ppo.config.calibration_episodes, MOST_PARENTS)
     order, seeds = ppo.shuffled_prompts("calibration", 0, count), ppo.seeds("review", "parent", count=count)
-    starts = range(0, count, ppo.config.batch_size)
-    parts = [slice(start, start + ppo.config.batch_size) for start in starts]
-    rows = answers_of([ppo.collect(order[part], seeds[part], sampling=served(ppo)) for part in parts])
+    rows = answers_of(list(ppo.collect_batches(order, seeds, served(ppo))))
     return [{**row, "sampling": served(ppo).__dict__} for row in rows]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from training.configs import PPOConfig
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
-from training.recipes.common import loading
+from training.recipes.common import loading, memory
 from training.recipes.common.entry import prompts_of
 from training.recipes.common.processes import ONE_PROCESS, OwnRows, Processes
 from training.recipes.engine.policy_engine import PolicyEngine, shuffled, widened
@@ -90,6 +91,29 @@ class PPO(PolicyEngine):
         prompts, sampling = self._prompts_at(indices, held_out), sampling or self.sampling
         rollout, drawn_logprobs, states = self.draw_prompts(prompts, seeds, sampling, self._read_layers)
         return self.score(indices, messages, rollout, drawn_logprobs, states)
+
+    def collect_batches(
+        self, indices: list[int], seeds: list[int], sampling: Sampling | None = None
+    ) -> Iterator[Episodes]:
+        """Yield what `collect` returns for each batch of these prompts. A process that works alone draws several
+        batches at once, as many as their caches have room for: 128 answers take half as long as four times 32."""
+        size, sampling = self.config.batch_size, sampling or self.sampling
+        if self.together.count > 1:
+            for first in range(0, len(indices), size):
+                batch = slice(first, first + size)
+                yield self.collect(indices[batch], seeds[batch], sampling=sampling)
+            return
+        messages, prompts = [self.messages[i] for i in indices], self._prompts_at(indices, False)
+        room = memory.rows_at_once(self.policy.model, self.device, prompts, sampling.max_new_tokens)
+        at_once = size * max(1, room // size)
+        for first in range(0, len(indices), at_once):
+            of_these, their_seeds = prompts[first : first + at_once], seeds[first : first + at_once]
+            rollout, logprobs, states = self.draw_prompts(of_these, their_seeds, sampling, self._read_layers)
+            for rows in torch.arange(len(rollout), device=self.device).split(size):
+                batch, which = rollout[rows], [first + row for row in rows.tolist()]
+                kept = None if states is None else {layer: state[rows] for layer, state in states.items()}
+                drawn_logprobs = logprobs[rows, : batch.mask.shape[1]]
+                yield self.score([indices[i] for i in which], [messages[i] for i in which], batch, drawn_logprobs, kept)
 
     def score(
         self, indices: list[int], messages: list[Messages], rollout: Rollout, drawn_logprobs: Tensor,

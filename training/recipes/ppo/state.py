@@ -122,10 +122,10 @@ def calibrate(ppo: PPO) -> State:
         "calibration", 0, episode_count
     )  # a dataset may stand sorted, by category or by length
     seeds = ppo.seeds("calibration", count=episode_count)
-    for start in range(0, episode_count, config.batch_size):
-        ppo.run.progress("measuring the parent", start, episode_count)
-        part = slice(start, start + config.batch_size)
-        batches.append(ppo.collect(order[part], seeds[part]))
+    ppo.run.progress("measuring the parent", 0, episode_count)
+    for batch in ppo.collect_batches(order, seeds):
+        batches.append(batch)
+        ppo.run.progress("measuring the parent", min(len(batches) * config.batch_size, episode_count), episode_count)
     calibration = _calibration(ppo, batches)
     state = State(
         0,

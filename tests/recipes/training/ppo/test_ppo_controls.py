@@ -148,14 +148,14 @@ def test_one_odd_token_stops_no_run(tmp_path: Path, model: Path, monkeypatch: py
 
 def test_the_parents_baseline_is_of_prompts_from_all_of_a_sorted_list(tmp_path: Path, model: Path):
     seen = []
-    original = ppo_rollouts.PPO.collect
+    original = ppo_rollouts.PPO.collect_batches
 
-    def collect(self, indices, seeds, **named):
+    def collect_batches(self, indices, seeds):
         seen.append(indices)
-        return original(self, indices, seeds, **named)
+        return original(self, indices, seeds)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ppo_rollouts.PPO, "collect", collect)
+        patch.setattr(ppo_rollouts.PPO, "collect_batches", collect_batches)
         run = make_run(tmp_path, model, steps=1, sample_prompts=0, calibration_episodes=8, batch_size=8)
         words = [f"{category}{i}" for category in "abcdefgh" for i in range(8)]
         prompts = [{"id": i, "messages": [{"role": "user", "content": f"say {w}"}]} for i, w in enumerate(words)]

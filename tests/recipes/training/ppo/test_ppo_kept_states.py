@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from tests.support.training.ppo_runs import make_run
+from training.core import batch_planner
 from training.recipes.common import entry, loading
 from training.recipes.ppo.rollouts import PPO, Episodes
 from training.recipes.reward.reward_model import RewardModel
@@ -40,6 +41,26 @@ def episodes_of(path: Path, parent: Path, **config: object) -> tuple[PPO, Episod
     run = make_run(path, parent, reward_model=head, **config)
     one = PPO(run, run.spec(), entry.config_of(run.spec()))
     return one, one.collect([0, 1, 2, 3], one.seeds("x", count=4))
+
+
+def test_batches_that_are_drawn_together_are_those_drawn_one_by_one(parent: Path, tmp_path: Path, monkeypatch):
+    one, _ = episodes_of(tmp_path / "run", parent, adapters="top", max_new_tokens=20, batch_size=2)
+    indices, seeds = one.shuffled_prompts("calibration", 0, 7), one.seeds("calibration", count=7)
+    apart = [one.collect(indices[i : i + 2], seeds[i : i + 2]) for i in range(0, 7, 2)]
+    opened, original = [], one.decoder.open
+    monkeypatch.setattr(one.decoder, "open", lambda count, *rest: opened.append(count) or original(count, *rest))
+    together = list(one.collect_batches(indices, seeds))
+    assert opened == [7]
+    monkeypatch.setattr(batch_planner, "rows_at_once", lambda *_, **__: 5)
+    assert [len(batch.texts) for batch in one.collect_batches(indices, seeds)] == [2, 2, 2, 1]
+    assert opened == [7, 4, 3]
+    for found, wanted in zip(together, apart, strict=True):
+        assert (found.indices, found.texts, found.prompts) == (wanted.indices, wanted.texts, wanted.prompts)
+        assert torch.equal(found.rollout.ids, wanted.rollout.ids)
+        for name in ("scores", "ref_logprobs", "drawn_logprobs", "inputs"):
+            assert_close(getattr(found, name), getattr(wanted, name), atol=1e-4, rtol=1e-4)
+        mask = wanted.rollout.mask
+        assert_close(found.features[mask], wanted.features[mask], atol=1e-4, rtol=1e-4)
 
 
 def test_scores_logprobs_and_features_are_those_of_a_second_forward(parent: Path, tmp_path: Path, monkeypatch):
