@@ -24,6 +24,7 @@ from training.core.run_directory import RecipeFailure
 SHARE = 0.8  # of what is free: others work on the machine too, and estimates are no measurements
 CPU_TOKENS = 1024  # fill a processor's matrix products; more at once brings no speed and takes memory
 GPU_TOKENS = 16_384
+PROMPT_TOKENS = 4096  # that a sampler reads at once, padding counted: what stands between its products is 30 kB a token
 QUERIES = 256  # attended at once by packed layers: see `training.rl.packed.packed_rows`
 KEPT_TRUNK_BYTES = 2**29  # of the frozen lower layers' outputs, for all examples together
 LOGIT_COPIES = 4, 4  # of a token's logits at once, in the model's dtype and in float32, where its own forward is run

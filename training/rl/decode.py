@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.core.batch_planner import PROMPT_TOKENS
 from training.rl.kept_states import KeptStates
 from training.rl.linear import Linear
 from training.rl.module_decoder import ModuleDecoder
@@ -25,7 +26,6 @@ from training.rl.packed.packed_attention import attend_masked
 from training.rl.packed.packed_layers import attends_to_all
 
 ROUNDING = 0.1  # of the logits' size, in less than float32
-AT_ONCE = 4096  # tokens of prompts, padding counted: what stands between the products takes 30 kB a token and more
 
 
 @dataclass(frozen=True)
@@ -290,7 +290,7 @@ def _chunks(lengths: list[int]) -> Iterator[tuple[int, int]]:
     first, longest = 0, 0
     for i, length in enumerate(lengths):
         longest = max(longest, length)
-        if i > first and (i + 1 - first) * longest > AT_ONCE:
+        if i > first and (i + 1 - first) * longest > PROMPT_TOKENS:
             yield first, i
             first, longest = i, length
     yield first, len(lengths)

@@ -25,12 +25,12 @@ def _decoder_copy(decoder: Decoder, hardware: Hardware, *, is_full: bool = False
 
 
 def _sampling(decoder: Decoder, rows: int, prompt: int, answer: int, hardware: Hardware, prompts: int) -> Bytes:
-    """Return what sampling takes: `prompts` different ones are read at once, each `prompt` tokens long."""
-    size = hardware.dtype_bytes
+    """Return what sampling takes: `prompts` different ones are read, each `prompt` tokens long."""
+    size, read_at_once = hardware.dtype_bytes, min(prompts * prompt, max(prompt, batch_planner.PROMPT_TOKENS))
     return {
         # A layer at a time it is copied, when rows have ended.
         "key-value cache": decoder.cache_bytes(rows * (prompt + answer), size) * (1 + 1 / decoder.layers),
-        "activations": prompts * prompt * resource_estimate.token_bytes(decoder.width, decoder.feed_forward, size),
+        "activations": read_at_once * resource_estimate.token_bytes(decoder.width, decoder.feed_forward, size),
         "logits": rows * decoder.vocabulary * (size + 8),  # in the model's dtype, in float32, and weights of the draw
     }
 
@@ -71,7 +71,9 @@ def ppo_memory(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) 
     tokens, drawn = _ppo_at_once(decoder, layers, length, machine)
     most = 1.5 * tokens if hardware.device == "cpu" else tokens  # see `batch_planner.even_batches`
     learnt, seen = min(most, learnt_rows * length), min(most, rows * length)
-    drawn = min(rows, drawn)
+    # A process that works alone draws several batches of the parent's answers at once.
+    batches = max(1, drawn // rows) if processes == 1 else 1
+    drawn = min(drawn, max(rows, min(batches * rows, config["calibration_episodes"])))
     phases = {
         "sampling": _sampling_by_itself(decoder, config, machine, drawn, drawn),
         "scoring": _scoring(decoder, machine, rows, length, seen),
