@@ -41,7 +41,7 @@ from training.recipes.ppo import held_out_score as ppo_held_out
 from training.recipes.ppo import human_review, ptx
 from training.recipes.ppo.checkpoints import load_checkpoint, save_checkpoint
 from training.recipes.ppo.rollout_source import Source, source_of
-from training.recipes.ppo.rollouts import PPO, Episodes
+from training.recipes.ppo.rollouts import PPO, Episodes, sequences_of
 from training.recipes.ppo.state import Calibration, State, calibrate, follow_amendments
 from training.recipes.ppo.update import Measured, optimiser_for, share_spent, update
 from training.recipes.rewards.scoring import part_values, require_trust, trust_rows
@@ -74,7 +74,7 @@ def train(ppo: PPO, source: Source) -> None:
     held_out = ptx.held_out_batches(ppo, mixture, state.parent_rollouts)
     goes_back = any(amendment["action"] == "back" for amendment in run.amendments()[state.amended :])
     if ending := follow_amendments(ppo, optimiser, state):
-        finish(ppo, state, _ended_by_hand(ending), ending["message"])
+        finish(ppo, state, _ended_by_hand(ending), ending["message"], ppo.sequences(children.SEQUENCES))
         return
     if goes_back:
         kept_of(ppo).go_back(state.kept_step, state.step, ppo.trained_model)
@@ -125,7 +125,8 @@ def train(ppo: PPO, source: Source) -> None:
         kept_of(ppo).note(state.step, ppo.trained_model)
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
             save_checkpoint(ppo, optimiser, state)
-    finish(ppo, state, stop, drift.message if drift else "")
+    answered = sequences_of(episodes.rollout, children.SEQUENCES)
+    finish(ppo, state, stop, drift.message if drift else "", answered)
 
 
 def kept_of(ppo: PPO) -> KeptSteps:
@@ -250,8 +251,11 @@ _SCALES = {
 }
 
 
-def finish(ppo: PPO, state: State, stop: dict[str, Any] | None, reason: str) -> None:
-    """Save the last policy that was within bounds, and say how the run ended."""
+def finish(
+    ppo: PPO, state: State, stop: dict[str, Any] | None, reason: str, sequences: list[list[int]]
+) -> None:  # fmt: skip
+    """Save the last policy that was within bounds, and say how the run ended. What is saved is compared with what was
+    trained on `sequences` of token ids."""
     if stop is not None:
         state.restore_kept(ppo)
         if "held_out_score" not in state.kept_figures:  # kept at a step that was not evaluated
@@ -263,7 +267,7 @@ def finish(ppo: PPO, state: State, stop: dict[str, Any] | None, reason: str) -> 
         if state.kept_step == 0:
             stop["message"] += " That is the parent itself: lower learning_rate, or check what the score rewards."
     ppo.run.progress("saving the model", ppo.config.steps, ppo.config.steps)
-    sequences, whole = ppo.sequences(children.SEQUENCES), ppo.trained_model()
+    whole = ppo.trained_model()
     if not ppo.together.is_first:
         return
     folder = ppo.run.begin_model()

@@ -100,8 +100,7 @@ class PPO(PolicyEngine):
         size, sampling = self.config.batch_size, sampling or self.sampling
         if self.together.count > 1:
             for first in range(0, len(indices), size):
-                batch = slice(first, first + size)
-                yield self.collect(indices[batch], seeds[batch], sampling=sampling)
+                yield self.collect(indices[first : first + size], seeds[first : first + size], sampling=sampling)
             return
         messages, prompts = [self.messages[i] for i in indices], self._prompts_at(indices, False)
         room = memory.rows_at_once(self.policy.model, self.device, prompts, sampling.max_new_tokens)
@@ -172,9 +171,7 @@ class PPO(PolicyEngine):
     def sequences(self, count: int) -> list[list[int]]:
         """Return token ids of some prompts with an answer of the policy's each."""
         indices = list(range(min(count, len(self.prompts))))
-        rollout, _ = self.draw(indices, self.seeds("fidelity", count=len(indices)))
-        ends = (rollout.prompt_lengths + rollout.lengths).tolist()
-        return [ids[:end] for ids, end in zip(rollout.ids.tolist(), ends, strict=True)]
+        return sequences_of(self.draw(indices, self.seeds("fidelity", count=len(indices)))[0], count)
 
     def _stop_ids(self, token: str) -> list[int]:
         if not token:
@@ -208,6 +205,12 @@ class PPO(PolicyEngine):
         n, numbers = len(self.prompts), range(start, stop)
         shuffles = {epoch: shuffled(n, self.spec.seed, name, epoch) for epoch in {p // n for p in numbers}}
         return [shuffles[number // n][number % n] for number in numbers]
+
+
+def sequences_of(rollout: Rollout, count: int) -> list[list[int]]:
+    """Return token ids of the first `count` prompts with their answers."""
+    ends = (rollout.prompt_lengths + rollout.lengths).tolist()
+    return [ids[:end] for ids, end in zip(rollout.ids.tolist(), ends[:count], strict=False)]
 
 
 def held_out_rows(count: int, most: int, seed: int) -> list[int]:
