@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 from training.core.run_directory import Row, RunDirectory
-from training.runs.launchers.recipe_process import HUGE_PAGES
 
 
 def environment_with(**more: str) -> dict[str, str]:
     """Return the variables of a contestant, ours or a peer: memory on huge pages, as runs of the site have it."""
+    from training.runs.launchers.recipe_process import HUGE_PAGES  # which an older checkout has not, nor needs
+
     return {"GLIBC_TUNABLES": HUGE_PAGES, **os.environ, **more}
 
 
