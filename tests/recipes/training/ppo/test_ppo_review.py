@@ -38,7 +38,7 @@ def test_both_answers_of_a_pair_are_drawn_as_they_would_be_served(tmp_path: Path
     assert len(rows) == 2 * 3 and all(row["sampling"] == SERVED for row in rows)
     served = [count for how, count in drawn if how == SERVED]
     assert served == [8, 3, 3], "eight of the parent at once, and three of the policy at each review"
-    # calibration at once, one batch at each of four steps, samples at two of them, and what fidelity is measured on
+    # the calibration at once, one batch at each of four steps, and samples at two of them
     assert [count for how, count in drawn if how == ROLLOUTS][:2] == [8, 4]
 
 
