@@ -8,13 +8,14 @@ factor of its own and the output layer is frozen; here the output layer learns, 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ELEMENTS = 2**23  # logits that stand at once
+ELEMENTS = 7 * 2**20  # logits that stand at once: from 32 MB of float32 on, malloc maps an array anew each time
 
 
 def token_loss(hidden: Tensor, weight: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -33,7 +34,8 @@ class _TokenLoss(torch.autograd.Function):
         losses = torch.empty(N, dtype=torch.float32, device=hidden.device)
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
-        rows = max(ELEMENTS // weight.shape[0], 16)
+        parts = max(math.ceil(N * weight.shape[0] / ELEMENTS), 1)
+        rows = max(math.ceil(N / parts), 16)  # nearly equal parts: a rest of few rows costs as much as many
         for start in range(0, N, rows):
             part = slice(start, start + rows)
             slopes, losses[part] = _slopes(hidden[part], weight, targets[part])
