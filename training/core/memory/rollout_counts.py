@@ -73,7 +73,9 @@ def ppo_memory(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) 
     learnt, seen = min(most, learnt_rows * length), min(most, rows * length)
     # A process that works alone draws several batches of the parent's answers at once.
     batches = max(1, drawn // rows) if processes == 1 else 1
-    drawn = min(drawn, max(rows, min(batches * rows, config["calibration_episodes"])))
+    # The held-out prompts' are drawn beside a batch that has room for them.
+    beside = config["held_out_prompts"] if processes == 1 and rows + config["held_out_prompts"] <= drawn else 0
+    drawn = min(drawn, max(rows + beside, min(batches * rows, config["calibration_episodes"])))
     phases = {
         "sampling": _sampling_by_itself(decoder, config, machine, drawn, drawn),
         "scoring": _scoring(decoder, machine, rows, length, seen),

@@ -86,14 +86,14 @@ def train(ppo: PPO, source: Source) -> None:
             return
         ppo.seconds = {}
         started = time.perf_counter()
-        episodes = source.episodes(state, step)
+        shows = step % config.samples_every == 0 or step == config.steps
+        episodes, apart = source.episodes(state, step, looks=shows)
         measured = measure(ppo, state, episodes)
         held_out_answers = ppo_held_out.HeldOut()
-        shows = step % config.samples_every == 0 or step == config.steps
         if held_out and shows:
             measured.figures["ptx_held_out_loss"] = ptx.held_out_loss(ppo, held_out)
         if shows:
-            held_out_answers = ppo_held_out.measure(ppo, state, measured.figures)
+            held_out_answers = ppo_held_out.measure(ppo, state, measured.figures, apart)
             measured.figures.update(held_out_answers.figures)
         drift = guards.drift(measured.behaviour, parent, ppo_behaviour.bounds(config, parent))
         if measured.gold is not None and config.max_gold_gap:

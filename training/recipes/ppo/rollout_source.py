@@ -14,8 +14,9 @@ from torch import Tensor
 
 from training.core.run_directory import RecipeFailure
 from training.recipes.common import loading, sharding
+from training.recipes.ppo import held_out_score
 from training.recipes.ppo.actor_pool import ActorPool, Draw, Part, join
-from training.recipes.ppo.rollouts import PPO, Episodes
+from training.recipes.ppo.rollouts import PPO, Asked, Episodes
 from training.recipes.ppo.server_pool import LOST, TRIES, RolloutServer, ServerPool
 from training.recipes.ppo.state import State
 from training.recipes.ppo.weights_handover import FOLDER, write_weights
@@ -26,8 +27,9 @@ Pool = ActorPool | ServerPool
 
 
 class Source(Protocol):
-    def episodes(self, state: State, step: int) -> Episodes:
-        """Return the scored episodes of a step."""
+    def episodes(self, state: State, step: int, *, looks: bool) -> tuple[Episodes, Episodes | None]:
+        """Return the scored episodes of a step, and the answers to the held-out prompts where the step `looks` at them
+        and they were drawn beside its own."""
 
     def prepare(self, state: State, step: int) -> None:
         """Have the episodes of the step to come drawn from now on, where the policy may be behind by then."""
@@ -42,8 +44,10 @@ class OwnRollouts:
     def __init__(self, ppo: PPO) -> None:
         self.ppo = ppo
 
-    def episodes(self, state: State, step: int) -> Episodes:
-        return self.ppo.collect(self.ppo.prompt_order(step), seeds_of(self.ppo, step))
+    def episodes(self, state: State, step: int, *, looks: bool) -> tuple[Episodes, Episodes | None]:
+        of_step = Asked(self.ppo.prompt_order(step), seeds_of(self.ppo, step))
+        episodes, *apart = self.ppo.collect_all([of_step, *(held_out_score.asked(self.ppo) if looks else [])])
+        return episodes, apart[0] if apart else None
 
     def prepare(self, state: State, step: int) -> None:
         """Do nothing: the policy draws when it has learnt."""
@@ -66,7 +70,7 @@ class ActorRollouts:
         self._parts: list[Part] = []
         self._staleness = 0
 
-    def episodes(self, state: State, step: int) -> Episodes:
+    def episodes(self, state: State, step: int, *, looks: bool) -> tuple[Episodes, Episodes | None]:
         ppo, together = self.ppo, self.ppo.together
         if step == ppo.config.steps:
             state.drawn_by = {}
@@ -76,7 +80,7 @@ class ActorRollouts:
                 self._ask(step, state.drawn_by or current_weights(ppo))
             drawn = together.from_first(self._collect)
         if drawn is None:
-            return self._own_episodes(state, step)
+            return self._own_episodes(state, step, looks=looks)
         for part in self._parts:
             ppo.run.log_rollout(
                 step, actor=part.actor, rows=[part.rows.start, part.rows.stop], version=part.version,
@@ -87,7 +91,7 @@ class ActorRollouts:
         rollout = rollout_of([ppo.prompts[i] for i in order], completions, ppo.tokenizer.pad_token_id)
         assert completions.logprobs is not None
         drawn_logprobs = completions.logprobs[:, : rollout.mask.shape[1]]
-        return ppo.score(order, [ppo.messages[i] for i in order], rollout, drawn_logprobs)
+        return ppo.score(order, [ppo.messages[i] for i in order], rollout, drawn_logprobs), None
 
     def prepare(self, state: State, step: int) -> None:
         if not self.ppo.config.steps_behind or step >= self.ppo.config.steps:
@@ -102,16 +106,16 @@ class ActorRollouts:
             "seconds_actors": max((part.seconds for part in self._parts), default=0.0),
         }
 
-    def _own_episodes(self, state: State, step: int) -> Episodes:
+    def _own_episodes(self, state: State, step: int, *, looks: bool) -> tuple[Episodes, Episodes | None]:
         """Draw in the learner, by its weights as they are, what the rollout server did not."""
         state.drawn_by, self._staleness = {}, 0
         started = time.perf_counter()
-        episodes = OwnRollouts(self.ppo).episodes(state, step)
+        found = OwnRollouts(self.ppo).episodes(state, step, looks=looks)
         self.ppo.run.log_rollout(
-            step, actor="learner", rows=[0, len(episodes.indices)], version="", drawn_at=step,
+            step, actor="learner", rows=[0, self.ppo.config.batch_size], version="", drawn_at=step,
             seconds=time.perf_counter() - started, deaths=TRIES,
         )  # fmt: skip
-        return episodes
+        return found
 
     def _asked_step(self) -> int | None:
         assert self.pool is not None

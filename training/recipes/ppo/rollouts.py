@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -49,6 +49,15 @@ class Episodes:
     parts: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Say which prompts are to be answered, of those that are trained on or of the held-out ones, and by what seeds."""
+
+    indices: list[int]
+    seeds: list[int]
+    held_out: bool = False
+
+
 class PPO(PolicyEngine):
     """Hold what the steps share: the models, the prompts, and the clock of each stage."""
 
@@ -87,32 +96,48 @@ class PPO(PolicyEngine):
 
         `held_out`: the indices are of the held-out prompts. `sampling`: as rollouts are drawn, unless given.
         """
-        messages = [self.held_out[i][0] if held_out else self.messages[i] for i in indices]
-        prompts, sampling = self._prompts_at(indices, held_out), sampling or self.sampling
-        rollout, drawn_logprobs, states = self.draw_prompts(prompts, seeds, sampling, self._read_layers)
-        return self.score(indices, messages, rollout, drawn_logprobs, states)
+        return next(self.collect_all([Asked(indices, seeds, held_out)], sampling))
 
     def collect_batches(
         self, indices: list[int], seeds: list[int], sampling: Sampling | None = None
     ) -> Iterator[Episodes]:
-        """Yield what `collect` returns for each batch of these prompts. A process that works alone draws several
-        batches at once, as many as their caches have room for: 128 answers take half as long as four times 32."""
-        size, sampling = self.config.batch_size, sampling or self.sampling
+        """Yield what `collect` returns for each batch of these prompts."""
+        starts, size = range(0, len(indices), self.config.batch_size), self.config.batch_size
+        asked = [Asked(indices[first : first + size], seeds[first : first + size]) for first in starts]
+        yield from self.collect_all(asked, sampling)
+
+    def collect_all(self, asked: Sequence[Asked], sampling: Sampling | None = None) -> Iterator[Episodes]:
+        """Yield what `collect` returns for each of them. A process that works alone draws several at once, as many as
+        their caches have room for: 128 answers take half as long as four times 32. All of it is by the policy as it is
+        when the first is asked for, or a later one that had no room beside it."""
+        sampling = sampling or self.sampling
+        for together in self._drawn_at_once(asked, sampling):
+            prompts = [prompt for one in together for prompt in self._prompts_of(one)]
+            seeds = [seed for one in together for seed in one.seeds]
+            rollout, logprobs, states = self.draw_prompts(prompts, seeds, sampling, self._read_layers)
+            places = torch.arange(len(prompts), device=self.device).split([len(one.indices) for one in together])
+            for one, rows in zip(together, places, strict=True):
+                batch, kept = rollout, states
+                if len(together) > 1:
+                    batch = rollout[rows]
+                    kept = None if states is None else {layer: state[rows] for layer, state in states.items()}
+                messages = [self.held_out[i][0] if one.held_out else self.messages[i] for i in one.indices]
+                yield self.score(one.indices, messages, batch, logprobs[rows, : batch.mask.shape[1]], kept)
+
+    def _drawn_at_once(self, asked: Sequence[Asked], sampling: Sampling) -> Iterator[list[Asked]]:
+        """Yield them in their order, in groups that are drawn at once."""
         if self.together.count > 1:
-            for first in range(0, len(indices), size):
-                yield self.collect(indices[first : first + size], seeds[first : first + size], sampling=sampling)
+            yield from ([one] for one in asked)
             return
-        messages, prompts = [self.messages[i] for i in indices], self._prompts_at(indices, False)
+        prompts = [prompt for one in asked for prompt in self._prompts_of(one)]
         room = memory.rows_at_once(self.policy.model, self.device, prompts, sampling.max_new_tokens)
-        at_once = size * max(1, room // size)
-        for first in range(0, len(indices), at_once):
-            of_these, their_seeds = prompts[first : first + at_once], seeds[first : first + at_once]
-            rollout, logprobs, states = self.draw_prompts(of_these, their_seeds, sampling, self._read_layers)
-            for rows in torch.arange(len(rollout), device=self.device).split(size):
-                batch, which = rollout[rows], [first + row for row in rows.tolist()]
-                kept = None if states is None else {layer: state[rows] for layer, state in states.items()}
-                drawn_logprobs = logprobs[rows, : batch.mask.shape[1]]
-                yield self.score([indices[i] for i in which], [messages[i] for i in which], batch, drawn_logprobs, kept)
+        group: list[Asked] = []
+        for one in asked:
+            if group and sum(len(other.indices) for other in (*group, one)) > room:
+                yield group
+                group = []
+            group.append(one)
+        yield group
 
     def score(
         self, indices: list[int], messages: list[Messages], rollout: Rollout, drawn_logprobs: Tensor,
@@ -158,10 +183,11 @@ class PPO(PolicyEngine):
     ) -> tuple[Rollout, Tensor]:
         """Return completions of these prompts by the policy as it is, and their tokens' logprobs (B, N) in the
         sampler."""
-        return self.draw_prompts(self._prompts_at(indices, held_out), seeds, sampling or self.sampling)[:2]
+        prompts = self._prompts_of(Asked(indices, seeds, held_out))
+        return self.draw_prompts(prompts, seeds, sampling or self.sampling)[:2]
 
-    def _prompts_at(self, indices: list[int], held_out: bool) -> list[list[int]]:
-        return [self.held_out[i][1] if held_out else self.prompts[i] for i in indices]
+    def _prompts_of(self, asked: Asked) -> list[list[int]]:
+        return [self.held_out[i][1] if asked.held_out else self.prompts[i] for i in asked.indices]
 
     @property
     def _read_layers(self) -> frozenset[int]:

@@ -44,22 +44,23 @@ def test_held_out_prompts_are_answered_by_the_weights_that_drew_the_batch(tmp_pa
     """Else the gap between the two scores compares two policies, where rollout processes are a step behind."""
     Threads(monkeypatch)
     measured: list[tuple[dict, dict, dict]] = []
-    measure, collect = ppo_held_out.measure, ppo_rollouts.PPO.collect
+    measure, collect = ppo_held_out.measure, ppo_rollouts.PPO.collect_all
 
     def weights_of(trainer):
         return {name: parameter.detach().clone() for name, parameter in trainer.policy.parameters().items()}
 
-    def noted_measure(trainer, state, batch):
+    def noted_measure(trainer, state, batch, drawn):
+        assert drawn is None  # the batch was drawn elsewhere
         measured.append((dict(state.drawn_by), weights_of(trainer), {}))
         return measure(trainer, state, batch)
 
-    def noted_collect(self, *arguments, held_out=False, **given):
-        if held_out:
+    def noted_collect(self, asked, *given):
+        if any(one.held_out for one in asked):
             measured[-1][2].update(weights_of(self))
-        return collect(self, *arguments, held_out=held_out, **given)
+        return collect(self, asked, *given)
 
     monkeypatch.setattr(ppo_held_out, "measure", noted_measure)
-    monkeypatch.setattr(ppo_rollouts.PPO, "collect", noted_collect)
+    monkeypatch.setattr(ppo_rollouts.PPO, "collect_all", noted_collect)
     carry_out(make_run(tmp_path, model, actors=1, samples_every=1, sample_prompts=0, minibatches=1))
     behind = [(drawn_by, now) for drawn_by, now, _ in measured if drawn_by]
     assert len(measured) == 4 and any(not torch.equal(now[name], drew[name]) for drew, now in behind for name in drew)
@@ -70,15 +71,15 @@ def test_held_out_prompts_are_answered_by_the_weights_that_drew_the_batch(tmp_pa
 def test_held_out_prompts_are_answered_at_each_evaluation_and_at_no_other_time(tmp_path: Path, model: Path):
     run = make_run(tmp_path, model)
     asked: list[tuple[bool, tuple[str, ...]]] = []
-    original = ppo_rollouts.PPO.collect
+    original = ppo_rollouts.PPO.collect_all
 
-    def collect(self, indices, seeds, **given):
-        found = original(self, indices, seeds, **given)
-        asked.append((given.get("held_out", False), tuple(m[-1]["content"] for m in found.prompts)))
-        return found
+    def collect_all(self, wanted, *given):
+        for one, found in zip(wanted, original(self, wanted, *given), strict=True):
+            asked.append((one.held_out, tuple(m[-1]["content"] for m in found.prompts)))
+            yield found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ppo_rollouts.PPO, "collect", collect)
+        patch.setattr(ppo_rollouts.PPO, "collect_all", collect_all)
         carry_out(run)
     apart = [prompts for is_held_out, prompts in asked if is_held_out]
     assert len(apart) == 3 and len(set(apart)) == 1 and len(apart[0]) == 2  # at steps 0, 2 and 3
@@ -121,19 +122,18 @@ def test_where_fewer_are_held_out_samples_are_drawn_of_prompts_that_are_trained_
 def test_samples_that_are_drawn_for_it_are_of_the_policy_that_drew_the_batch(tmp_path: Path, model: Path, monkeypatch):
     """At step 0 they are the parent's, whether enough prompts are held out or not."""
     weights: list[dict[str, torch.Tensor]] = []
-    collect, drawn = ppo_rollouts.PPO.collect, ppo.samples
+    collect, drawn = ppo_rollouts.PPO.collect_all, ppo.samples
 
     def noted(trainer, *given):
         weights.append({name: p.detach().clone() for name, p in trainer.policy.parameters().items()})
         return drawn(trainer, *given)
 
-    def noted_collect(self, indices, seeds, **given):
-        if not given:  # a step's batch or samples: the latter first come after the former
-            weights.append({name: p.detach().clone() for name, p in self.policy.parameters().items()})
-        return collect(self, indices, seeds, **given)
+    def noted_collect(self, asked, *given):  # a step's batch or samples: the latter come after the former
+        weights.append({name: p.detach().clone() for name, p in self.policy.parameters().items()})
+        return collect(self, asked, *given)
 
     monkeypatch.setattr(ppo, "samples", noted)
-    monkeypatch.setattr(ppo_rollouts.PPO, "collect", noted_collect)
+    monkeypatch.setattr(ppo_rollouts.PPO, "collect_all", noted_collect)
     carry_out(make_run(tmp_path, model, PROMPTS[:9], sample_prompts=2, samples_every=1, steps=2))
     of_steps = weights[-9:]  # batch, samples asked for, samples drawn: three steps
     for batch, asked, shown in zip(of_steps[::3], of_steps[1::3], of_steps[2::3], strict=True):
@@ -141,7 +141,25 @@ def test_samples_that_are_drawn_for_it_are_of_the_policy_that_drew_the_batch(tmp
     assert any(not torch.equal(of_steps[0][name], of_steps[3][name]) for name in of_steps[0])
 
 
+def test_they_are_drawn_beside_the_batch_that_has_room_for_them(tmp_path: Path, model: Path, monkeypatch):
+    draw, drawn = ppo_rollouts.PPO.draw_prompts, []
+
+    def noted(self, prompts, *given):
+        drawn.append(len(prompts))
+        return draw(self, prompts, *given)
+
+    monkeypatch.setattr(ppo_rollouts.PPO, "draw_prompts", noted)
+    beside = carry_out(make_run(tmp_path / "beside", model))
+    size = CONFIG["batch_size"]
+    assert drawn[-4:] == [size + 2, size, size + 2, size + 2]  # steps 0 to 3
+    monkeypatch.setattr(ppo_rollouts.memory, "rows_at_once", lambda *_: size)
+    apart = carry_out(make_run(tmp_path / "apart", model))
+    assert drawn[-7:] == [size, 2, size, size, 2, size, 2]
+    assert list(read_lines(beside.path / "samples.jsonl")) == list(read_lines(apart.path / "samples.jsonl"))
+
+
 def test_looking_at_them_changes_no_weight(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch):
+    """Prompts are of one length here: rows of other widths may change the last digits of a batch that they stand by."""
     looked = carry_out(make_run(tmp_path / "looked", model))
     monkeypatch.setattr(ppo_held_out, "FEWEST", 1000)
     blind = carry_out(make_run(tmp_path / "blind", model))
