@@ -13,7 +13,7 @@ do not exist yet, has `training.core.resource_estimate`.) Knows no torch: forms 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ PROMPT_TOKENS = 4096  # that a sampler reads at once, padding counted: what stan
 QUERIES = 256  # attended at once by packed layers: see `training.rl.packed.packed_rows`
 KEPT_TRUNK_BYTES = 2**29  # of the frozen lower layers' outputs, for all examples together
 LOGIT_COPIES = 4, 4  # of a token's logits at once, in the model's dtype and in float32, where its own forward is run
-LOSS_BYTES = 2**23 * 10  # the loss's chunk of logits, in bfloat16, in float32 and as gradient
+LOGIT_BYTES = 10  # of one that a loss makes in a chunk: in bfloat16, in float32 and as gradient
 # Of all memory, what PPO's activations between forward and backward may take, and its caches of sampling; of a
 # processor's not more than so much, since larger batches are hardly faster there.
 ACTIVATIONS, CACHES, CPU_CACHE = 1 / 4, 1 / 8, 2.0**29
@@ -123,7 +123,7 @@ def shape_of(config: Any, *, layers: int, dtype_bytes: int, packed: bool) -> Sha
 
 def plan(
     shape: Shape, *, learnt: int, longest: int, batch_tokens: int, available: float, most: int, checkpointing: str,
-    shorter: str = "a smaller max_length", row: int | None = None,
+    shorter: str = "a smaller max_length", row: int | None = None, device: str = "cpu",
 ) -> Plan:  # fmt: skip
     """Return how to run batches of `batch_tokens` tokens with examples of at most `longest`, once the weights are
     loaded.
@@ -132,7 +132,7 @@ def plan(
     example at a time fits; `shorter` is the option that would make it so. `row` is the longest sequence, where an
     example is several.
     """
-    fixed = learnt * LEARNT_BYTES + LOSS_BYTES
+    fixed = learnt * LEARNT_BYTES + LOGIT_BYTES * loss_logits(device)
     room = SHARE * available - fixed
     wanted_tokens = max(min(most, batch_tokens), longest)
     cheapest = 0
@@ -152,11 +152,34 @@ def plan(
     )
 
 
+def loss_logits(device: str) -> int:
+    """Return how many logits a loss makes at once. On a processor 29 MB of float32: they stay in its cache or near it,
+    and from 32 MB on malloc maps an array anew each time. A GPU takes as long to start a kernel as to run it on few."""
+    return 2**26 if device == "cuda" else 7 * 2**20
+
+
+def logprob_rows(device: str) -> int:
+    """Return of how many tokens log-probabilities are computed at once: 128 x 49,152 float32 probabilities, 25 MB, stay
+    within the last-level cache of a server core or two."""
+    return 1024 if device == "cuda" else 128
+
+
 def tokens_at_once(shape: Shape, *, longest: int, memory: float, on_cpu: bool) -> int:
     """Return how many tokens PPO forwards at once with gradients: what their share of `memory` bytes holds, as many as
     the device gains by at most, and one sequence of `longest` at least."""
     most, room = CPU_TOKENS if on_cpu else GPU_TOKENS, ACTIVATIONS * memory
     return max(longest, min(most, int(room // max(shape.bytes_per_token(longest, recompute=False), 1))))
+
+
+def prompts_at_once(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield (first, end) of the prompts of such lengths that a sampler reads at once."""
+    first, longest = 0, 0
+    for i, length in enumerate(lengths):
+        longest = max(longest, length)
+        if i > first and (i + 1 - first) * longest > PROMPT_TOKENS:
+            yield first, i
+            first, longest = i, length
+    yield first, len(lengths)
 
 
 def rows_at_once(

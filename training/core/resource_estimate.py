@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.configs.presets import Preset, block_parameters, parameters
+from training.core.batch_planner import loss_logits
 
 PROCESS = 0.6e9  # an interpreter with torch and transformers loaded
-LOSS_BUFFERS = 1.2e8  # of token_loss
 ROOM = 0.8  # of the memory that is free: the rest is for what cannot be counted
 BEST_TOKENS = {
     "cpu": 4096,
@@ -113,6 +113,11 @@ def token_bytes(width: int, feed_forward: int, size: int) -> float:
     return width * (8 * size + 10) + 4 * feed_forward * size
 
 
+def loss_buffers(device: str) -> float:
+    """Return what the loss takes: of each logit that it makes at once, and of its rows' states."""
+    return 12 * loss_logits(device) + 3e7
+
+
 def shared_state_bytes(shape: Shape, shares: int, *, is_bfloat16: bool) -> float:
     """Return the bytes of one of `shares` processes over which a model is split: float32 masters, gradients and moments
     by shares; two blocks and the output layer, with its gradient, are gathered to compute with."""
@@ -139,7 +144,7 @@ def memory(
         shape, length, rows, is_bfloat16=is_bfloat16, checkpointing=checkpointing, keeps_scores=device == "cpu"
     )
     state = shared_state_bytes(shape, shares, is_bfloat16=is_bfloat16)
-    return PROCESS + LOSS_BUFFERS + 4 * shape.vocabulary * shape.width + state + activations
+    return PROCESS + loss_buffers(device) + 4 * shape.vocabulary * shape.width + state + activations
 
 
 def plan(

@@ -1,16 +1,17 @@
 """Decode with a key-value cache that is written in place, without what `generate` spends its time on.
 
 `LlamaDecoder` runs any model built like Llama (Llama, SmolLM, Mistral without its window, Qwen2, Qwen3): weights laid
-out once, projections fused, heads grouped instead of repeated, cache allocated once, some 17 operations a layer. A row
-that has ended gives its place to another prompt (`admit`), and what all prompts begin with is read once. Measured
-against `generate` in benchmarks/sampling.py. Every other causal LM runs through its own forward (`ModuleDecoder`).
-`decoder_for` compares the first with the model itself before it is trusted.
+out once, projections fused, heads grouped instead of repeated, cache allocated once, some 17 operations a layer, and on
+a GPU a step as one graph. A row that has ended gives its place to another prompt (`admit`), and what all prompts begin
+with is read once. Measured against `generate` in benchmarks/sampling.py. Every other causal LM runs through its own
+forward (`ModuleDecoder`). `decoder_for` compares the first with the model itself before it is trusted.
 
 Shapes: B rows, P prompt tokens (left-padded), N tokens laid end to end, W columns, H hidden, V vocabulary.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,30 +19,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.core.batch_planner import PROMPT_TOKENS
+from training.core.batch_planner import prompts_at_once
 from training.rl.kept_states import KeptStates
-from training.rl.linear import Linear
+from training.rl.linear import Layer, Linear, read_layer
 from training.rl.module_decoder import ModuleDecoder
 from training.rl.packed.packed_attention import attend_masked
 from training.rl.packed.packed_layers import attends_to_all
+from training.rl.step_graph import StepGraph
 
 ROUNDING = 0.1  # of the logits' size, in less than float32
 
-
-@dataclass(frozen=True)
-class _Layer:
-    input_norm: Tensor
-    qkv: Linear
-    q_norm: Tensor | None
-    k_norm: Tensor | None
-    output: Linear
-    post_norm: Tensor
-    gate_up: Linear
-    down: Linear
-
-    @property
-    def linears(self) -> tuple[Linear, ...]:
-        return self.qkv, self.output, self.gate_up, self.down
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +50,8 @@ class LlamaDecoder:
     are, so that none that it still needs is written over.
     """
 
-    def __init__(self, model: nn.Module, exact: bool = False, exact_below: int = 0) -> None:
+    def __init__(self, model: nn.Module, exact: bool = False, exact_below: int = 0, graphs: bool = True) -> None:
+        """`exact` and `exact_below`: as `decoder_for`. `graphs`: a step is one CUDA graph on a GPU."""
         base = model.get_decoder()
         attention = base.layers[0].self_attn
         self.model, self.base = model, base
@@ -70,14 +59,16 @@ class LlamaDecoder:
         self.eps: float = model.config.rms_norm_eps
         self.query_heads: int = model.config.num_attention_heads
         self.kv_heads: int = model.config.num_key_value_heads
-        self.layers = [_read_layer(layer, exact or i < exact_below) for i, layer in enumerate(self.base.layers)]
+        self.layers = [read_layer(layer, exact or i < exact_below) for i, layer in enumerate(self.base.layers)]
         self.output = Linear(model.get_output_embeddings(), exact=exact)
         weight = self.layers[0].input_norm
         # In bfloat16 a product over a part of the cache would copy it, layer by layer.
-        self.cuts = weight.dtype == torch.float32
+        self.cuts = weight.dtype == torch.float32 and weight.device.type == "cpu"
+        self.graph = StepGraph(self._whole_step) if graphs and weight.device.type == "cuda" else None
 
     def refresh(self, first_layer: int) -> None:
         """Read what learns in `first_layer` and above again: adapters, or weights. What is frozen stays as it is."""
+        self._forget_graph()
         for layer in self.layers[first_layer:]:
             for linear in layer.linears:
                 linear.refresh()
@@ -98,6 +89,7 @@ class LlamaDecoder:
     def open(self, count: int, room: int, shared: Sequence[int] = (), kept: KeptStates | None = None) -> None:
         """Make place for so many rows of at most `room` tokens each, prompts and answers together; all prompts begin
         with `shared`. Hidden states that `kept` asks for are written there as they are computed."""
+        self._forget_graph()
         weight = self.layers[0].input_norm
         n, D = count * self.kv_heads, self.head_dim
         # 0 where a row may look, -inf elsewhere.
@@ -120,6 +112,7 @@ class LlamaDecoder:
 
     def close(self) -> None:
         """Give the cache's memory back; `open` makes another."""
+        self._forget_graph()
         self.keys, self.values, self.shared, self.kept = [], [], None, None
 
     @torch.no_grad()
@@ -135,7 +128,7 @@ class LlamaDecoder:
             self.column = self.filled = last
         if self.column < last:  # around the ring's end
             self.filled = self.room
-        for first, end in _chunks([len(prompt) for prompt in prompts]):
+        for first, end in prompts_at_once([len(prompt) for prompt in prompts]):
             chosen = ((which >= first) & (which < end)).nonzero()[:, 0]
             found = self._place(rows[chosen], [list(p) for p in prompts[first:end]], which[chosen] - first)
             logits = found.new_empty(len(rows), found.shape[1]) if logits is None else logits
@@ -209,38 +202,58 @@ class LlamaDecoder:
 
     @torch.no_grad()
     def step(self, tokens: Tensor) -> Tensor:
-        return self._logits(self._advance(tokens, len(self.layers)))
+        column = self._next_column()
+        return self._whole_step(tokens, column) if self.graph is None else self.graph(tokens, column)
+
+    def _whole_step(self, tokens: Tensor, column: Tensor | int) -> Tensor:
+        return self._logits(self._advance(tokens, column, len(self.layers)))
 
     @torch.no_grad()
     def read_last(self, tokens: Tensor) -> None:
         """Read the last tokens (B,) of answers, for the states that are kept: no layer above these is run."""
         if self.kept is not None:
-            self._advance(tokens, max(self.kept.layers))
+            self._advance(tokens, self._next_column(), max(self.kept.layers))
 
-    def _advance(self, tokens: Tensor, depth: int) -> Tensor:
-        """Return what leaves layer `depth` for tokens (B,), each the next one of its row: (B, H)."""
-        B, Q, K, D = len(tokens), self.query_heads, self.kv_heads, self.head_dim
+    def _next_column(self) -> int:
+        """Return the column of the cache that the next token takes."""
         at, self.column = self.column % self.room, self.column + 1
         self.filled = min(max(self.filled, self.column), self.room)
-        self.bias[:, at] = 0.0
+        return at
+
+    def _advance(self, tokens: Tensor, column: Tensor | int, depth: int) -> Tensor:
+        """Return what leaves layer `depth` for tokens (B,), each the next one of its row: (B, H).
+
+        With the column as an array (1,) all that differs from one step to the next stands in arrays, which stay where
+        they are, as a graph has it.
+        """
+        B, Q, K, D = len(tokens), self.query_heads, self.kv_heads, self.head_dim
+        if isinstance(column, int):
+            self.bias[:, column] = 0.0
+        else:
+            self.bias.index_fill_(1, column, 0.0)
         end = self.filled if self.cuts else self.room
-        allowed = self.bias[:, :end].repeat_interleave(K, 0)[:, None]  # (B * K, 1, end)
+        allowed = self.bias[:, None, :end].expand(B, K, end).reshape(B * K, 1, end)
         hidden = self.base.embed_tokens(tokens)
         cos, sin = self._rotations(self.next_position)
         for i, (layer, keys, values) in enumerate(zip(self.layers[:depth], self.keys, self.values, strict=False)):
             q, k, v = self._heads(hidden, layer, cos, sin)
-            keys.view(B, K, -1, D)[:, :, at] = k
-            values.view(B, K, -1, D)[:, :, at] = v
+            _write(keys.view(B, K, -1, D), column, k)
+            _write(values.view(B, K, -1, D), column, v)
             # The query heads of one key head stand as so many positions: nothing is repeated.
             scores = torch.baddbmm(allowed, q.reshape(B * K, Q // K, D), keys[:, :end].transpose(1, 2), alpha=D**-0.5)
             mixed = torch.bmm(scores.softmax(-1), values[:, :end]).view(B, Q * D)
             hidden = self._after(hidden, mixed, layer)
             if self.kept is not None:
                 self.kept.write(i + 1, self.sequences, self.next_position, hidden)
-        self.next_position = self.next_position + 1
+        self.next_position += 1
         return hidden
 
+    def _forget_graph(self) -> None:
+        if self.graph is not None:
+            self.graph.forget()
+
     def select(self, rows: Tensor) -> None:
+        self._forget_graph()
         heads = torch.arange(self.kv_heads, device=rows.device)
         indices = (rows[:, None] * self.kv_heads + heads).flatten()
         for caches in (self.keys, self.values):
@@ -255,7 +268,7 @@ class LlamaDecoder:
         half = self.head_dim // 2
         return cos[0, :, None], torch.cat([-sin[..., :half], sin[..., half:]], -1)[0, :, None]
 
-    def _heads(self, hidden: Tensor, layer: _Layer, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads(self, hidden: Tensor, layer: Layer, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return hidden (N, H) -> queries (N, Q, D), keys and values (N, K, D), turned to their places."""
         Q, K, D = self.query_heads, self.kv_heads, self.head_dim
         qkv = layer.qkv(F.rms_norm(hidden, hidden.shape[-1:], layer.input_norm, self.eps)).view(-1, Q + 2 * K, D)
@@ -266,7 +279,7 @@ class LlamaDecoder:
         qk = torch.addcmul(qk * cos, qk.roll(D // 2, -1), sin)
         return qk[:, :Q], qk[:, Q:], qkv[:, Q + K :]
 
-    def _after(self, hidden: Tensor, mixed: Tensor, layer: _Layer) -> Tensor:
+    def _after(self, hidden: Tensor, mixed: Tensor, layer: Layer) -> Tensor:
         """Return what a layer makes of hidden (N, H) and of what its heads have mixed (N, Q D)."""
         hidden = layer.output(mixed).add_(hidden)
         gate, up = layer.gate_up(F.rms_norm(hidden, hidden.shape[-1:], layer.post_norm, self.eps)).chunk(2, -1)
@@ -274,6 +287,14 @@ class LlamaDecoder:
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return self.output(F.rms_norm(hidden, hidden.shape[-1:], self.base.norm.weight, self.eps))
+
+
+def _write(cache: Tensor, column: Tensor | int, new: Tensor) -> None:
+    """Write new (B, n, D) into a column of a cache (B, n, W, D)."""
+    if isinstance(column, int):
+        cache[:, :, column] = new
+    else:
+        cache.index_copy_(2, column, new[:, :, None])
 
 
 def _places(ends: Tensor, lengths: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -285,33 +306,6 @@ def _places(ends: Tensor, lengths: Tensor, which: Tensor) -> tuple[Tensor, Tenso
     return row, (ends - lengths)[which][row] + step, step
 
 
-def _chunks(lengths: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield (first, end) of prompts that are read at once."""
-    first, longest = 0, 0
-    for i, length in enumerate(lengths):
-        longest = max(longest, length)
-        if i > first and (i + 1 - first) * longest > PROMPT_TOKENS:
-            yield first, i
-            first, longest = i, length
-    yield first, len(lengths)
-
-
-def _read_layer(layer: nn.Module, exact: bool) -> _Layer:
-    attention, mlp = layer.self_attn, layer.mlp
-    q_norm, k_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
-    with torch.no_grad():
-        return _Layer(
-            input_norm=layer.input_layernorm.weight,
-            qkv=Linear(attention.q_proj, attention.k_proj, attention.v_proj, exact=exact),
-            q_norm=None if q_norm is None else q_norm.weight,
-            k_norm=None if k_norm is None else k_norm.weight,
-            output=Linear(attention.o_proj, exact=exact),
-            post_norm=layer.post_attention_layernorm.weight,
-            gate_up=Linear(mlp.gate_proj, mlp.up_proj, exact=exact),
-            down=Linear(mlp.down_proj, exact=exact),
-        )
-
-
 def decoder_for(model: nn.Module, *, exact: bool = False, exact_below: int = 0) -> LlamaDecoder | ModuleDecoder:
     """Return the fast decoder where it gives what the model gives, else the model itself.
 
@@ -321,26 +315,42 @@ def decoder_for(model: nn.Module, *, exact: bool = False, exact_below: int = 0) 
     plain = ModuleDecoder(model)
     if not attends_to_all(model.config):
         return plain
-    try:
-        fast = LlamaDecoder(model, exact, exact_below)
-        return fast if _agree(fast, plain, model) else plain
-    except (AttributeError, RuntimeError, TypeError):
-        return plain
+    is_cuda = model.get_input_embeddings().weight.device.type == "cuda"
+    for graphs in (True, False) if is_cuda else (False,):
+        try:
+            fast = LlamaDecoder(model, exact, exact_below, graphs)
+            if _agree(fast, plain, model, steps=3 if graphs else 1):
+                return fast
+        except (AttributeError, RuntimeError, TypeError):
+            continue
+    _log.warning("The fast decoder does not give what the model gives, so that answers are drawn by its own forward.")
+    return plain
 
 
-def _agree(fast: LlamaDecoder, plain: ModuleDecoder, model: nn.Module) -> bool:
-    """Return whether both decoders give nearly the same logits on two rows of different length, a prefill and a step.
+def _agree(fast: LlamaDecoder, plain: ModuleDecoder, model: nn.Module, steps: int) -> bool:
+    """Return whether both decoders give nearly the same logits on rows of different lengths, of a prefill and of so
+    many steps: the third is the second that a graph replays."""
+    weight, rows, longest = model.get_input_embeddings().weight, 7, 8
+    # Tokens that make no sense, without those that end texts and pad them: all later ones look at these.
+    ids = torch.arange(rows * longest, device=weight.device).view(rows, longest).mul(37).add(101)
+    ids = ids.remainder(weight.shape[0])
+    columns = torch.arange(longest, device=weight.device)
+    mask = (columns >= longest - 2 - columns[:rows, None]).long()
+    a, b = (decoder.prefill(ids, mask, steps) for decoder in (fast, plain))
+    agree = _nearly_same(a.float(), b.float(), weight.dtype)
+    for column in range(steps):
+        a, b = (decoder.step(ids[:, column]) for decoder in (fast, plain))
+        agree = agree and _nearly_same(a.float(), b.float(), weight.dtype)
+    return agree
 
-    In bfloat16 these were 0.01 apart, of their size, where probabilities of tokens that make no sense were 0.07; what
-    computes something else is 1 apart.
+
+def _nearly_same(a: Tensor, b: Tensor, dtype: torch.dtype) -> bool:
+    """Return whether logits (B, V) are the same but for rounding, in bfloat16 those of the middle row.
+
+    That was 0.03 to 0.04 apart, of its size, and 0.1 to 0.5 where something else was computed; a row alone can be 0.3
+    apart by rounding.
     """
-    weight = model.get_input_embeddings().weight
-    ids = torch.arange(10, device=weight.device).view(2, 5).mul(37).remainder(weight.shape[0])
-    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]], device=weight.device)
-    for decoder in (fast, plain):
-        decoder.prefill(ids, mask, 1)
-    a, b = (d.step(ids[:, 0]).float() for d in (fast, plain))
-    if weight.dtype == torch.float32:
+    if dtype == torch.float32:
         return bool((a.softmax(-1) - b.softmax(-1)).abs().sum(-1).max() < 0.1)
     a, b = (logits - logits.mean(-1, keepdim=True) for logits in (a, b))
-    return bool((a - b).norm() < ROUNDING * b.norm())
+    return bool(((a - b).norm(dim=-1) / b.norm(dim=-1)).median() < ROUNDING)

@@ -8,6 +8,7 @@ be the policy. They are merged where the weight is float32 and stays so.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -63,6 +64,41 @@ class Linear:
             a, b = self.low_rank
             y.addmm_(flat @ a, b)
         return y.view(*x.shape[:-1], self.width)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Hold what a decoder reads of a layer built like Llama's."""
+
+    input_norm: Tensor
+    qkv: Linear
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+    output: Linear
+    post_norm: Tensor
+    gate_up: Linear
+    down: Linear
+
+    @property
+    def linears(self) -> tuple[Linear, ...]:
+        return self.qkv, self.output, self.gate_up, self.down
+
+
+def read_layer(layer: Any, exact: bool) -> Layer:
+    """Return a layer laid out; `exact`: as `Linear`."""
+    attention, mlp = layer.self_attn, layer.mlp
+    q_norm, k_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
+    with torch.no_grad():
+        return Layer(
+            input_norm=layer.input_layernorm.weight,
+            qkv=Linear(attention.q_proj, attention.k_proj, attention.v_proj, exact=exact),
+            q_norm=None if q_norm is None else q_norm.weight,
+            k_norm=None if k_norm is None else k_norm.weight,
+            output=Linear(attention.o_proj, exact=exact),
+            post_norm=layer.post_attention_layernorm.weight,
+            gate_up=Linear(mlp.gate_proj, mlp.up_proj, exact=exact),
+            down=Linear(mlp.down_proj, exact=exact),
+        )
 
 
 def _learns(module: nn.Module) -> bool:

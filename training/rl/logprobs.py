@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROWS = 128  # 128 x 49,152 float32 probabilities, 25 MB, stay within the last-level cache of a server core or two
+from training.core.batch_planner import logprob_rows
 
 
 def logit_scale(model: Any) -> float:
@@ -53,16 +53,17 @@ def token_logprobs(
     temperature: float = 1.0,
     *,
     entropies: bool = False,
-    rows: int = ROWS,
+    rows: int | None = None,
     output: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return log softmax(hidden @ weight.T / temperature) at `tokens`, and the entropy of that distribution.
 
     hidden (N, H), weight (V, H), tokens (N,) -> logprobs (N,) float32, entropies (N,) float32.
     Gradients flow from logprobs to hidden and weight, none from the entropies, which are for logs. These are 0 unless
-    they are asked for, because they cost two more passes over the vocabulary. `output` multiplies by the weight, where
-    it is laid out already (`training.rl.linear`) and does not learn.
+    they are asked for, because they cost two more passes over the vocabulary. `rows` are computed at once. `output`
+    multiplies by the weight, where it is laid out already (`training.rl.linear`) and does not learn.
     """
+    rows = rows or logprob_rows(hidden.device.type)
     return _TokenLogprobs.apply(hidden, weight, tokens, temperature, entropies, rows, output)
 
 

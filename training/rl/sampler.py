@@ -99,11 +99,12 @@ def sample(
         new, of_new = draw_with_logprobs(
             logits, uniforms[rows, drawn], sampling.temperature, sampling.top_p, sampling.top_k
         )
-        tokens[rows[alive], drawn[alive]] = new[alive]
-        logprobs[rows[alive], drawn[alive]] = of_new[alive]
+        # By `where` and not by masks as indices, whose size the host of a GPU would wait for.
+        tokens[rows, drawn] = torch.where(alive, new, tokens[rows, drawn])
+        logprobs[rows, drawn] = torch.where(alive, of_new, logprobs[rows, drawn])
         has_ended = alive & torch.isin(new, ends)
-        finished[rows[has_ended]] = True
-        lengths[rows[has_ended]] = drawn[has_ended] + 1
+        finished[rows] |= has_ended
+        lengths[rows] = torch.where(has_ended, drawn + 1, lengths[rows])
         # What ended at the limit ends with a word, whose state is kept like the others': it is read once more.
         unread = alive & ~has_ended & (drawn + 1 == N) if kept is not None else torch.zeros_like(alive)
         alive = alive & ~has_ended & (drawn + 1 < N)

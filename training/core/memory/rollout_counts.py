@@ -79,7 +79,7 @@ def ppo_memory(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) 
     phases = {
         "sampling": _sampling_by_itself(decoder, config, machine, drawn, drawn),
         "scoring": _scoring(decoder, machine, rows, length, seen),
-        "updates": {"activations": learnt * per_token, "logits": 128 * 10 * decoder.vocabulary + output},
+        "updates": {"activations": learnt * per_token, "logits": _logprobs(decoder, machine) + output},
     }
     phases = with_saving(phases, decoder, machine)
     return StageMemory(standing, phases, f"{tokens:,.0f} tokens at once in updates, {drawn} answers in sampling")
@@ -126,11 +126,16 @@ def group_memory(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware
         "scoring": _scoring(decoder, machine, rows, length, min(most, rows * length)),
         "updates": {
             "activations": learnt * per_token,
-            "logits": (learnt * shape.logits or 128 * 10 * decoder.vocabulary) + output,
+            "logits": (learnt * shape.logits or _logprobs(decoder, machine)) + output,
         },
     }
     phases = with_saving(phases, decoder, machine, is_full=is_full)
     return StageMemory(standing, phases, f"{learnt:,.0f} tokens at once in updates, {drawn} answers in sampling")
+
+
+def _logprobs(decoder: Decoder, machine: Hardware) -> float:
+    """Return what log-probabilities take beside the states that they are of."""
+    return batch_planner.logprob_rows(machine.device) * batch_planner.LOGIT_BYTES * decoder.vocabulary
 
 
 def _computing(config: Mapping[str, Any], hardware: Hardware) -> Hardware:

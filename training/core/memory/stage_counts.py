@@ -55,7 +55,7 @@ def _sft(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> Sta
     output = 6 * decoder.vocabulary * decoder.width if is_full else 0
     training: Bytes = {
         "activations": tokens * bytes_of_token(decoder, layers, longest, hardware, recompute=recompute),
-        "logits": batch_planner.LOSS_BYTES + output,
+        "logits": batch_planner.LOGIT_BYTES * batch_planner.loss_logits(hardware.device) + output,
         "states below what learns": kept_trunk(decoder, layers, hardware),
     }
     phases = {"training": training}
@@ -106,7 +106,7 @@ def _rows(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> St
     )
     machine = Hardware(hardware.device, 2 if is_bfloat16 else 4, hardware.available)
     learning = trained_bytes(decoder, {"adapters": method, **config}, machine, layers)
-    loss = resource_estimate.LOSS_BUFFERS + 4 * decoder.vocabulary * decoder.width
+    loss = resource_estimate.loss_buffers(hardware.device) + 4 * decoder.vocabulary * decoder.width
     training: Bytes = {"activations": activations, "logits": loss}
     phases = {"training": training}
     if method == "full":
@@ -172,6 +172,7 @@ def _preference(answers: int) -> Callable[[Decoder, Mapping[str, Any], Hardware]
         checkpointing = config["activation_checkpointing"]
         recompute, tokens = _planned(shape, answers * longest, wanted, room, checkpointing, row=longest)
         output = 8 * decoder.vocabulary * decoder.width if is_full else 0
+        logits = 12 * batch_planner.logprob_rows(hardware.device) * decoder.vocabulary
         run_layers = shape.layers if hardware.device == "cpu" else layers
         per_token = bytes_of_token(decoder, run_layers, longest, hardware, recompute=recompute)
         if shape.packed and not recompute:
@@ -179,7 +180,7 @@ def _preference(answers: int) -> Callable[[Decoder, Mapping[str, Any], Hardware]
             per_token = bytes_of_answers(decoder, layers, hardware, *lengths, answers) / (answers * longest)
         training: Bytes = {
             "activations": tokens * per_token,
-            "logits": (tokens * shape.logits or 128 * 12 * decoder.vocabulary) + output,
+            "logits": (tokens * shape.logits or logits) + output,
             "states below what learns": kept_trunk(decoder, layers, hardware),
         }
         phases = {"training": training}

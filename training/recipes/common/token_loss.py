@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ELEMENTS = 7 * 2**20  # logits that stand at once: from 32 MB of float32 on, malloc maps an array anew each time
+from training.core.batch_planner import loss_logits
 
 
 def token_loss(hidden: Tensor, weight: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -34,7 +34,7 @@ class _TokenLoss(torch.autograd.Function):
         losses = torch.empty(N, dtype=torch.float32, device=hidden.device)
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
-        parts = max(math.ceil(N * weight.shape[0] / ELEMENTS), 1)
+        parts = max(math.ceil(N * weight.shape[0] / loss_logits(weight.device.type)), 1)
         rows = max(math.ceil(N / parts), 16)  # nearly equal parts: a rest of few rows costs as much as many
         for start in range(0, N, rows):
             part = slice(start, start + rows)

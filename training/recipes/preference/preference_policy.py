@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -105,11 +105,21 @@ def load(run: RunDirectory, spec: RunSpec, config: PreferenceConfig) -> Work:
     name = _chosen(run, together, "dtype", lambda: str(loading.compute_dtype()).removeprefix("torch."))
     dtype, is_split = getattr(torch, name), together.is_sharded
     model, tokenizer = trained_model.load(spec.parent, config.adapters, dtype, to_split=is_split)
+    config = within_window(config, model)
     data = together.first_then_all(lambda: preference_data.read(run, tokenizer, config, spec.seed))
     policy = Student(
         model, config.adapters, rank=config.lora_rank, seed=spec.seed, dtype=dtype, is_sharded=is_split, any_logits=True
     )
     return Work(run, spec, config, together, policy, tokenizer, data)
+
+
+def within_window(config: PreferenceConfig, model: Any) -> PreferenceConfig:
+    """Return the config with prompts and completions that fit into the model's window together: each has half of it,
+    and what the other does not want."""
+    prompt, answer = config.max_prompt_tokens, config.max_completion_tokens
+    window = loading.context_length(model, prompt + answer)
+    answer = min(answer, max(window - prompt, window // 2))
+    return replace(config, max_prompt_tokens=min(prompt, window - answer), max_completion_tokens=answer)
 
 
 def _chosen(run: RunDirectory, together: Processes, name: str, make: Callable[[], Any]) -> Any:
@@ -160,6 +170,7 @@ def plan_of(work: Work, objective: Objective, examples: AnswerExamples) -> batch
         checkpointing=config.activation_checkpointing,
         shorter="smaller max_prompt_tokens or max_completion_tokens",
         row=int(examples.token_counts[objective.answers].max()),
+        device=policy.device.type,
     )
 
 

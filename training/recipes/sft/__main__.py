@@ -131,7 +131,8 @@ def prepare(run: RunDirectory, spec: RunSpec, together: Processes) -> Work:
 
     dtype = getattr(torch, chosen("dtype", lambda: str(loading.compute_dtype()).split(".")[-1]))
     model, tokenizer = sft_student.load(spec.parent, config.adapters, dtype, to_split=together.is_sharded)
-    examples = together.first_then_all(lambda: store_examples(run, tokenizer, config.max_length))
+    longest = loading.context_length(model, config.max_length)
+    examples = together.first_then_all(lambda: store_examples(run, tokenizer, longest))
     trained, held_out = examples.hold_out(config.held_out, config.evaluate_limit)
     student = Student(
         model, config.adapters, rank=config.lora_rank, seed=spec.seed, dtype=dtype, is_sharded=together.is_sharded
@@ -154,6 +155,7 @@ def plan_of(config: SFTConfig, student: Student, examples: StoredExamples, toget
         available=available_memory(together.count),
         most=batch_planner.CPU_TOKENS if student.device.type == "cpu" else batch_planner.GPU_TOKENS,
         checkpointing=config.activation_checkpointing,
+        device=student.device.type,
     )
 
 

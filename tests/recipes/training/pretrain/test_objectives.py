@@ -153,7 +153,7 @@ def test_a_tokenizer_that_lacks_what_the_objective_needs_is_refused(objective, c
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_loss_without_logits_is_torchs_cross_entropy_with_its_gradients(dtype, monkeypatch):
-    monkeypatch.setattr("training.recipes.common.token_loss.ELEMENTS", 50 * 20)  # several parts
+    monkeypatch.setattr("training.recipes.common.token_loss.loss_logits", lambda _: 50 * 20)  # several parts
     torch.manual_seed(0)
     hidden = torch.randn(77, 24, dtype=dtype, requires_grad=True)
     weight = torch.randn(50, 24, dtype=dtype, requires_grad=True)
