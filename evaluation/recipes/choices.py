@@ -37,7 +37,7 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     tasks = local_tasks(own_items, config.num_fewshot) if own_items else hub_tasks(config.suite)
     run.progress("loading the model", 0, 1)
     model, tokenizer = likelihood.load(spec.parent)
-    length = likelihood.context_length(model, config.max_length)
+    length = loading.context_length(model, config.max_length)
     harness_model = HarnessModel(run, model, tokenizer, length, likelihood.batch_tokens(config.batch_size, length))
     results = answers(harness_model, tasks, config.num_fewshot, None if own_items else config.limit)
     if own_items:

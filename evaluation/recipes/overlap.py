@@ -187,7 +187,7 @@ def answered(run: RunDirectory, spec: RunSpec, config: Any, prompts: list[Refere
 
 def _room(model: Any, config: Any) -> int:
     """Return how many tokens a prompt may take; the earliest ones of a longer prompt are left out."""
-    window = min(config.max_length, getattr(model.config, "max_position_embeddings", config.max_length))
+    window = loading.context_length(model, config.max_length)
     if (room := window - config.max_new_tokens) < 1:
         raise RecipeFailure(
             "too_long",
@@ -195,7 +195,7 @@ def _room(model: Any, config: Any) -> int:
             "Lower config.max_new_tokens, or raise config.max_length up to the model's limit.",
             {"max_new_tokens": max(1, window // 2)},
         )
-    return int(room)
+    return room
 
 
 def _earlier_rows(run: RunDirectory) -> list[Row]:

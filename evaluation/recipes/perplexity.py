@@ -62,7 +62,7 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     texts, judge = texts_of(run, config.limit)
     run.progress("loading the model", 0, 1)
     model, tokenizer = likelihood.load(spec.parent)
-    length = likelihood.context_length(model, config.max_length)
+    length = loading.context_length(model, config.max_length)
     windows, cut = all_windows(tokenizer, texts, length)
     pairs = [Pair(w.ids[: w.scored_from], w.ids[w.scored_from :]) for w in windows]
     room = likelihood.batch_tokens(config.batch_size, length)

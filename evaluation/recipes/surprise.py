@@ -125,7 +125,7 @@ def token_losses(
     too few.
     """
     model, tokenizer = loading.load_policy(folder)
-    length = min(config.max_length, getattr(model.config, "max_position_embeddings", config.max_length))
+    length = loading.context_length(model, config.max_length)
     windows = windows_of(tokenizer, texts, length)
     order = sorted(range(len(windows)), key=lambda i: -len(windows[i].ids))
     losses_by_window: list[list[float]] = [[] for _ in windows]

@@ -64,7 +64,7 @@ def score(
     length: tokens read at once; a longer prompt loses its beginning, a longer answer its end. temperature: of the
     draws, above 0. name: says which file of the run keeps what is done.
     """
-    length = likelihood.context_length(model, length)
+    length = loading.context_length(model, length)
     end = end_token(model, tokenizer)
     sequences = [encode(tokenizer, answer, index, length, end) for index, answer in enumerate(answers)]
     method = method_of(model)

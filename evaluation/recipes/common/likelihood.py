@@ -83,10 +83,6 @@ def looks_ahead(model: Any) -> bool:
     return bool((one - other).abs().max() > rounding * one.std())
 
 
-def context_length(model: Any, max_length: int) -> int:
-    return min(max_length, getattr(model.config, "max_position_embeddings", None) or max_length)
-
-
 def score(
     run: RunDirectory, model: Any, pairs: Sequence[Pair], *, batch_tokens: int, phase: str, name: str
 ) -> list[Scored]:

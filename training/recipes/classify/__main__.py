@@ -95,7 +95,7 @@ def read_split(run: RunDirectory, config: ClassifyConfig) -> Split:
 
 def load_classifier(spec: RunSpec, config: ClassifyConfig, labels: list[str]) -> Classifier:
     trunk, tokenizer = load_trunk(spec.parent, torch.float32 if config.adapters == "full" else None)
-    length = min(config.max_length, getattr(trunk.config, "max_position_embeddings", config.max_length))
+    length = loading.context_length(trunk, config.max_length)
     head = Head(trunk.config.hidden_size, len(labels)).to(loading.device())
     return Classifier(trunk, tokenizer, head, labels, config.pooling, length)
 

@@ -20,11 +20,12 @@ def log_answers(
 
     `score` gives the score of each and what its parts say.
     """
+    room = loading.context_length(model, max_prompt_tokens + sampling.max_new_tokens) - sampling.max_new_tokens
     was_training = model.training
     model.eval()
     done = sample(
         sharding.decoder_of(model),
-        [loading.encode_prompt(tokenizer, messages, max_prompt_tokens) for messages in prompts],
+        [loading.encode_prompt(tokenizer, messages, max(room, 1)) for messages in prompts],
         [sequence_seed(*seeds, i) for i in range(len(prompts))],
         sampling,
         end_ids=loading.eos_token_ids(model, tokenizer),

@@ -166,6 +166,11 @@ def eos_token_ids(model: Any, tokenizer: Any) -> list[int]:
     return sorted({int(i) for i in [*listed, tokenizer.eos_token_id] if i is not None})
 
 
+def context_length(model: Any, most: int) -> int:
+    """Return how many tokens the model reads at once, `most` at most: of places beyond its window it knows nothing."""
+    return min(most, getattr(model.config, "max_position_embeddings", None) or most)
+
+
 def count_parameters(model: Any) -> int:
     """Return the number of parameters, each tensor once, so that a tied embedding is not counted twice."""
     return sum(p.numel() for p in {id(p): p for p in model.parameters()}.values())

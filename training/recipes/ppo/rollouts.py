@@ -137,7 +137,8 @@ class PPO(PolicyEngine):
                 yield group
                 group = []
             group.append(one)
-        yield group
+        if group:
+            yield group
 
     def score(
         self, indices: list[int], messages: list[Messages], rollout: Rollout, drawn_logprobs: Tensor,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from tests.support import tiny_model
 from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training import preference_runs
+from training.configs import DPOConfig
 from training.core.run_directory import RunDirectory
 from training.recipes import dpo, kto
 from training.recipes.common import entry, loading
@@ -53,6 +55,30 @@ def test_on_held_out_prompts_it_favours_what_people_preferred(done, kind):
     assert held_out["pair_accuracy"]["value"] == 1.0 and held_out["thumbs_auc"]["value"] == 1.0
     assert done[kind].result()["last_loss"] < done[kind].result()["first_loss"] - 0.05
     assert "6 pairs" in done[kind].result()["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("window", "wanted", "given"),
+    [
+        (2048, (256, 300), (256, 300)),
+        (500, (256, 300), (250, 250)),
+        (256, (64, 256), (64, 192)),
+        (256, (256, 50), (206, 50)),
+    ],
+)
+def test_prompts_and_completions_fit_into_the_models_window_together(window, wanted, given):
+    config = DPOConfig(max_prompt_tokens=wanted[0], max_completion_tokens=wanted[1])
+    model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=window))
+    within = preference_policy.within_window(config, model)
+    assert (within.max_prompt_tokens, within.max_completion_tokens) == given
+
+
+def test_no_answer_is_longer_than_the_models_window(parent, tmp_path):
+    folder = tiny_model.with_window(parent, tmp_path / "narrow", 24)
+    run = preference_runs.make(tmp_path / "run", "dpo", folder, **CONFIG | {"epochs": 1.0})
+    work = preference_policy.load(run, run.spec(), entry.config_of(run.spec()))
+    both = [len(a) + len(b) for a, b in zip(work.data.prompts, work.data.completions, strict=True)]
+    assert max(both) <= 24 and max(map(len, work.data.prompts)) > 8
 
 
 @pytest.mark.parametrize("kind", MAIN)

@@ -16,7 +16,7 @@ from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import adapters as adapters_of
 from training.recipes.common import children, entry, loading
 from training.recipes.sft import __main__ as sft
-from training.recipes.sft.examples import encode, hold_out
+from training.recipes.sft.examples import encode, hold_out, store_examples
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -75,6 +75,18 @@ def test_it_learns_the_examples(done):
     assert result["last_loss"] < result["first_loss"] - 1
     assert [row["step"] for row in metrics(done)] == list(range(1, 9))
     assert result["hash"] == loading.weights_hash(done.model)
+
+
+def test_no_example_and_no_sample_is_longer_than_the_models_window(parent, tmp_path, monkeypatch):
+    """Whatever `max_length` allows: of later places the model knows nothing."""
+    stored, prompts = [], []
+    folder = tiny_model.with_window(parent, tmp_path / "narrow", 24)
+    run = make_run(tmp_path / "run", folder, completion="ab" * 30, epochs=1.0)
+    monkeypatch.setattr(sft, "store_examples", lambda *given: stored.append(store_examples(*given)) or stored[-1])
+    encode_prompt = loading.encode_prompt
+    monkeypatch.setattr(loading, "encode_prompt", lambda *given: prompts.append(encode_prompt(*given)) or prompts[-1])
+    assert entry.attempt(sft.main, run) == 0, run.failure()
+    assert set(stored[0].lengths) == {24} and len(prompts[-1]) == 24 - 8
 
 
 def test_the_model_is_a_whole_folder_that_has_changed(done, parent):
