@@ -158,10 +158,10 @@ def loss_logits(device: str) -> int:
     return 2**26 if device == "cuda" else 7 * 2**20
 
 
-def logprob_rows(device: str) -> int:
+def logprob_rows(device: str, vocabulary: int) -> int:
     """Return of how many tokens log-probabilities are computed at once: 128 x 49,152 float32 probabilities, 25 MB, stay
-    within the last-level cache of a server core or two."""
-    return 1024 if device == "cuda" else 128
+    within the last-level cache of a server core or two. As many logits as a loss makes at most, 16 tokens at least."""
+    return max(16, min(1024 if device == "cuda" else 128, loss_logits(device) // vocabulary))
 
 
 def tokens_at_once(shape: Shape, *, longest: int, memory: float, on_cpu: bool) -> int:

@@ -50,6 +50,6 @@ class KeptStates:
         return {layer: states[:, :width] for layer, states in self._by_layer.items()}
 
 
-def fits(layers: int, sequences: int, tokens: int, width: int, dtype: torch.dtype) -> bool:
-    """Return whether so many layers' states may be kept."""
-    return layers * sequences * (tokens + 1) * width * dtype.itemsize <= MOST_BYTES
+def most_sequences(layers: int, tokens: int, width: int, dtype: torch.dtype) -> int:
+    """Return of how many sequences so many layers' states may be kept."""
+    return MOST_BYTES // (layers * (tokens + 1) * width * dtype.itemsize)

@@ -63,7 +63,7 @@ def token_logprobs(
     they are asked for, because they cost two more passes over the vocabulary. `rows` are computed at once. `output`
     multiplies by the weight, where it is laid out already (`training.rl.linear`) and does not learn.
     """
-    rows = rows or logprob_rows(hidden.device.type)
+    rows = rows or logprob_rows(hidden.device.type, len(weight))
     return _TokenLogprobs.apply(hidden, weight, tokens, temperature, entropies, rows, output)
 
 

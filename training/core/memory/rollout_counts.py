@@ -74,7 +74,8 @@ def ppo_memory(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) 
     # A process that works alone draws several batches of the parent's answers at once.
     batches = max(1, drawn // rows) if processes == 1 else 1
     # The held-out prompts' are drawn beside a batch that has room for them.
-    beside = config["held_out_prompts"] if processes == 1 and rows + config["held_out_prompts"] <= drawn else 0
+    looked_at = config.get("held_out_prompts", 0)
+    beside = looked_at if processes == 1 and rows + looked_at <= drawn else 0
     drawn = min(drawn, max(rows + beside, min(batches * rows, config["calibration_episodes"])))
     phases = {
         "sampling": _sampling_by_itself(decoder, config, machine, drawn, drawn),
@@ -135,7 +136,8 @@ def group_memory(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware
 
 def _logprobs(decoder: Decoder, machine: Hardware) -> float:
     """Return what log-probabilities take beside the states that they are of."""
-    return batch_planner.logprob_rows(machine.device) * batch_planner.LOGIT_BYTES * decoder.vocabulary
+    rows = batch_planner.logprob_rows(machine.device, decoder.vocabulary)
+    return rows * batch_planner.LOGIT_BYTES * decoder.vocabulary
 
 
 def _computing(config: Mapping[str, Any], hardware: Hardware) -> Hardware:

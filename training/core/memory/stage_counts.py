@@ -172,7 +172,7 @@ def _preference(answers: int) -> Callable[[Decoder, Mapping[str, Any], Hardware]
         checkpointing = config["activation_checkpointing"]
         recompute, tokens = _planned(shape, answers * longest, wanted, room, checkpointing, row=longest)
         output = 8 * decoder.vocabulary * decoder.width if is_full else 0
-        logits = 12 * batch_planner.logprob_rows(hardware.device) * decoder.vocabulary
+        logits = 12 * batch_planner.logprob_rows(hardware.device, decoder.vocabulary) * decoder.vocabulary
         run_layers = shape.layers if hardware.device == "cpu" else layers
         per_token = bytes_of_token(decoder, run_layers, longest, hardware, recompute=recompute)
         if shape.packed and not recompute:

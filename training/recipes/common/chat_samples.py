@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from training.core.run_directory import RunDirectory
@@ -20,12 +21,15 @@ def log_answers(
 
     `score` gives the score of each and what its parts say.
     """
-    room = loading.context_length(model, max_prompt_tokens + sampling.max_new_tokens) - sampling.max_new_tokens
+    window = loading.context_length(model, max_prompt_tokens + sampling.max_new_tokens)
+    most = max(window - max_prompt_tokens, window // 2)
+    sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, most))
+    room = min(max_prompt_tokens, window - sampling.max_new_tokens)
     was_training = model.training
     model.eval()
     done = sample(
         sharding.decoder_of(model),
-        [loading.encode_prompt(tokenizer, messages, max(room, 1)) for messages in prompts],
+        [loading.encode_prompt(tokenizer, messages, room) for messages in prompts],
         [sequence_seed(*seeds, i) for i in range(len(prompts))],
         sampling,
         end_ids=loading.eos_token_ids(model, tokenizer),

@@ -23,7 +23,7 @@ from training.recipes.common import loading, memory, sharding
 from training.recipes.common.processes import ONE_PROCESS, OwnRows, Processes
 from training.recipes.engine.policy_kinds import RoundedPolicy, SplitPolicy
 from training.rl.decode import LlamaDecoder, decoder_for
-from training.rl.kept_states import KeptStates, fits
+from training.rl.kept_states import KeptStates, most_sequences
 from training.rl.module_decoder import ModuleDecoder
 from training.rl.policy import CannotCut, Policy
 from training.rl.rollout import Rollout, joined, rollout_of
@@ -132,6 +132,17 @@ class PolicyEngine:
         states = kept.states(rollout.ids.shape[1]) if kept is not None else None
         return rollout, completions.logprobs[:, : rollout.mask.shape[1]], states
 
+    def rows_at_once(self, prompts: list[list[int]], sampling: Sampling, keep: frozenset[int]) -> int:
+        """Return how many answers may be drawn at once: their caches have room, and the states that are kept of them
+        for these layers."""
+        room = memory.rows_at_once(self.policy.model, self.device, prompts, sampling.max_new_tokens)
+        layers = self.policy.below(keep)
+        if not layers:
+            return room
+        weight = self.policy.model.get_input_embeddings().weight
+        tokens = max(map(len, prompts)) + sampling.max_new_tokens
+        return min(room, most_sequences(len(layers), tokens, weight.shape[1], weight.dtype))
+
     def _kept_states(self, prompts: list[list[int]], sampling: Sampling, keep: frozenset[int]) -> KeptStates | None:
         """Return where the sampler keeps the frozen trunk's states of these prompts' answers; None where they are to be
         computed again: no layer is shared, sampling rounds their weights, or they would take too much memory."""
@@ -140,7 +151,7 @@ class PolicyEngine:
             return None
         weight = self.policy.model.get_input_embeddings().weight
         tokens = max(map(len, prompts)) + sampling.max_new_tokens
-        if not fits(len(layers), len(prompts), tokens, weight.shape[1], weight.dtype):
+        if len(prompts) > most_sequences(len(layers), tokens, weight.shape[1], weight.dtype):
             return None
         if self.decoder.rounds_below(self.policy.trained_from):
             return None

@@ -2,8 +2,8 @@
 
 A tenth of the prompts, drawn by the run's seed, is in no batch and not in the calibration. Now and then the policy
 answers them, with the same seeds each time; the gap is the score on the step's own batch less this one. The first of
-these answers are the samples that a run shows. They are drawn beside the batch where that has room for them: by
-themselves 16 took nearly as long as a batch of 32.
+these answers are the samples that a run shows. Where one process draws for itself and has room, they are drawn beside
+the batch: by themselves 16 took nearly as long as a batch of 32.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.configs import PPOConfig
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
-from training.recipes.common import loading, memory
+from training.recipes.common import loading
 from training.recipes.common.entry import prompts_of
 from training.recipes.common.processes import ONE_PROCESS, OwnRows, Processes
 from training.recipes.engine.policy_engine import PolicyEngine, shuffled, widened
@@ -130,7 +130,7 @@ class PPO(PolicyEngine):
             yield from ([one] for one in asked)
             return
         prompts = [prompt for one in asked for prompt in self._prompts_of(one)]
-        room = memory.rows_at_once(self.policy.model, self.device, prompts, sampling.max_new_tokens)
+        room = self.rows_at_once(prompts, sampling, self._read_layers)
         group: list[Asked] = []
         for one in asked:
             if group and sum(len(other.indices) for other in (*group, one)) > room:

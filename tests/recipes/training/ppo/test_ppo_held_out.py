@@ -152,7 +152,7 @@ def test_they_are_drawn_beside_the_batch_that_has_room_for_them(tmp_path: Path, 
     beside = carry_out(make_run(tmp_path / "beside", model))
     size = CONFIG["batch_size"]
     assert drawn[-4:] == [size + 2, size, size + 2, size + 2]  # steps 0 to 3
-    monkeypatch.setattr(ppo_rollouts.memory, "rows_at_once", lambda *_: size)
+    monkeypatch.setattr(ppo_rollouts.PPO, "rows_at_once", lambda *_: size)
     apart = carry_out(make_run(tmp_path / "apart", model))
     assert drawn[-7:] == [size, 2, size, size, 2, size, 2]
     assert list(read_lines(beside.path / "samples.jsonl")) == list(read_lines(apart.path / "samples.jsonl"))

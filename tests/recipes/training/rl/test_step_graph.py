@@ -26,7 +26,8 @@ def graphs(monkeypatch: pytest.MonkeyPatch):
     watched: dict[str, Any] = {}
 
     class Graph:
-        def capture_begin(self, **_: Any) -> None:
+        def capture_begin(self, pool: Any, **_: Any) -> None:
+            assert pool is None or pool in made  # the memory of the graph before
             self.before = [array.clone() for array in watched["arrays"]()]
 
         def capture_end(self) -> None:
@@ -35,10 +36,13 @@ def graphs(monkeypatch: pytest.MonkeyPatch):
                 array.copy_(before)
             made.append(self)
 
+        def pool(self) -> Any:
+            return self
+
         def replay(self) -> None:
             graph = watched["graph"]
             assert [array.data_ptr() for array in watched["arrays"]()] == self.places
-            graph._logits.copy_(graph._step(graph._tokens, graph._at))
+            graph._logits.copy_(watched["step"](graph._tokens, graph._at))
 
     class Stream:
         def wait_stream(self, other: Any) -> None:
@@ -49,8 +53,8 @@ def graphs(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
 
-    def of(graph: StepGraph, arrays: Callable[[], list[torch.Tensor]]) -> list[Any]:
-        watched.update(graph=graph, arrays=arrays)
+    def of(graph: StepGraph, step: Any, arrays: Callable[[], list[torch.Tensor]]) -> list[Any]:
+        watched.update(graph=graph, step=step, arrays=arrays)
         return made
 
     return of
@@ -63,12 +67,12 @@ def test_a_graph_does_what_the_step_would_and_is_made_anew_when_it_is_forgotten(
         count.add_(1)
         return tokens + 10 * column + 100 * count
 
-    graph = StepGraph(step)
-    made = graphs(graph, lambda: [count])
+    graph = StepGraph()
+    made = graphs(graph, step, lambda: [count])
     for number in range(1, 7):
         if number == 5:
             graph.forget()
-        assert graph(torch.tensor([number, 3]), number).tolist() == [111 * number, 110 * number + 3]
+        assert graph(step, torch.tensor([number, 3]), number).tolist() == [111 * number, 110 * number + 3]
     assert len(made) == 2  # at the second step, and at the second one after it was forgotten
 
 
@@ -81,9 +85,9 @@ def test_a_step_that_no_graph_can_be_made_of_runs_as_it_is(graphs):
             raise RuntimeError("operation not permitted when stream is capturing")
         return tokens + column
 
-    graph = StepGraph(step)
-    graphs(graph, list)
-    assert [int(graph(torch.tensor([1]), column)) for column in (4, 5, 6)] == [5, 6, 7]
+    graph = StepGraph()
+    graphs(graph, step, list)
+    assert [int(graph(step, torch.tensor([1]), column)) for column in (4, 5, 6)] == [5, 6, 7]
     assert calls == [4, 5, 5, 6]  # the second was tried, and run
 
 
@@ -97,10 +101,11 @@ def test_answers_drawn_by_graphs_are_those_drawn_without(graphs, most_rows: int)
         decoder.cuts = False  # as on a GPU
         kept = KeptStates({1, 2}, len(PROMPTS), 40, 32, torch.float32, "cpu")
         if with_graph:
-            decoder.graph = StepGraph(decoder._whole_step)
+            decoder.graph = StepGraph()
             states = list(kept.states(40).values())
             made = graphs(
                 decoder.graph,
+                decoder._whole_step,
                 lambda d=decoder, s=states: [*d.keys, *d.values, d.bias, d.next_position, d.sequences, *s],
             )
         answers = sample(
@@ -110,3 +115,16 @@ def test_answers_drawn_by_graphs_are_those_drawn_without(graphs, most_rows: int)
     assert len(made) >= 1
     for alone, by_graph in zip(*drawn, strict=True):
         torch.testing.assert_close(by_graph, alone)
+
+
+def test_whatever_moves_what_a_step_reads_has_the_graph_made_anew():
+    decoder, forgotten = LlamaDecoder(llama()), []
+    decoder.graph = StepGraph()
+    decoder.graph.forget = lambda: forgotten.append(True)  # type: ignore[method-assign]
+    moves = (
+        lambda: decoder.open(2, 8), lambda: decoder.select(torch.tensor([0])), lambda: decoder.refresh(0),
+        decoder.close,
+    )  # fmt: skip
+    for number, move in enumerate(moves, 1):
+        move()
+        assert len(forgotten) == number

@@ -273,3 +273,12 @@ def test_processes_share_the_examples_of_a_forward_pass_of_dpo(llama):
     one, four = (memory_of("dpo", llama, Hardware(), batch_size=8, processes=n) for n in (1, 4))
     assert four.during("training") < one.during("training")
     assert four.phases["training"]["activations"] * 4 == one.phases["training"]["activations"]
+
+
+def test_ppos_held_out_answers_take_their_caches_where_they_are_drawn_beside_the_batch(llama):
+    def caches(**options) -> float:
+        options = {"batch_size": 32, "calibration_episodes": 32, **options}
+        return memory_of("ppo", llama, H100, **options).phases["sampling"]["key-value cache"]
+
+    assert caches(held_out_prompts=16) == 1.5 * caches(held_out_prompts=0)
+    assert caches(held_out_prompts=16, processes=2) == caches(held_out_prompts=0, processes=2)
