@@ -238,11 +238,11 @@ def test_an_actor_that_is_killed_is_started_again_and_nothing_is_lost(tmp_path, 
     original = rollout_source.ActorRollouts.episodes
     killed = []
 
-    def kill_and_collect(self, state, step):
+    def kill_and_collect(self, state, step, **given):
         if step in (0, 2):  # one that still loads, and one that has drawn
             killed.append(self.pool.pids[-1])
             os.kill(killed[-1], signal.SIGKILL)
-        return original(self, state, step)
+        return original(self, state, step, **given)
 
     monkeypatch.setattr(rollout_source.ActorRollouts, "episodes", kill_and_collect)
     cut = carry_out(make_run(tmp_path / "cut", model, actors=2, staleness=0, steps=3))
