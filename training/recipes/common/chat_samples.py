@@ -21,17 +21,14 @@ def log_answers(
 
     `score` gives the score of each and what its parts say.
     """
-    window = loading.context_length(model, max_prompt_tokens + sampling.max_new_tokens)
-    most = max(window - max_prompt_tokens, window // 2)
-    sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, most))
-    room = min(max_prompt_tokens, window - sampling.max_new_tokens)
+    room, most = loading.shared_context(model, max_prompt_tokens, sampling.max_new_tokens)
     was_training = model.training
     model.eval()
     done = sample(
         sharding.decoder_of(model),
         [loading.encode_prompt(tokenizer, messages, room) for messages in prompts],
         [sequence_seed(*seeds, i) for i in range(len(prompts))],
-        sampling,
+        replace(sampling, max_new_tokens=most),
         end_ids=loading.eos_token_ids(model, tokenizer),
         pad_id=tokenizer.pad_token_id,
         device=model.device,

@@ -171,6 +171,14 @@ def context_length(model: Any, most: int) -> int:
     return min(most, getattr(model.config, "max_position_embeddings", None) or most)
 
 
+def shared_context(model: Any, prompt: int, answer: int) -> tuple[int, int]:
+    """Return how many tokens of a prompt and of its answer the model reads together, so many at most: each has half of
+    its window, and what the other does not want."""
+    window = context_length(model, prompt + answer)
+    answer = min(answer, max(window - prompt, window // 2))
+    return min(prompt, window - answer), answer
+
+
 def count_parameters(model: Any) -> int:
     """Return the number of parameters, each tensor once, so that a tied embedding is not counted twice."""
     return sum(p.numel() for p in {id(p): p for p in model.parameters()}.values())

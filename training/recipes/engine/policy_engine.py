@@ -139,9 +139,12 @@ class PolicyEngine:
         layers = self.policy.below(keep)
         if not layers:
             return room
+        return min(room, most_sequences(len(layers), *self._state_shape(prompts, sampling)))
+
+    def _state_shape(self, prompts: list[list[int]], sampling: Sampling) -> tuple[int, int, torch.dtype]:
+        """Return a sequence's tokens, a state's width and its dtype."""
         weight = self.policy.model.get_input_embeddings().weight
-        tokens = max(map(len, prompts)) + sampling.max_new_tokens
-        return min(room, most_sequences(len(layers), tokens, weight.shape[1], weight.dtype))
+        return max(map(len, prompts)) + sampling.max_new_tokens, weight.shape[1], weight.dtype
 
     def _kept_states(self, prompts: list[list[int]], sampling: Sampling, keep: frozenset[int]) -> KeptStates | None:
         """Return where the sampler keeps the frozen trunk's states of these prompts' answers; None where they are to be
@@ -149,13 +152,12 @@ class PolicyEngine:
         layers = self.policy.below(keep)
         if not layers or not isinstance(self.decoder, LlamaDecoder) or 0 in layers:
             return None
-        weight = self.policy.model.get_input_embeddings().weight
-        tokens = max(map(len, prompts)) + sampling.max_new_tokens
-        if len(prompts) > most_sequences(len(layers), tokens, weight.shape[1], weight.dtype):
+        shape = self._state_shape(prompts, sampling)
+        if len(prompts) > most_sequences(len(layers), *shape):
             return None
         if self.decoder.rounds_below(self.policy.trained_from):
             return None
-        return KeptStates(layers, len(prompts), tokens, weight.shape[1], weight.dtype, self.device)
+        return KeptStates(layers, len(prompts), *shape, self.device)
 
     def texts_of(self, rollout: Rollout) -> list[str]:
         """Return the answers as texts; the end token is no part of them."""

@@ -114,12 +114,9 @@ def load(run: RunDirectory, spec: RunSpec, config: PreferenceConfig) -> Work:
 
 
 def within_window(config: PreferenceConfig, model: Any) -> PreferenceConfig:
-    """Return the config with prompts and completions that fit into the model's window together: each has half of it,
-    and what the other does not want."""
-    prompt, answer = config.max_prompt_tokens, config.max_completion_tokens
-    window = loading.context_length(model, prompt + answer)
-    answer = min(answer, max(window - prompt, window // 2))
-    return replace(config, max_prompt_tokens=min(prompt, window - answer), max_completion_tokens=answer)
+    """Return the config with prompts and completions that fit into the model's window together."""
+    prompt, answer = loading.shared_context(model, config.max_prompt_tokens, config.max_completion_tokens)
+    return replace(config, max_prompt_tokens=prompt, max_completion_tokens=answer)
 
 
 def _chosen(run: RunDirectory, together: Processes, name: str, make: Callable[[], Any]) -> Any:
