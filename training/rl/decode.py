@@ -314,9 +314,9 @@ def decoder_for(model: nn.Module, *, exact: bool = False, exact_below: int = 0) 
     the layer `exact_below`, where states are kept for others to go on from.
     """
     plain = ModuleDecoder(model)
-    if not attends_to_all(model.config):
-        return plain
     try:
+        if not attends_to_all(model.config):
+            raise TypeError("a layer attends to a window")
         fast = LlamaDecoder(model, exact, exact_below)
         if fast.graph is not None:
             if _agree(fast, plain, model, steps=3):

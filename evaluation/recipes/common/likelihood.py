@@ -155,7 +155,7 @@ def states_at(model: Any, texts: Sequence[Sequence[int]], at: Sequence[int]) -> 
     """Return the last states (N, H) at these places of texts of token ids that lie end to end, without padding and with
     what several begin with computed once, where `branches.packs` the model."""
     base = model.get_decoder()
-    hidden, laid = embedded(base, texts, model.dtype)
+    hidden, laid = embedded(base, texts, model.dtype, read_only=True)
     states: Tensor = base.norm(run_packed(base, hidden, laid.rows, 0, len(base.layers), wanted=laid.index[at]))
     return states
 
@@ -216,8 +216,9 @@ def _of_states(states: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor,
         part_logits = torch.mm(part, weight.T, out=logits[: len(part)])
         # The wanted logit in float32: in bfloat16 one near 20 is rounded to eighths.
         exact = (part.float() * weight[part_targets].float()).sum(-1)
-        logprobs.append(exact - _normaliser(part_logits, chances[: len(part)]))
-        greedy.append(_is_top(part_logits, part_targets))
+        normaliser, is_top = _ranked(part_logits, part_targets, chances[: len(part)])
+        logprobs.append(exact - normaliser)
+        greedy.append(is_top)
     return torch.cat(logprobs), torch.cat(greedy)
 
 
@@ -229,20 +230,21 @@ def _of_logits(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     for start in range(0, len(logits), rows):
         part, part_targets = logits[start : start + rows], targets[start : start + rows]
         target_logits = part.gather(1, part_targets[:, None])[:, 0].float()
-        logprobs.append(target_logits - _normaliser(part, chances[: len(part)]))
-        greedy.append(_is_top(part, part_targets))
+        normaliser, is_top = _ranked(part, part_targets, chances[: len(part)])
+        logprobs.append(target_logits - normaliser)
+        greedy.append(is_top)
     return torch.cat(logprobs), torch.cat(greedy)
 
 
-def _normaliser(logits: Tensor, chances: Tensor) -> Tensor:
-    """Return log sum exp of logits (n, V), (n,) float32, by the likeliest token's chance: softmax is the one pass over
-    them that is quick everywhere. `chances` (n, V) is room for it."""
+def _ranked(logits: Tensor, targets: Tensor, chances: Tensor) -> tuple[Tensor, Tensor]:
+    """Return of logits (n, V) log sum exp (n,) float32 and whether no token is likelier than the target (n,).
+
+    The sum by the likeliest token's chance: softmax is the one pass over them that is quick everywhere. `chances` (n,
+    V) is room for it.
+    """
     torch.softmax(logits, -1, dtype=torch.float32, out=chances)
-    return logits.amax(-1).float() - chances.amax(-1).log()
-
-
-def _is_top(logits: Tensor, targets: Tensor) -> Tensor:
-    return logits.gather(1, targets[:, None])[:, 0] >= logits.amax(-1)
+    top = logits.amax(-1)
+    return top.float() - chances.amax(-1).log(), logits.gather(1, targets[:, None])[:, 0] >= top
 
 
 def method_of(model: Any) -> str:

@@ -2,7 +2,8 @@
 
 Sequences of nearly one length are padded to one width and attended together: with one product for each of them, calling
 cost as much as multiplying. A sequence's width depends on its own length alone, and so do the bits of its result,
-whatever lies beside it. Padding stands behind, where the causal order hides it.
+whatever lies beside it. Padding stands behind, where the causal order hides it. Rows that are read alone go, where they
+are long and most of their tokens stand in no other, through torch's own kernel, whose last digits are others.
 
 Keys and values of a token that several sequences begin with (`packed_rows`) stand in each of them, its query in one.
 
@@ -35,19 +36,33 @@ def attend_masked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scali
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scaling: float) -> tuple[Tensor, list[Tensor]]:
-    """Return query (N, Q D), key and value (N, K D) -> (N, Q D), and what `attend_backward` needs."""
+    """Return query (N, Q D), key and value (N, K D) -> (N, Q D), and what `attend_backward` needs (nothing of rows that
+    are read alone: these keep no weights)."""
     D = rows.cos.shape[-1]
     K = key.shape[1] // D
     stacked = [rows.gather(x) for x in (query, key, value)]
     mixed, weights = torch.empty_like(stacked[0]), []
     for group in rows.groups:
         q, k, v, out = (group.of(x, K) for x in (*stacked, mixed))
+        if rows.read_only and group.is_long():
+            _attend_fused(q, k, v, out, group.count, scaling)
+            continue
         for at, end in group.blocks():
             scores = torch.bmm(_heads(q[:, at:end], D), k[:, :end].transpose(1, 2)).view(len(q), end - at, -1, end)
             torch.add(rows.unseen(at, end), scores, alpha=scaling, out=scores)
             weights.append(scores.softmax(-1).view(len(q), -1, end))
             torch.bmm(weights[-1], v[:, :end], out=_heads(out[:, at:end], D))
     return rows.first(mixed), [*stacked, *weights]
+
+
+def _attend_fused(query: Tensor, key: Tensor, value: Tensor, out: Tensor, count: int, scaling: float) -> None:
+    """Write into `out` the causal attention of query (count K, T, G D) to key and value (count K, T, D), by torch's own
+    kernel: forward alone it is quicker on long sequences, and its weights never stand in memory."""
+    T, D = key.shape[1:]
+    heads = query.view(count, -1, T, query.shape[2] // D, D).transpose(2, 3)  # (count, K, G, T, D)
+    k, v = (x.view(count, -1, T, D) for x in (key, value))
+    mixed = F.scaled_dot_product_attention(heads.flatten(1, 2), k, v, is_causal=True, scale=scaling, enable_gqa=True)
+    out.view(count, -1, T, heads.shape[2], D).copy_(mixed.view(heads.shape).transpose(2, 3))
 
 
 def attend_backward(

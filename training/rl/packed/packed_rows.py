@@ -9,7 +9,7 @@ Shapes: N tokens that are computed, P places of tokens and padding in the groups
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -34,6 +34,10 @@ class Group:
         part = stacked[self.first * K : (self.first + self.count * self.width) * K]
         return part.view(self.count * K, self.width, -1)
 
+    def is_long(self) -> bool:
+        """Return whether there are several blocks of queries, most of them read here."""
+        return self.width > QUERIES and 2 * self.skip < self.width
+
     def blocks(self) -> list[tuple[int, int]]:
         """Return (first query, end) of each block of queries: its keys lie before the end."""
         starts = range(0, self.width, QUERIES)
@@ -53,6 +57,7 @@ class Rows:
     copies: Tensor  # of (P K,), where one stands again
     unread: Tensor  # of (P K,), copies and padding: what their queries give is not read
     future: Tensor  # (QUERIES, L + QUERIES) minus infinity where a query may not look
+    read_only: bool = False  # no gradient flows, nor is the result compared with one that has: attention may be fused
 
     def unseen(self, at: int, end: int) -> Tensor:
         """Return (n, 1, end): minus infinity where queries from `at` on may not look."""
@@ -108,9 +113,12 @@ def lay(base: Any, sequences: Sequence[Sequence[int]], dtype: torch.dtype) -> La
     return Laid(_rows(base, members, dtype), torch.tensor(firsts, device=device), index)
 
 
-def embedded(base: Any, sequences: Sequence[Sequence[int]], dtype: torch.dtype) -> tuple[Tensor, Laid]:
+def embedded(
+    base: Any, sequences: Sequence[Sequence[int]], dtype: torch.dtype, *, read_only: bool = False
+) -> tuple[Tensor, Laid]:
     """Return the embeddings (N, H) of what is computed of sequences of token ids, and how it lies."""
     laid = lay(base, sequences, dtype)
+    laid = replace(laid, rows=replace(laid.rows, read_only=read_only))
     ids = torch.tensor([token for sequence in sequences for token in sequence])
     return base.embed_tokens(ids[laid.firsts]), laid
 

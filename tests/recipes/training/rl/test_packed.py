@@ -131,6 +131,22 @@ def test_below_the_lowest_layer_that_learns_nothing_is_kept_and_nothing_flows(fo
         torch.testing.assert_close(frozen[name], whole[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("shared", [0, 9, 25])
+def test_rows_that_are_read_alone_get_the_same_states_by_fused_attention(folder, monkeypatch, shared):
+    monkeypatch.setattr(packed_rows, "QUERIES", 12)
+    base, stem = model_with(folder, "full").get_decoder(), [7 * i % 89 for i in range(shared)]
+    texts = [stem + [(11 * i + number) % 89 for i in range(n)] for number, n in enumerate((30, 30, 13, 5, 1))]
+    fused, found = [], []
+    through = packed_attention._attend_fused
+    monkeypatch.setattr(packed_attention, "_attend_fused", lambda *a: fused.append(1) or through(*a))
+    for read_only in (False, True):
+        with torch.inference_mode():
+            start, laid = packed_rows.embedded(base, texts, torch.float32, read_only=read_only)
+            found.append(packed.run_packed(base, start, laid.rows, 0, 3)[laid.index])
+        assert bool(fused) == read_only
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("learns", ["lora", "full"])
 @pytest.mark.parametrize(("recompute", "queries"), [(False, 256), (True, 256), (False, 3)])
 def test_what_sequences_begin_with_is_computed_once_and_learns_from_all(
@@ -209,10 +225,11 @@ def test_another_activation_is_refused_because_its_gradient_would_be_silus(folde
     assert not packed.packed_agrees(model)
 
 
-def test_layers_with_a_window_are_refused_though_a_short_comparison_does_not_show_it(folder):
+def test_layers_with_a_window_are_refused_though_a_short_comparison_does_not_show_it(folder, caplog):
     model, _ = loading.load_policy(folder, torch.float32)
     assert trunk.cut_agrees(model, 1) and isinstance(decode.decoder_for(model), decode.LlamaDecoder)
     model.config.sliding_window = 64
     assert not packed.packed_agrees(model)
     assert not trunk.cut_agrees(model, 1)
     assert isinstance(decode.decoder_for(model), decode.ModuleDecoder)
+    assert "slower: the fast decoder cannot run it: a layer attends to a window" in caplog.text
