@@ -182,6 +182,34 @@ def test_a_run_that_ends_at_a_bound_tells_of_the_policy_that_it_keeps(tmp_path: 
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("last_step", [1, 2])
+def test_killed_before_a_look_or_after_one_it_ends_with_the_same_weights_and_scores(
+    tmp_path: Path, model: Path, last_step: int
+):
+    """Prompts differ in length, so that who stands beside whom is seen in the last digits."""
+    texts = ["say " + "again " * (i % 5) + chr(97 + i) for i in range(25)]
+    prompts = [{"id": i, "messages": [{"role": "user", "content": text}]} for i, text in enumerate(texts)]
+    whole = carry_out(make_run(tmp_path / "whole", model, prompts))
+    cut = make_run(tmp_path / "cut", model, prompts)
+    original = ppo._log
+
+    def log(trainer, step, *rest):
+        original(trainer, step, *rest)
+        if step == last_step:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ppo, "_log", log)
+        with pytest.raises(KeyboardInterrupt):
+            entry.attempt(ppo.main, cut)
+    assert entry.attempt(ppo.main, cut) == 0
+    assert same_weights(whole, cut)
+    scores = [[row.get("held_out_score") for row in metrics(run)] for run in (whole, cut)]
+    assert scores[0] == scores[1] and [score is not None for score in scores[0]] == [True, False, True, True]
+    assert list(read_lines(whole.path / "samples.jsonl")) == list(read_lines(cut.path / "samples.jsonl"))
+
+
+@pytest.mark.thorough
 def test_a_run_that_an_earlier_version_began_goes_on_with_all_prompts(tmp_path: Path, model: Path):
     run = make_run(tmp_path, model)
     original = ppo._log
