@@ -186,7 +186,7 @@ def our_sft(work: dict[str, Any], folder: Path) -> dict[str, float]:
 
 
 def our_reward(work: dict[str, Any], folder: Path) -> dict[str, float]:
-    from training.core.run_directory import RunDirectory, RunSpec
+    from training.core.run_directory import RunDirectory, RunSpec, read_lines
     from training.recipes.common import entry
     from training.recipes.reward import __main__ as reward
     from training.recipes.reward.reward_model import RewardModel
@@ -198,11 +198,12 @@ def our_reward(work: dict[str, Any], folder: Path) -> dict[str, float]:
     run = RunDirectory(folder)
     run.create(RunSpec("reward", config, seed=0, parent=work["model"]), judged(work["rows"]))
     _succeed(entry.attempt(reward.main, run), run)
-    peak, seconds = peak_gb(), sum((run.result() or {})["seconds"].values())
+    saving, seconds = peak_gb(), sum((run.result() or {})["seconds"].values())
+    steps = [row["values"] for row in read_lines(run.path / "metrics.jsonl") if "peak_memory_gb" in row["values"]]
     model = RewardModel.load(run.model)
     prompts = [pair["prompt"] for pair in work["held_out"]]
     scores = {side: model.score(prompts, [p[side] for p in work["held_out"]]).tolist() for side in SIDES}
-    return {"seconds": seconds, "peak_gb": peak} | pair_figures(scores)
+    return {"seconds": seconds, "peak_gb": steps[-1]["peak_memory_gb"], "saving_gb": saving} | pair_figures(scores)
 
 
 def our_dpo(work: dict[str, Any], folder: Path) -> dict[str, float]:
