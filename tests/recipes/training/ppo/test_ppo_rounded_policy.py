@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.support.training.ppo_runs import make_run
-from training.recipes.common import entry
+from training.recipes.common import entry, memory
 from training.recipes.ppo import __main__ as ppo
 from training.recipes.ppo import update as ppo_update
 from training.recipes.ppo.rollouts import PPO
@@ -50,3 +50,16 @@ def test_its_masters_learn_by_the_gradients_of_float32_and_the_model_holds_them_
     with state.as_drawn(one):
         assert all(torch.equal(weight, before[name].bfloat16()) for name, weight in rounded.items())
     assert all(torch.equal(weight, masters[name].bfloat16()) for name, weight in rounded.items())
+
+
+@pytest.mark.parametrize(("adapters", "wanted"), [("full", 2), ("lora", 0)])
+def test_what_updates_have_freed_is_given_back_before_all_weights_are_laid_out(
+    tmp_path, model, monkeypatch, adapters, wanted
+):
+    returned = []
+    monkeypatch.setattr(memory, "return_freed_memory", lambda: returned.append(1))
+    run = make_run(tmp_path, model, **{**CONFIG, "adapters": adapters})
+    one = PPO(run, run.spec(), entry.config_of(run.spec()))
+    for step in range(2):
+        one.draw(one.prompt_order(step), one.seeds("rollout", step, count=8))
+    assert len(returned) == wanted
