@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from tests.support.tiny_model import NO_FLUENCY_BOUNDS
@@ -42,6 +44,21 @@ def make_run(path: Path, model: Path, *, other: dict[str, Iterable[dict[str, Any
 def carry_out(run: RunDirectory) -> RunDirectory:
     assert entry.attempt(ppo.main, run) == 0, run.failure()
     return run
+
+
+@contextmanager
+def killed_after(last_step: int) -> Iterator[None]:
+    """End the run that is carried out within the block when it has told of that step."""
+    original = ppo._log
+
+    def log(trainer: Any, step: int, *rest: Any) -> None:
+        original(trainer, step, *rest)
+        if step == last_step:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ppo, "_log", log)
+        yield
 
 
 def choose(run: RunDirectory, name: str, **changes: Any) -> RunDirectory:

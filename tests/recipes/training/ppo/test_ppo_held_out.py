@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from tests.support.training.ppo_runs import CONFIG, carry_out, metrics, same_weights
+from tests.support.training.ppo_runs import CONFIG, carry_out, killed_after, metrics, same_weights
 from tests.support.training.thread_actors import Threads
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes.common import entry
@@ -191,17 +191,8 @@ def test_killed_before_a_look_or_after_one_it_ends_with_the_same_weights_and_sco
     prompts = [{"id": i, "messages": [{"role": "user", "content": text}]} for i, text in enumerate(texts)]
     whole = carry_out(make_run(tmp_path / "whole", model, prompts))
     cut = make_run(tmp_path / "cut", model, prompts)
-    original = ppo._log
-
-    def log(trainer, step, *rest):
-        original(trainer, step, *rest)
-        if step == last_step:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ppo, "_log", log)
-        with pytest.raises(KeyboardInterrupt):
-            entry.attempt(ppo.main, cut)
+    with killed_after(last_step):
+        entry.attempt(ppo.main, cut)
     assert entry.attempt(ppo.main, cut) == 0
     assert same_weights(whole, cut)
     scores = [[row.get("held_out_score") for row in metrics(run)] for run in (whole, cut)]
@@ -212,17 +203,8 @@ def test_killed_before_a_look_or_after_one_it_ends_with_the_same_weights_and_sco
 @pytest.mark.thorough
 def test_a_run_that_an_earlier_version_began_goes_on_with_all_prompts(tmp_path: Path, model: Path):
     run = make_run(tmp_path, model)
-    original = ppo._log
-
-    def log(trainer, step, *rest):
-        original(trainer, step, *rest)
-        if step == 1:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ppo, "_log", log)
-        with pytest.raises(KeyboardInterrupt):
-            entry.attempt(ppo.main, run)
+    with killed_after(1):
+        entry.attempt(ppo.main, run)
     state = run.latest_checkpoint() / "state.pt"
     saved = torch.load(state, weights_only=True)
     assert len(saved.pop("held_out")) == 2

@@ -3,7 +3,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.training.ppo_runs import RUNAWAY, carry_out, choose, make_run, metrics, same_weights, weights
+from tests.support.training.ppo_runs import (
+    RUNAWAY,
+    carry_out,
+    choose,
+    killed_after,
+    make_run,
+    metrics,
+    same_weights,
+    weights,
+)
 from training import configs
 from training.core import kept_steps
 from training.core.run_directory import read_lines
@@ -80,19 +89,8 @@ def test_killed_after_a_choice_it_still_ends_with_the_same_weights(tmp_path: Pat
     runs = [carry_out(make_run(tmp_path / name, model, **{**RUNAWAY, "steps": 6})) for name in ("whole", "cut")]
     whole, cut = runs
     choose(whole, "back", stop_kl=1000.0)
-    killed_at = whole.result()["amendments"][0]["step"] + 1
-
-    original = ppo._log
-
-    def log(trainer: object, step: int, *rest: object) -> None:
-        original(trainer, step, *rest)
-        if step == killed_at:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ppo, "_log", log)
-        with pytest.raises(KeyboardInterrupt):
-            choose(cut, "back", stop_kl=1000.0)
+    with killed_after(whole.result()["amendments"][0]["step"] + 1):
+        choose(cut, "back", stop_kl=1000.0)
     assert entry.attempt(ppo.main, cut) == 0
     assert same_weights(whole, cut)
 
