@@ -9,7 +9,7 @@ Shapes: N tokens that are computed, P places of tokens and padding in the groups
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -57,7 +57,8 @@ class Rows:
     copies: Tensor  # of (P K,), where one stands again
     unread: Tensor  # of (P K,), copies and padding: what their queries give is not read
     future: Tensor  # (QUERIES, L + QUERIES) minus infinity where a query may not look
-    read_only: bool = False  # no gradient flows, nor is the result compared with one that has: attention may be fused
+    # No gradient flows, nor is the result compared with one that has: attention may be fused.
+    read_only: bool = field(default=False, kw_only=True)
 
     def unseen(self, at: int, end: int) -> Tensor:
         """Return (n, 1, end): minus infinity where queries from `at` on may not look."""
