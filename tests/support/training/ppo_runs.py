@@ -48,7 +48,8 @@ def carry_out(run: RunDirectory) -> RunDirectory:
 
 @contextmanager
 def killed_after(last_step: int) -> Iterator[None]:
-    """End the run that is carried out within the block when it has told of that step."""
+    """Kill the run that is carried out within the block in mid-step: after its update and its log line, before the
+    checkpoint."""
     original = ppo._log
 
     def log(trainer: Any, step: int, *rest: Any) -> None:

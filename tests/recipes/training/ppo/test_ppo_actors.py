@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tests.support.training import ppo_runs
-from tests.support.training.ppo_runs import carry_out, choose, metrics, same_weights
+from tests.support.training.ppo_runs import carry_out, choose, killed_after, metrics, same_weights
 from tests.support.training.thread_actors import Threads, die, lines
 from training import configs
 from training.core import batch_planner
@@ -76,23 +76,10 @@ def test_actors_a_step_behind_killed_and_resumed(tmp_path, model, monkeypatch):
     assert abs(metrics(whole)[1]["kl"]) < 0.1, "the parent drew these answers, whatever has been learnt since"
     gaps = [m["sampler_gap"] for m in metrics(whole)]
     assert min(gaps[1:3]) > 3 * max(gaps[0], gaps[3])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ppo, "_log", log_and_die_at(2))
-        with pytest.raises(KeyboardInterrupt):
-            entry.attempt(ppo.main, cut)
+    with killed_after(2):
+        entry.attempt(ppo.main, cut)
     carry_out(cut)
     assert same_weights(whole, cut) and lines(whole) == lines(cut)
-
-
-def log_and_die_at(at: int):
-    original = ppo._log
-
-    def log(trainer, step, *rest):
-        original(trainer, step, *rest)
-        if step == at:
-            raise KeyboardInterrupt
-
-    return log
 
 
 def test_a_part_is_drawn_again_where_its_actor_dies_or_names_another_version(tmp_path, model, monkeypatch):

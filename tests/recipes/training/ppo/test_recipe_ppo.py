@@ -15,6 +15,7 @@ from tests.support import tiny_model
 from tests.support.processes import until
 from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.tiny_model import NO_FLUENCY_BOUNDS
+from tests.support.training.ppo_runs import killed_after
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes.common import entry, loading
 from training.recipes.common.adapters import base_folder, merged_state
@@ -152,11 +153,12 @@ def test_the_score_rises_on_a_taste_that_can_be_learnt(tmp_path: Path, model: Pa
 def test_killed_and_resumed_it_ends_with_the_same_weights_bit_by_bit(tmp_path: Path, model: Path, config: dict):
     whole, cut = _run(tmp_path / "whole", model, **config), _run(tmp_path / "cut", model, **config)
     assert entry.attempt(ppo.main, whole) == 0
-    for die_at in ("calibrate", 1, 2):
-        with pytest.MonkeyPatch.context() as patch:
-            _die(patch, die_at)
-            with pytest.raises(KeyboardInterrupt):
-                entry.attempt(ppo.main, cut)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ppo, "calibrate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        entry.attempt(ppo.main, cut)
+    for last_step in (1, 2):
+        with killed_after(last_step):
+            entry.attempt(ppo.main, cut)
     assert entry.attempt(ppo.main, cut) == 0
     a, b = _weights(whole), _weights(cut)
     assert all(torch.equal(a[name], b[name]) for name in a)
@@ -165,21 +167,6 @@ def test_killed_and_resumed_it_ends_with_the_same_weights_bit_by_bit(tmp_path: P
     assert whole.result() == cut.result()
     samples = [[s["completion"] for s in read_lines(r.path / "samples.jsonl")] for r in (whole, cut)]
     assert samples[0] == samples[1]
-
-
-def _die(patch: pytest.MonkeyPatch, at: int | str) -> None:
-    """Kill the recipe in mid-step: after its update and its log line, before the checkpoint."""
-    if at == "calibrate":
-        patch.setattr(ppo, "calibrate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        return
-    original = ppo._log
-
-    def log(trainer: object, step: int, *rest: object) -> None:
-        original(trainer, step, *rest)
-        if step == at:
-            raise KeyboardInterrupt
-
-    patch.setattr(ppo, "_log", log)
 
 
 def test_ptx_keeps_the_parents_own_completions_likely(tmp_path: Path, model: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.training.ppo_runs import carry_out, make_run, metrics
+from tests.support.training.ppo_runs import carry_out, killed_after, make_run, metrics
 from training import configs
 from training.recipes.common import entry, loading
 from training.recipes.common.adapters import merged_state
@@ -179,17 +179,8 @@ def test_a_second_dataset_with_too_little_is_refused(tmp_path: Path, model: Path
 def test_killed_and_resumed_with_other_text_it_ends_with_the_same_weights(tmp_path: Path, model: Path):
     runs = [make_run(tmp_path / name, model, other=corpus(), ptx_coef=0.2) for name in ("whole", "cut")]
     carry_out(runs[0])
-    original = ppo._log
-
-    def log(trainer: object, step: int, *rest: object) -> None:
-        original(trainer, step, *rest)
-        if step == 1:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ppo, "_log", log)
-        with pytest.raises(KeyboardInterrupt):
-            entry.attempt(ppo.main, runs[1])
+    with killed_after(1):
+        entry.attempt(ppo.main, runs[1])
     carry_out(runs[1])
     a, b = (dict(merged_state(run.model)) for run in runs)
     assert all(torch.equal(a[name], b[name]) for name in a)

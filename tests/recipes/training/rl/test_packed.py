@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -141,8 +143,8 @@ def test_rows_that_are_read_alone_get_the_same_states_by_fused_attention(folder,
     monkeypatch.setattr(packed_attention, "_attend_fused", lambda *a: fused.append(1) or through(*a))
     for read_only in (False, True):
         with torch.inference_mode():
-            start, laid = packed_rows.embedded(base, texts, torch.float32, read_only=read_only)
-            found.append(packed.run_packed(base, start, laid.rows, 0, 3)[laid.index])
+            start, laid = packed_rows.embedded(base, texts, torch.float32)
+            found.append(packed.run_packed(base, start, replace(laid.rows, read_only=read_only), 0, 3)[laid.index])
         assert bool(fused) == read_only
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
 
