@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +155,9 @@ def states_at(model: Any, texts: Sequence[Sequence[int]], at: Sequence[int]) -> 
     """Return the last states (N, H) at these places of texts of token ids that lie end to end, without padding and with
     what several begin with computed once, where `branches.packs` the model."""
     base = model.get_decoder()
-    hidden, laid = embedded(base, texts, model.dtype, read_only=True)
-    states: Tensor = base.norm(run_packed(base, hidden, laid.rows, 0, len(base.layers), wanted=laid.index[at]))
+    hidden, laid = embedded(base, texts, model.dtype)
+    rows = replace(laid.rows, read_only=True)
+    states: Tensor = base.norm(run_packed(base, hidden, rows, 0, len(base.layers), wanted=laid.index[at]))
     return states
 
 

@@ -9,7 +9,7 @@ Shapes: N tokens that are computed, P places of tokens and padding in the groups
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -114,12 +114,9 @@ def lay(base: Any, sequences: Sequence[Sequence[int]], dtype: torch.dtype) -> La
     return Laid(_rows(base, members, dtype), torch.tensor(firsts, device=device), index)
 
 
-def embedded(
-    base: Any, sequences: Sequence[Sequence[int]], dtype: torch.dtype, *, read_only: bool = False
-) -> tuple[Tensor, Laid]:
+def embedded(base: Any, sequences: Sequence[Sequence[int]], dtype: torch.dtype) -> tuple[Tensor, Laid]:
     """Return the embeddings (N, H) of what is computed of sequences of token ids, and how it lies."""
     laid = lay(base, sequences, dtype)
-    laid = replace(laid, rows=replace(laid.rows, read_only=read_only))
     ids = torch.tensor([token for sequence in sequences for token in sequence])
     return base.embed_tokens(ids[laid.firsts]), laid
 
