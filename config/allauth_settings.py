@@ -22,6 +22,7 @@ MFA_FORMS = {"authenticate": "annotate.projects.accounts.sign_in.CodeForm"}
 MFA_ADAPTER = "annotate.projects.accounts.adapter.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Assay"
+MFA_TOTP_TOLERANCE = 1  # steps of 30 s: a code typed as it changes, or by a phone whose clock is off (RFC 6238, 5.2)
 
 SOCIALACCOUNT_ADAPTER = "annotate.projects.accounts.single_sign_on.SingleSignOnAdapter"
 SOCIALACCOUNT_PROVIDERS = SINGLE_SIGN_ON.providers() if SINGLE_SIGN_ON else {}

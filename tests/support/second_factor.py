@@ -1,12 +1,19 @@
-"""The code that an app on a phone would show now."""
+"""The codes that an app on a phone would show."""
 
 from __future__ import annotations
 
-from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value, yield_hotp_counters_from_time
+import time
+
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 
 SECRET = "JBSWY3DPEHPK3PXP"
+STEP = 30  # seconds that a code is shown
 
 
 def code_now(secret: str = SECRET) -> str:
-    counters = list(yield_hotp_counters_from_time())
-    return format_hotp_value(hotp_value(secret, counters[len(counters) // 2]))
+    return code_at(time.time(), secret)
+
+
+def code_at(seconds: float, secret: str = SECRET) -> str:
+    """Return the code shown at a Unix time."""
+    return format_hotp_value(hotp_value(secret, int(seconds) // STEP))

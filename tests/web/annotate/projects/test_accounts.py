@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
@@ -30,7 +31,7 @@ from tests.support.factories import (
     make_user,
 )
 from tests.support.processes import ROOT
-from tests.support.second_factor import SECRET, code_now
+from tests.support.second_factor import SECRET, STEP, code_at, code_now
 
 pytestmark = pytest.mark.django_db
 NEW_PASSWORD = "quite another passphrase"
@@ -223,6 +224,18 @@ def test_a_second_factor_is_asked_for_on_the_page_and_for_a_token(client):
     assert ask("/api/v1/auth/token/", {**sent, "code": code_now()}, format="json").json()["token"]
     assert ask("/api/v1/auth/token/", {**sent, "code": codes[0]}, format="json").status_code == 200
     assert "code" in errors(ask("/api/v1/auth/token/", {**sent, "code": codes[0]}, format="json"))
+
+
+@pytest.mark.parametrize(("age", "taken"), [(-2, False), (-1, True), (0, True), (1, True), (2, False)])
+def test_a_code_is_taken_one_step_early_or_late_and_once(client, monkeypatch, age, taken):
+    now = 1_800_000_000.0
+    monkeypatch.setattr("allauth.mfa.totp.internal.auth.time", SimpleNamespace(time=lambda: now))
+    user = make_user()
+    TOTP.activate(user, SECRET)
+    sent = {"username": user.username, "password": PASSWORD, "code": code_at(now + age * STEP)}
+    assert (APIClient().post("/api/v1/auth/token/", sent, format="json").status_code == 200) is taken
+    sign_in(client, user)
+    assert client.post(reverse("mfa_authenticate"), {"code": sent["code"]}).status_code == 200
 
 
 def test_guessing_codes_is_slowed_down_on_the_page_and_for_programs_together(client):
