@@ -82,9 +82,11 @@ def write_model(source: str, partial: Path, folder: Path) -> dict[str, Any]:
 
 
 def _write_weights(source: str, kind: str, partial: Path, tokenizer_from: str = "") -> dict[str, Any]:
+    from training.recipes import gguf_source
     from training.recipes.common import loading
 
-    model, tokenizer, licence = _load(source, kind, tokenizer_from)
+    with gguf_source.parsed_once():
+        model, tokenizer, licence = _load(source, kind, tokenizer_from)
     _prepare_tokenizer(model, tokenizer, tokenizer_from or source)
     loading.save_policy(model, tokenizer, partial)
     return {
@@ -257,10 +259,9 @@ def _licence(source: str, kind: str) -> str:
     """Return the licence the source declares: GGUF metadata, or the front matter of the model card. Empty when it does
     not."""
     if kind == "gguf":
-        from gguf import GGUFReader
+        from training.recipes import gguf_source
 
-        field = GGUFReader(source).fields.get("general.license")
-        return str(field.contents()) if field else ""
+        return gguf_source.licence(Path(source))
     card = Path(source) / "README.md"
     if kind == "folder" and (Path(source) / ORIGIN_FILE).is_file():
         return str(json.loads((Path(source) / ORIGIN_FILE).read_text(encoding="utf-8")).get("licence", ""))

@@ -6,6 +6,7 @@ import hashlib
 import json
 import tarfile
 
+import gguf
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -22,6 +23,7 @@ from transformers import (
 from tests.support import tiny_model
 from tests.support.training import preference_runs
 from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes import gguf_source, import_weights
 from training.recipes.common import entry, loading
 from training.recipes.export import __main__ as export
 
@@ -101,6 +103,26 @@ def test_a_gguf_file_holds_the_same_function(parent, tmp_path, precision, near):
     expected, got = logits(ours, ids), logits(theirs, ids)
     assert (expected - got).abs().max() <= near * expected.abs().max()
     assert expected.abs().max() > 1  # or else nearness would mean nothing
+
+
+def test_an_import_of_it_gives_the_same_model_and_parses_the_file_once(parent, tmp_path, monkeypatch):
+    run = exported(tmp_path, parent, to="gguf", precision="bfloat16")
+    assert entry.attempt(export.main, run) == 0, run.failure()
+    file = run.path / "export" / run.result()["files"][0]["name"]
+    parsed = []
+
+    class Reader(gguf.GGUFReader):
+        def __init__(self, path, *mode):
+            parsed.append(path)
+            super().__init__(path, *mode)
+
+    monkeypatch.setattr(gguf, "GGUFReader", Reader)
+    facts = import_weights.import_weights(str(file), tmp_path / "imported")
+    assert len(parsed) == 1 and gguf.GGUFReader is Reader
+    assert facts["licence"] == gguf_source.licence(file) == CARD["licence"]
+    expected, got = (loading.load_policy(folder, torch.bfloat16)[0] for folder in (parent, tmp_path / "imported"))
+    for (name, ours), theirs in zip(expected.named_parameters(), got.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
 
 
 def test_its_tokenizer_cuts_text_alike_and_keeps_the_chat_template(parent, tmp_path):
