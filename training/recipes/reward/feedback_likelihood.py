@@ -242,10 +242,18 @@ def log_likelihoods(scores: Tensor, observed: Observations, cuts: Cuts) -> Tenso
 
 def prior(flat: Tensor, observed: Observations, priors: Priors = TODAY) -> Tensor:
     """Return the negative log prior of the cuts: what authors differ by is normal, the rest nearly flat."""
-    cuts = split_cuts(flat, observed)
-    shifts = (cuts.thumbs_author.square().sum() + cuts.stars_author.square().sum()) / priors.shift**2
-    spread = cuts.reliability.square().sum() / priors.reliability**2 if priors.reliability else 0.0
-    return 0.5 * (shifts + spread) + 0.5 * WEAK_PRECISION * flat.square().sum()
+    return 0.5 * (prior_precisions(observed, priors) * flat.square()).sum()
+
+
+def prior_precisions(observed: Observations, priors: Priors = TODAY) -> Tensor:
+    """Return the precision of each cut around 0, a flat vector (float64)."""
+    flat = initial_cuts(observed, priors)[0].fill_(WEAK_PRECISION)
+    cuts = split_cuts(flat, observed)  # views
+    cuts.thumbs_author.add_(priors.shift**-2)
+    cuts.stars_author.add_(priors.shift**-2)
+    if priors.reliability:
+        cuts.reliability.add_(priors.reliability**-2)
+    return flat
 
 
 def _pairs(scores: Tensor, o: Observations, cuts: Cuts) -> Tensor:

@@ -22,7 +22,7 @@ from training.recipes.reward.designs.design import Design
 from training.recipes.reward.designs.stored_features import Features, StoredFeatures
 from training.recipes.reward.designs.thread_counts import one_thread
 from training.recipes.reward.feedback_likelihood import TODAY, Observations, Priors
-from training.recipes.reward.likelihood_gradients import nll_and_gradients
+from training.recipes.reward.likelihood_gradients import JointLikelihood
 
 # Penalty per feature, strongest first. At 1 the prior standard deviation of a score is 1, at 100 it is 0.1.
 RIDGES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
@@ -65,7 +65,7 @@ class Problem:
     def __init__(
         self, design: Design, observed: Observations, ridge: float, priors: Priors = TODAY, faint: float = 0.0
     ) -> None:
-        self.design, self.observed, self.priors = design, observed, priors
+        self.design, self.observed = design, observed
         self.penalty = ridge * design.axes.shape[0]
         # Each annotation bends the likelihood by about 1/5; spread over the rows this is the Hessian, near enough.
         bend = 0.2 * max(len(observed), 1) / max(len(design), 1)
@@ -75,27 +75,27 @@ class Problem:
         ends = (observed.completions, observed.rejected, observed.tie_b)
         rows = torch.unique(torch.cat(ends))  # nobody judged the others
         self.scores = design.scorer(rows, self.kept_columns, self.scale)
+        self.joint = JointLikelihood(observed)
         cuts, bounds = likelihood.initial_cuts(observed, priors)
         self.start = torch.cat([torch.zeros(self.rank).double(), cuts])
+        self.precisions = torch.cat([self.penalty * self.scale**2, likelihood.prior_precisions(observed, priors)])
         self.bounds = [(None, None)] * self.rank + bounds
 
     def loss(self, flat: Tensor) -> Tensor:
         along, cuts = flat[: self.rank], flat[self.rank :]
         nll = likelihood.joint_nll(self.scores(along), self.observed, likelihood.split_cuts(cuts, self.observed))
-        prior = likelihood.prior(cuts, self.observed, self.priors)
-        return nll + prior + 0.5 * self.penalty * (self.scale * along).square().sum()
+        return nll + 0.5 * (self.precisions * flat.square()).sum()
 
     def loss_and_gradient(self, flat: Tensor) -> tuple[float, Tensor]:
         """Return the loss and its gradient, in little memory however many annotations there are."""
-        along, cuts = flat[: self.rank].clone().requires_grad_(), flat[self.rank :].clone().requires_grad_()
+        along, cuts = flat[: self.rank].clone().requires_grad_(), flat[self.rank :]
         scores = self.scores(along)
-        nll, by_scores, by_cuts = nll_and_gradients(scores, cuts, self.observed)
-        prior = likelihood.prior(cuts, self.observed, self.priors)
-        torch.autograd.backward([scores, cuts, prior], [by_scores, by_cuts, None])
-        assert along.grad is not None and cuts.grad is not None
-        scaled = self.scale * along.detach()
-        gradient = torch.cat([along.grad + self.penalty * self.scale * scaled, cuts.grad])
-        return nll + prior.item() + 0.5 * self.penalty * scaled.square().sum().item(), gradient
+        nll, by_scores, by_cuts = self.joint.nll_and_gradients(scores, cuts)
+        scores.backward(by_scores)
+        assert along.grad is not None
+        pull = self.precisions * flat
+        gradient = torch.cat([along.grad, by_cuts]) + pull
+        return nll + 0.5 * (pull @ flat).item(), gradient
 
     def flat(self, head: Head) -> Tensor:
         """Return the flat vector of a head; of one fitted with another penalty, a good place to start from."""

@@ -9,7 +9,7 @@ import torch
 
 from annotate.data.datasets.preferences import Comparison, Rating
 from training.recipes.reward import feedback_likelihood as likelihood
-from training.recipes.reward.likelihood_gradients import nll_and_gradients
+from training.recipes.reward.likelihood_gradients import JointLikelihood
 
 ANSWERS, AUTHORS = 12, 3
 
@@ -58,7 +58,7 @@ def test_loss_and_gradients_are_those_of_the_likelihood(stars: range, winners, w
     assert by_scores.abs().sum() > 0
     for at_once in (likelihood.ANNOTATIONS_AT_ONCE, 7):
         monkeypatch.setattr(likelihood, "ANNOTATIONS_AT_ONCE", at_once)
-        found = nll_and_gradients(scores, flat, said)
+        found = JointLikelihood(said).nll_and_gradients(scores, flat)
         assert found[0] == pytest.approx(loss.item(), rel=1e-12)
         torch.testing.assert_close(found[1], by_scores, rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(found[2], by_cuts, rtol=1e-10, atol=1e-12)

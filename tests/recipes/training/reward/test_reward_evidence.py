@@ -13,7 +13,7 @@ import torch
 from annotate.data.datasets.preferences import Comparison, Rating
 from training.recipes.reward import evidence as reward_evidence
 from training.recipes.reward import feedback_likelihood as likelihood
-from training.recipes.reward.likelihood_gradients import nll_and_gradients
+from training.recipes.reward.likelihood_gradients import JointLikelihood
 
 
 def said(seed: int, slope: float, *, prompts: int = 30, pairs_slope: float | None = None):
@@ -90,9 +90,9 @@ def test_annotations_taken_in_parts_are_the_evidence_that_they_are_together(monk
     observed = dataclasses.replace(observed, **{name: getattr(tied, name) for name in names})
     together = reward_evidence.slope(scores, observed, prompts)
     cuts = likelihood.initial_cuts(observed)[0] + 0.1
-    whole = nll_and_gradients(scores, cuts, observed)
+    whole = JointLikelihood(observed).nll_and_gradients(scores, cuts)
     monkeypatch.setattr(likelihood, "ANNOTATIONS_AT_ONCE", 7)
     in_parts = reward_evidence.slope(scores, observed, prompts)
     assert dataclasses.astuple(in_parts) == pytest.approx(dataclasses.astuple(together), rel=1e-4)
-    for value, of_parts in zip(whole, nll_and_gradients(scores, cuts, observed), strict=True):
+    for value, of_parts in zip(whole, JointLikelihood(observed).nll_and_gradients(scores, cuts), strict=True):
         torch.testing.assert_close(of_parts, value)
