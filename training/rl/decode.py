@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.core.batch_planner import prompts_at_once
-from training.rl.kept_states import KeptStates
+from training.rl.kept_states import KeptStates, places_of
 from training.rl.linear import Layer, Linear, read_layer
 from training.rl.module_decoder import ModuleDecoder
-from training.rl.packed.packed_attention import attend_masked
+from training.rl.packed.packed_attention import attend_masked, is_fused_faster
 from training.rl.packed.packed_layers import attends_to_all
 from training.rl.step_graph import StepGraph
 
@@ -62,8 +62,9 @@ class LlamaDecoder:
         self.layers = [read_layer(layer, exact or i < exact_below) for i, layer in enumerate(self.base.layers)]
         self.output = Linear(model.get_output_embeddings(), exact=exact)
         weight = self.layers[0].input_norm
-        # In bfloat16 a product over a part of the cache would copy it, layer by layer.
-        self.cuts = weight.dtype == torch.float32 and weight.device.type == "cpu"
+        self.fused = is_fused_faster(weight)
+        # A batched product in bfloat16 over a part of the cache would copy it, layer by layer.
+        self.cuts = self.fused or (weight.dtype == torch.float32 and weight.device.type == "cpu")
         static = getattr(base.rotary_emb, "rope_type", "default") not in ("dynamic", "longrope")  # no look at positions
         self.graph = StepGraph() if static and weight.device.type == "cuda" else None
 
@@ -144,7 +145,7 @@ class LlamaDecoder:
         columns = torch.arange(self.column - width, self.column, device=rows.device).remainder(self.room)
         start = len(self.shared.tokens) if self.shared else 0
         ends = (lengths - start).cumsum(0)
-        places = _places(ends, lengths - start, which) if self.kept is not None else None
+        places = places_of(ends, lengths - start, which) if self.kept is not None else None
         last = None
         for i, (hidden, key, value) in enumerate(self._read(prompts)):
             last = hidden
@@ -233,17 +234,22 @@ class LlamaDecoder:
         else:
             self.bias.index_fill_(1, column, 0.0)
         end = self.filled if self.cuts else self.room
-        allowed = self.bias[:, None, :end].expand(B, K, end).reshape(B * K, 1, end)
+        allowed = self.bias[:, None, None, :end]
+        if not self.fused:
+            allowed = allowed.expand(B, K, 1, end).flatten(0, 1)
         hidden = self.base.embed_tokens(tokens)
         cos, sin = self._rotations(self.next_position)
         for i, (layer, keys, values) in enumerate(zip(self.layers[:depth], self.keys, self.values, strict=False)):
             q, k, v = self._heads(hidden, layer, cos, sin)
             _write(keys.view(B, K, -1, D), column, k)
             _write(values.view(B, K, -1, D), column, v)
-            # The query heads of one key head stand as so many positions: nothing is repeated.
-            scores = torch.baddbmm(allowed, q.reshape(B * K, Q // K, D), keys[:, :end].transpose(1, 2), alpha=D**-0.5)
-            mixed = torch.bmm(scores.softmax(-1), values[:, :end]).view(B, Q * D)
-            hidden = self._after(hidden, mixed, layer)
+            keys, values = keys[:, :end], values[:, :end]
+            if self.fused:
+                mixed = attend_masked(q[:, :, None], keys.unflatten(0, (B, K)), values.unflatten(0, (B, K)), allowed)
+            else:  # the query heads of one key head stand as so many positions: nothing is repeated
+                scores = torch.baddbmm(allowed, q.reshape(B * K, Q // K, D), keys.transpose(1, 2), alpha=D**-0.5)
+                mixed = torch.bmm(scores.softmax(-1), values)
+            hidden = self._after(hidden, mixed.view(B, Q * D), layer)
             if self.kept is not None:
                 self.kept.write(i + 1, self.sequences, self.next_position, hidden)
         self.next_position += 1
@@ -296,15 +302,6 @@ def _write(cache: Tensor, column: Tensor | int, new: Tensor) -> None:
         cache[:, :, column] = new
     else:
         cache.index_copy_(2, column, new[:, :, None])
-
-
-def _places(ends: Tensor, lengths: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return, for every own token of every row, the row, the token's place where different prompts (U,) lie end to end
-    and how many of its own stand before it. `which` (n,): the prompt of each row."""
-    own = lengths[which]
-    row = torch.repeat_interleave(torch.arange(len(which), device=which.device), own)
-    step = torch.arange(len(row), device=which.device) - (own.cumsum(0) - own)[row]
-    return row, (ends - lengths)[which][row] + step, step
 
 
 def decoder_for(model: nn.Module, *, exact: bool = False, exact_below: int = 0) -> LlamaDecoder | ModuleDecoder:

@@ -53,3 +53,12 @@ class KeptStates:
 def most_sequences(layers: int, tokens: int, width: int, dtype: torch.dtype) -> int:
     """Return of how many sequences so many layers' states may be kept."""
     return MOST_BYTES // (layers * (tokens + 1) * width * dtype.itemsize)
+
+
+def places_of(ends: Tensor, lengths: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return, for every own token of every row, the row, the token's place where different prompts (U,) lie end to end
+    and how many of its own stand before it. `which` (n,): the prompt of each row."""
+    own = lengths[which]
+    row = torch.repeat_interleave(torch.arange(len(which), device=which.device), own)
+    step = torch.arange(len(row), device=which.device) - (own.cumsum(0) - own)[row]
+    return row, (ends - lengths)[which][row] + step, step

@@ -69,10 +69,12 @@ def test_draws_follow_the_probabilities():
 @pytest.mark.parametrize(
     "config", [{}, {"attention_bias": True}, {"num_key_value_heads": 4}, {"tie_word_embeddings": True}]
 )
-def test_the_fast_decoder_gives_the_models_own_logits(config):
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_fast_decoder_gives_the_models_own_logits(config, fused: bool):
     model = llama(**config)
     ids, mask = left_pad(PROMPTS, 0)
     fast, plain = LlamaDecoder(model), ModuleDecoder(model)
+    fast.fused = fused
     assert_close(fast.prefill(ids, mask, 4), plain.prefill(ids, mask, 4), atol=1e-4, rtol=1e-4)
     for token in (4, 9):
         tokens = torch.full((4,), token)
@@ -231,10 +233,12 @@ BEGINNING = [3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("beginning", [[], BEGINNING])
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_row_that_has_ended_gives_its_place_to_the_next_prompt(beginning: list[int], dtype: torch.dtype):
+def test_a_row_that_has_ended_gives_its_place_to_the_next_prompt(beginning: list[int], dtype: torch.dtype, fused: bool):
     """Twelve prompts of 1 to 9 tokens in three rows: each answer is the one that its prompt gets alone."""
     decoder = decoder_for(llama(seed=1).to(dtype))
+    decoder.fused, decoder.cuts = fused, fused or decoder.cuts
     prompts = [beginning + [8 + (n * k) % 20 for k in range(1 + n % 4)] for n in range(12)]
     sizes, ended, step = [], [], decoder.step
     decoder.step = lambda tokens: sizes.append(len(tokens)) or step(tokens)
