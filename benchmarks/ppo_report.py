@@ -54,9 +54,12 @@ def _median(runs: list[dict[str, float]], name: str) -> float:
 def _roofline(found: Found) -> str:
     rows = []
     for name, r in found.get("roofline", {}).items():
-        row = [name, f"{r['rate'] / 1e12:.2f}", f"{r['operations'] / 1e12:.1f}"]
-        rows.append([*row, f"{_episodes(found) / r['least_seconds']:.2f}", f"{r['share']:.0%}"])
-    head = ["", "measured TFLOP/s", "least TFLOP", "episodes/s at that rate", "reached"]
+        if "reading" not in r:  # results of before: products alone were counted
+            continue
+        row = [name, f"{r['rate'] / 1e12:.2f}", f"{r['reading'] / 1e9:.0f}", f"{r['operations'] / 1e12:.1f}"]
+        row += [f"{_episodes(found) / r['least_seconds']:.2f}", f"{r['share']:.0%}", f"{r['share_of_products']:.0%}"]
+        rows.append(row)
+    head = ["", "TFLOP/s", "GB/s read", "least TFLOP", "episodes/s at these rates", "reached", "by products alone"]
     return _grid(head, rows) if rows else ""
 
 

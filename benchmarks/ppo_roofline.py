@@ -1,8 +1,9 @@
-"""The least time PPO's arithmetic can take on this machine, and where the rest goes.
+"""The least time that PPO's arithmetic and its reading can take on this machine, and where the rest goes.
 
-Counted are products with weights alone, on valid tokens alone: sampling, the reference's forward, and forward and
-backward of every epoch; attention, norms, softmax, Adam and reading the weights once a token are the overhead. Two
-operations a weight and token forward, as many backward through frozen weights, twice as many where weights learn.
+Counted are products with weights, on valid tokens alone: sampling, the reference's forward, and forward and backward of
+every epoch. Two operations a weight and token forward, as many backward through frozen weights, twice as many where
+weights learn. While answers are drawn, each step reads every weight once, in two bytes: where the memory takes longer
+for that than the processor for the products, the memory counts. Attention, norms, softmax and Adam are the overhead.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import math
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.ppo_work import EPOCHS, Work, reward_head
 
 RANK = 16
+READ_MB = 512  # more than a processor's caches hold
 KINDS = {  # by the name of torch's operation; what is not named is "elementwise and copies"
     "matrix products": ("aten::mm", "aten::addmm", "aten::addmm_", "mkldnn::_linear_pointwise", "aten::linear"),
     "attention's products": ("aten::bmm", "aten::baddbmm", "aten::_scaled_dot_product_flash_attention_for_cpu"),
@@ -25,21 +28,53 @@ KINDS = {  # by the name of torch's operation; what is not named is "elementwise
 }
 
 
-def least_operations(work: Work, adapters: str, prompt_tokens: float, new_tokens: float) -> float:
-    """Of all episodes together."""
+@dataclass(frozen=True)
+class Machine:
+    """`rate`: operations a second of a product of many rows. `reading`: bytes a second from memory."""
+
+    rate: float
+    reading: float
+
+
+@dataclass(frozen=True)
+class Least:
+    """What the work needs at least, of all episodes together: operations while drawing new tokens and in all else, and
+    bytes of weights read while drawing."""
+
+    drawing: float
+    rest: float
+    weights_read: float
+
+    def seconds(self, machine: Machine) -> float:
+        return max(self.drawing / machine.rate, self.weights_read / machine.reading) + self.rest / machine.rate
+
+    def seconds_of_products(self, machine: Machine) -> float:
+        return (self.drawing + self.rest) / machine.rate
+
+
+def least(work: Work, adapters: str, prompt_tokens: float, new_tokens: float) -> Least:
+    """`prompt_tokens` and `new_tokens`: of all episodes together."""
     config = json.loads((Path(work.model) / "config.json").read_text())
     hidden, inner, depth = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
     kept = hidden * config["num_key_value_heads"] // config["num_attention_heads"]
     shapes = [(hidden, hidden), (hidden, kept), (hidden, kept), (hidden, hidden), *[(hidden, inner)] * 3]
-    layers = depth * sum(a * b for a, b in shapes)
+    layers, output = depth * sum(a * b for a, b in shapes), hidden * config["vocab_size"]
     rank = depth * RANK * sum(a + b for a, b in shapes)
-    tokens, head = prompt_tokens + new_tokens, new_tokens * 2 * hidden * config["vocab_size"]
+    tokens, head = prompt_tokens + new_tokens, new_tokens * 2 * output
     forward = 2 * layers * tokens
     upper = math.ceil(depth / 3) / depth if adapters == "top" else 1.0
     backward = 2 * forward if adapters == "full" else forward + 6 * rank * tokens  # the adapters' forward is in it
     head_epoch = (3 if adapters == "full" else 2) * head
-    # Sampling, and the reference above what both share: hidden states below are kept while answers are drawn.
-    return (forward + head) + (upper * forward + head) + EPOCHS * (upper * (forward + backward) + head_epoch)
+    drawing = 2 * layers * new_tokens + head
+    # The reference's forward begins above what both share: hidden states below are kept while answers are drawn.
+    scoring = upper * forward + head
+    updates = EPOCHS * (upper * (forward + backward) + head_epoch)
+    steps = new_tokens / work.batch  # no step draws more than one token of each episode of a batch
+    return Least(drawing, 2 * layers * prompt_tokens + scoring + updates, steps * 2 * (layers + output))
+
+
+def machine_of(dtype_name: str) -> Machine:
+    return Machine(matrix_rate(dtype_name), reading_rate())
 
 
 def matrix_rate(dtype_name: str, seconds: float = 3.0) -> float:
@@ -55,6 +90,19 @@ def matrix_rate(dtype_name: str, seconds: float = 3.0) -> float:
             started = time.perf_counter()
             torch.nn.functional.linear(x, weight)
             best = max(best, 2 * rows * width * out / (time.perf_counter() - started))
+    return best
+
+
+def reading_rate(seconds: float = 3.0) -> float:
+    """Return bytes a second that a sum over more than fits into the caches reads, the best of many."""
+    import torch
+
+    weights = torch.ones(READ_MB << 20, dtype=torch.uint8).view(torch.float32)
+    best, until = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        started = time.perf_counter()
+        weights.sum()
+        best = max(best, (READ_MB << 20) / (time.perf_counter() - started))
     return best
 
 

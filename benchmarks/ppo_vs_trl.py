@@ -8,7 +8,7 @@ default), 4 epochs of one minibatch. The peer has reward and value networks of t
 linear head on the reference's middle layers and values by another, which is how it is meant to be used and less work;
 "own reward" runs the reward model's forward by itself, so that one sees what that is worth, and "own networks" has a
 value network of the policy's size as well (`benchmarks.ppo_own_networks`), the peer's work. Contestants take turns.
-`roofline`: the share reached of what the machine's matrix rate allows, and a profile of one step.
+`roofline`: the share reached of what the machine's matrix rate and its memory allow, and a profile of one step.
 `matched`: one fixed reward function, see `benchmarks.ppo_matched`.
 
 Every run is written to FOLDER/results.json as it ends, and a call goes on where the last one was cut off; the table is
@@ -125,20 +125,23 @@ def _adapters(arguments: argparse.Namespace) -> list[str]:
 
 
 def _roofline(results: Results, work: Work, profiled: list[str]) -> None:
-    """By the tokens that each contestant of ours drew, in the dtype it ran in; the matrix rate is measured now."""
-    rates: dict[str, float] = {}
+    """By the tokens that each contestant of ours drew, in the dtype it ran in; the machine's rates are measured now."""
+    machines: dict[str, ppo_roofline.Machine] = {}
     for name, runs in results.found.get("speed", {}).items():
         who = CONTESTANTS[name]
         if who.peer or who.recipe == OWN_NETWORKS:  # what two more networks take is not counted
             continue
-        rates.setdefault(who.dtype, ppo_roofline.matrix_rate(who.dtype))
-        drawn = statistics.median(run["new_tokens"] for run in runs)
-        least = ppo_roofline.least_operations(work, who.adapters, results.found["machine"]["prompt_tokens"], drawn)
+        if who.dtype not in machines:
+            machines[who.dtype] = ppo_roofline.machine_of(who.dtype)
+        machine, drawn = machines[who.dtype], statistics.median(run["new_tokens"] for run in runs)
+        least = ppo_roofline.least(work, who.adapters, results.found["machine"]["prompt_tokens"], drawn)
         seconds = statistics.median(run["seconds"] for run in runs)
-        least_seconds = least / rates[who.dtype]
         results.keep(
-            "roofline", name, {"operations": least, "rate": rates[who.dtype], "least_seconds": least_seconds,
-                               "share": least_seconds / seconds},
+            "roofline", name, {
+                "operations": least.drawing + least.rest, "rate": machine.rate, "reading": machine.reading,
+                "least_seconds": least.seconds(machine), "share": least.seconds(machine) / seconds,
+                "share_of_products": least.seconds_of_products(machine) / seconds,
+            },
         )  # fmt: skip
     for adapters in profiled:
         results.keep("profile", f"ours, {adapters}", ppo_roofline.profile(work, adapters))
