@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.core.batch_planner import logprob_rows
+from training.rl import products
 
 
 def logit_scale(model: Any) -> float:
@@ -115,7 +116,7 @@ def _distribution(
     hidden: Tensor, weight: Tensor, temperature: float, output: Callable[[Tensor], Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return logits (n, V) in the weight's dtype and probabilities (n, V) in float32."""
-    logits = F.linear(hidden, weight) if output is None else output(hidden)
+    logits = products.logits(hidden, weight) if output is None else output(hidden)
     if temperature != 1:
         logits = logits / temperature
     return logits, logits.softmax(-1, dtype=torch.float32)

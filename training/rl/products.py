@@ -1,10 +1,11 @@
-"""Choose how a processor multiplies many vectors by a weight that stands still: one table, by what the machine has.
+"""Choose how a processor multiplies vectors by a weight: one table, by what the machine has.
 
 | weight | machine | laid out as | computed in |
 |---|---|---|---|
 | bfloat16 | x86 with AMX or AVX512-BF16, and whatever else oneDNN packs for | oneDNN's blocks | bfloat16 |
 | float32, frozen | x86 with AVX2 or more (FBGEMM) | panels of float16 | float32 |
 | float32, learning | whatever oneDNN packs for | oneDNN's blocks | float32 |
+| float32, an output layer that texts are scored with | x86 of AMD | as it is, by oneDNN in place of MKL | float32 |
 | any other, and every GPU | the rest: ARM without oneDNN, CUDA, MPS | as it is | its own dtype |
 
 Reading weights is what a product of few rows spends its time on, so that half the bytes are up to twice the speed, and
@@ -21,14 +22,17 @@ blocks not even that.
 from __future__ import annotations
 
 import functools
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+CPU_INFO = Path("/proc/cpuinfo")
 LOSSLESS = 1e-6  # of a weight's norm: less than a sum in float32 loses
 
 
@@ -41,17 +45,34 @@ class Way:
     multiply: Callable[[Tensor, Any], Tensor]
 
 
-def _multiply_blocks(x: Tensor, weight: Tensor) -> Tensor:
+def _by_onednn(x: Tensor, weight: Tensor) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
 
 
 AS_IT_IS = Way("as it is", lambda weight: weight, F.linear)
-BLOCKS = Way("blocks", lambda weight: torch.ops.mkldnn._reorder_linear_weight(weight), _multiply_blocks)
+ONEDNN = Way("as it is, by oneDNN", lambda weight: weight, _by_onednn)
+BLOCKS = Way("blocks", lambda weight: torch.ops.mkldnn._reorder_linear_weight(weight), _by_onednn)
 HALVES = Way(
     "float16",
     lambda weight: torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), None),
     lambda x, weight: torch.ops.quantized.linear_dynamic_fp16(x, weight),
 )
+
+
+def logits(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Multiply some hundred states (N, H) by an output layer's weight (V, H) as it lies in memory: (N, V). Without
+    gradients."""
+    on_processor = weight.dtype == torch.float32 and weight.device.type == "cpu"
+    return _by_onednn(hidden, weight) if on_processor and _mkl_is_slow() else F.linear(hidden, weight)
+
+
+@functools.cache
+def _mkl_is_slow() -> bool:
+    """Return whether torch multiplies float32 by MKL on a processor of AMD, for which it has no kernels of its own:
+    weights of many rows at a half to two thirds of oneDNN's rate, others at the same."""
+    if not torch.backends.mkl.is_available() or not works(ONEDNN, torch.float32):
+        return False
+    return "AuthenticAMD" in (CPU_INFO.read_text() if CPU_INFO.is_file() else platform.processor())
 
 
 def way_for(weight: Tensor, *, learns: bool = False, exact: bool = False) -> Way:
@@ -68,7 +89,7 @@ def works(way: Way, dtype: torch.dtype) -> bool:
     """Return whether this machine and this torch have a way, and it gives what the plain product gives."""
     if way is HALVES and "fbgemm" not in torch.backends.quantized.supported_engines:
         return False
-    if way is BLOCKS and not torch.backends.mkldnn.is_available():
+    if way in (BLOCKS, ONEDNN) and not torch.backends.mkldnn.is_available():
         return False
     weight = torch.linspace(-1, 1, 48 * 64).view(48, 64).to(torch.float16).to(dtype)
     x = torch.linspace(-1, 1, 5 * 64).view(5, 64).cos().to(dtype)

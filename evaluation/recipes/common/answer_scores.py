@@ -21,6 +21,7 @@ from torch import Tensor
 from evaluation.recipes.common import likelihood
 from training.core.run_directory import Row, RunDirectory, drop_torn_line, read_lines
 from training.recipes.common import branches, loading
+from training.rl import products
 
 ROWS = 128  # of logits at once: within a processor's last cache
 _LEAST = torch.finfo(torch.float32).min  # in place of a logit of minus infinity: times a probability of 0 it is 0
@@ -204,7 +205,7 @@ def of_states(states: Tensor, weight: Tensor, targets: Tensor, temperature: floa
     parts = []
     for part, part_targets in zip(states.to(weight.dtype).split(ROWS), targets.split(ROWS), strict=True):
         exact = (part.float() * weight[part_targets].float()).sum(-1)
-        parts.append(_of_rows((part @ weight.T).float(), exact, temperature))
+        parts.append(_of_rows(products.logits(part, weight).float(), exact, temperature))
     return _joined(parts)
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from evaluation.recipes.common.token_trees import Pair, Tree, batches, grown, tree_of
 from training.core.run_directory import RecipeFailure, RunDirectory, drop_torn_line, read_lines
 from training.recipes.common import branches, loading, steps
+from training.rl import products
 from training.rl.packed.packed_layers import attends_to_all, run_packed
 from training.rl.packed.packed_rows import embedded
 
@@ -206,15 +207,14 @@ def _of_states(states: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor,
     """Return log-probabilities and ranks: states (N, H), weight (V, H), targets (N,) -> (N,) float32 log-probabilities,
     (N,) whether no token is likelier.
 
-    A few rows at a time, all in one place: new memory for each would cost as much as what is reckoned in it.
+    A few rows at a time, their chances in one place.
     """
     rows = min(ROWS[states.device.type == "cuda"], len(states))
-    logits = states.new_empty(rows, len(weight))
-    chances = logits.new_empty(logits.shape, dtype=torch.float32)
+    chances = states.new_empty(rows, len(weight), dtype=torch.float32)
     logprobs, greedy = [], []
     for start in range(0, len(states), rows):
         part, part_targets = states[start : start + rows], targets[start : start + rows]
-        part_logits = torch.mm(part, weight.T, out=logits[: len(part)])
+        part_logits = products.logits(part, weight)
         # The wanted logit in float32: in bfloat16 one near 20 is rounded to eighths.
         exact = (part.float() * weight[part_targets].float()).sum(-1)
         normaliser, is_top = _ranked(part_logits, part_targets, chances[: len(part)])

@@ -12,10 +12,10 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from training.core.batch_planner import loss_logits
+from training.rl import products
 
 
 def token_loss(hidden: Tensor, weight: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -62,7 +62,7 @@ class _TokenLoss(torch.autograd.Function):
 
 def _slopes(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return d loss / d logits (n, V) in float32, and the losses (n,)."""
-    logits = F.linear(hidden, weight)
+    logits = products.logits(hidden, weight)
     probs = logits.softmax(-1, dtype=torch.float32)
     at = targets[:, None]
     known_token = at

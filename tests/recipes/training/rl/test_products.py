@@ -48,6 +48,34 @@ def test_products_are_those_of_the_weight_to_the_bit_each_time(way: products.Way
         assert (way.multiply(x[:rows], laid_out) - whole[:rows]).abs().max() <= limit
 
 
+@pytest.mark.parametrize("is_slow", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_logits_are_the_same_by_mkl_and_by_onednn(is_slow, dtype, monkeypatch: pytest.MonkeyPatch):
+    if is_slow and not products.works(products.ONEDNN, torch.float32):
+        pytest.skip("torch has no oneDNN on this machine")
+    monkeypatch.setattr(products, "_mkl_is_slow", lambda: is_slow)
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randn(n, 96, generator=generator).to(dtype) for n in (70, 480))
+    found = products.logits(hidden, weight)
+    near = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1e-2, "atol": 0.1}
+    assert_close(found.double(), hidden.double() @ weight.double().T, **near)
+    assert torch.equal(products.logits(hidden, weight), found)
+
+
+@pytest.mark.parametrize(("vendor", "is_slow"), [("AuthenticAMD", True), ("GenuineIntel", False), (None, True)])
+def test_mkl_is_left_on_processors_of_amd(vendor, is_slow, monkeypatch: pytest.MonkeyPatch, tmp_path):
+    """None: what the processor is stands in no file, as on Windows."""
+    monkeypatch.setattr(products, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(products.platform, "processor", lambda: "AMD64 Family 25 Model 97 Stepping 2, AuthenticAMD")
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setattr(products, "works", lambda *_: True)
+    if vendor:
+        (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {vendor}\n")
+    assert products._mkl_is_slow.__wrapped__() is is_slow
+    monkeypatch.setattr(products, "works", lambda *_: False)
+    assert not products._mkl_is_slow.__wrapped__()
+
+
 def test_the_way_follows_from_the_weight_alone():
     frozen = torch.randn(48, 64, generator=torch.Generator().manual_seed(1))
     has_halves = products.works(products.HALVES, torch.float32)
