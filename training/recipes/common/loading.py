@@ -46,7 +46,8 @@ def compute_dtype() -> torch.dtype:
             )
         return torch.bfloat16 if named == "bfloat16" else torch.float32
     if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)  # a T4 emulates it
+        return torch.bfloat16 if in_hardware else torch.float32
     if device().type == "mps":  # bfloat16 is there from macOS 14 on
         return torch.bfloat16 if torch.backends.mps.is_macos_or_newer(14, 0) else torch.float32
     cpu = torch.cpu

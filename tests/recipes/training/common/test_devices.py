@@ -11,13 +11,16 @@ from training.rl.factors import in_float64
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch):
-    """Let torch say what a machine has: `machine(cuda=…, mps=…, macos=…)`."""
+    """Let torch say what a machine has: `machine(cuda=…, turing=…, mps=…, macos=…)`."""
     monkeypatch.delenv("ASSAY_DTYPE", raising=False)
     loading.device.cache_clear()
 
-    def has(*, cuda: bool = False, mps: bool = False, macos: int = 14) -> None:
+    def has(*, cuda: bool = False, turing: bool = False, mps: bool = False, macos: int = 14) -> None:
+        def is_bf16_supported(including_emulation: bool = True) -> bool:
+            return including_emulation or not turing
+
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
         monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda major, minor: macos >= major)
 
@@ -29,6 +32,7 @@ def machine(monkeypatch: pytest.MonkeyPatch):
     ("has", "device", "dtype"),
     [
         ({"cuda": True, "mps": True}, "cuda", torch.bfloat16),
+        ({"cuda": True, "turing": True}, "cuda", torch.float32),
         ({"mps": True}, "mps", torch.bfloat16),
         ({"mps": True, "macos": 13}, "mps", torch.float32),
         ({}, "cpu", None),
