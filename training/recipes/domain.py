@@ -24,7 +24,7 @@ from training.recipes.common import children, loading, sharding
 from training.recipes.common.children import KeptSteps
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.features import adapted_layers
-from training.recipes.common.memory import available_memory, check_disk, does_not_fit
+from training.recipes.common.memory import check_disk, does_not_fit, memory_around
 from training.recipes.common.processes import Processes, directory_of, join
 from training.recipes.pretrain import architectures, text_samples
 from training.recipes.pretrain import held_out_loss as held_out
@@ -180,7 +180,7 @@ def plan_of(
             resource_estimate.shape_of_config(model.config, parameters=total, trained=trained),
             length=config.context_length,
             batch=-(-config.batch_size // together.count),
-            available=available_memory(together.count),
+            available=memory_around(model, together.count),
             is_bfloat16=dtype == torch.bfloat16,
             device=loading.device().type,
             rows=config.micro_batch_size,

@@ -44,6 +44,14 @@ def _frozen(kind: Any) -> type[FrozenLoRA]:
     return FrozenLoRA if kind is nn.Linear else type("Frozen" + kind.__name__, (FrozenLoRA, kind), {})
 
 
+def _multiplies_in(layer: nn.Linear) -> torch.dtype:
+    """Return the dtype of a layer's products: its weight's, or what bitsandbytes says of one in 4 bits."""
+    if layer.weight.is_floating_point():
+        return layer.weight.dtype
+    named: Any = getattr(layer, "compute_dtype", None)
+    return named or torch.bfloat16
+
+
 def freeze(layer: nn.Linear, factors: Factors) -> None:
     """Give a layer a frozen update, in place. Raises ValueError where the shapes do not fit."""
     if (factors.b.shape[0], factors.a.shape[1]) != (layer.out_features, layer.in_features):
@@ -51,8 +59,7 @@ def freeze(layer: nn.Linear, factors: Factors) -> None:
             f"An update of {factors.b.shape[0]} x {factors.a.shape[1]} does not fit a layer of "
             f"{layer.out_features} x {layer.in_features}."
         )
-    dtype = layer.weight.dtype if layer.weight.is_floating_point() else torch.bfloat16
-    device_factors = factors.to(dtype, layer.weight.device)
+    device_factors = factors.to(_multiplies_in(layer), layer.weight.device)
     kind: Any = type(layer)
     layer.__class__ = _frozen(kind)
     layer.register_buffer("a", device_factors.a, persistent=False)
@@ -116,7 +123,7 @@ class LoRALinear(nn.Module):
 
     @property
     def multiplies_in(self) -> torch.dtype:
-        return self.weight.dtype if self.weight.is_floating_point() else torch.bfloat16
+        return _multiplies_in(self.base)
 
     def factors(self) -> Factors:
         """Return what was trained, float32, its scaling folded into b."""

@@ -69,7 +69,7 @@ def score(
     end = end_token(model, tokenizer)
     sequences = [encode(tokenizer, answer, index, length, end) for index, answer in enumerate(answers)]
     method = method_of(model)
-    tokens = likelihood.batch_tokens(batch_size, length)
+    tokens = likelihood.within_logits(model, likelihood.batch_tokens(batch_size, length), method)
     plan = list(batches([one for one in sequences if one.ids], tokens, shares=method == "packed"))
     scores_path = run.path / f"scores-{name}-{_digest(plan, temperature)}.jsonl"
     drop_torn_line(scores_path)

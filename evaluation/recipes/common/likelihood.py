@@ -34,6 +34,7 @@ from training.rl.packed.packed_rows import embedded
 
 ROWS = (128, 2048)  # of logits at once, on a processor (25 MB: within its last cache) and on a GPU
 REPEATED = 4  # times as many tokens as are read may stand in a packed batch: attention copies what several share
+GPU_LOGITS = 2**28  # at once, of models whose logits stand for all tokens: half a gigabyte in bfloat16, and its copies
 PROCESSOR_TOKENS = 2048  # at once on a processor: more is no faster, and takes memory
 
 
@@ -89,6 +90,7 @@ def score(
 ) -> list[Scored]:
     """Return each pair's log-likelihood, in the order given. `name` says which file of the run keeps what is done."""
     method = method_of(model)
+    batch_tokens = within_logits(model, batch_tokens, method)
     shares = method in ("packed", "trees")
     trees = grown(pairs) if shares else [tree_of(number, pair) for number, pair in enumerate(pairs)]
     plan = list(batches(trees, batch_tokens, pads=method != "packed"))
@@ -121,6 +123,13 @@ def batch_tokens(batch_size: int, length: int) -> int:
     room of a long one."""
     allowed = batch_size * length
     return allowed if loading.device().type == "cuda" else min(allowed, max(PROCESSOR_TOKENS, length))
+
+
+def within_logits(model: Any, tokens: int, method: str) -> int:
+    """Return how many of so many tokens are read at once: on a GPU fewer, where the method keeps the logits of all."""
+    if method != "logits" or loading.device().type != "cuda":
+        return tokens
+    return min(tokens, max(1, GPU_LOGITS // len(model.get_input_embeddings().weight)))
 
 
 @torch.inference_mode()

@@ -102,7 +102,7 @@ def write_model(
 
 
 def _compute_dtype(model: Any) -> torch.dtype:
-    return torch.bfloat16 if getattr(model, "is_quantized", False) else model.dtype
+    return loading.compute_dtype() if getattr(model, "is_quantized", False) else model.dtype
 
 
 def _save_adapter(

@@ -27,6 +27,13 @@ def available_memory(processes: int = 1) -> float:
     return min(float(psutil.virtual_memory().available), _container_limit()) / processes
 
 
+def memory_around(model: Any, processes: int = 1) -> float:
+    """Return `available_memory` of a plan that counts the weights of `model` itself: those that lie on a GPU already
+    are not free."""
+    held = sum(parameter.nbytes for parameter in model.parameters() if parameter.device.type == "cuda")
+    return available_memory(processes) + held
+
+
 def total_memory() -> float:
     """Return the bytes of the GPU, or of the machine: the same for each attempt at a run, however much is free."""
     if torch.cuda.is_available():

@@ -48,16 +48,16 @@ def load(parent: str, adapters: str, dtype: torch.dtype, *, to_split: bool = Fal
         )
     device_map = {"": torch.cuda.current_device()}
     return loading.load_as(
-        AutoModelForCausalLM, parent, torch.bfloat16, quantization_config=four_bits(), device_map=device_map
+        AutoModelForCausalLM, parent, dtype, quantization_config=four_bits(dtype), device_map=device_map
     )
 
 
-def four_bits() -> BitsAndBytesConfig:
+def four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
     """Return the config of 4 bits (Dettmers 2023, 2305.14314): normal floats, their scales quantised too, products in
-    bfloat16."""
+    `dtype`."""
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=dtype,
     )  # fmt: skip
 
 

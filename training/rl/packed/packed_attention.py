@@ -52,16 +52,16 @@ def attend(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scaling: float
     D = rows.cos.shape[-1]
     K = key.shape[1] // D
     stacked = [rows.gather(x) for x in (query, key, value)]
-    mixed, weights = torch.empty_like(stacked[0]), []
+    mixed, weights = torch.empty_like(stacked[0]), list[Tensor]()
     for group in rows.groups:
-        parts = [group.of(x, K) for x in (*stacked, mixed)]
+        q, k, v, out = (group.of(x, K) for x in (*stacked, mixed))
         if not rows.read_only:
-            weights += _attend_blocks(*parts, group, rows, scaling)
+            weights += _attend_blocks(q, k, v, out, group, rows, scaling)
         elif group.is_long() and (query.dtype != torch.bfloat16 or _has_amx()):
-            _attend_fused(*parts, group.count, scaling)
+            _attend_fused(q, k, v, out, group.count, scaling)
         else:  # one by one, the scores of a long sequence stay in the cache
             count = group.count if group.is_long() else 1
-            for each in zip(*(x.chunk(count) for x in parts), strict=True):
+            for each in zip(q.chunk(count), k.chunk(count), v.chunk(count), out.chunk(count), strict=True):
                 _attend_blocks(*each, group, rows, scaling)
     return rows.first(mixed), [*stacked, *weights]
 

@@ -120,6 +120,17 @@ def test_what_candidates_share_is_read_once():
     assert len(token_trees.grown([Pair([1], [60 + n, 70, 71, 72]) for n in range(4)])) == 4  # one token is no beginning
 
 
+@pytest.mark.parametrize(
+    ("device", "method", "allowed"), [("cuda", "logits", 1000), ("cuda", "states", 8192), ("cpu", "logits", 8192)]
+)
+def test_a_gpu_holds_few_logits_of_a_model_that_keeps_those_of_all_tokens(monkeypatch, device, method, allowed):
+    monkeypatch.setattr(likelihood.loading, "device", lambda: torch.device(device))
+    monkeypatch.setattr(likelihood, "GPU_LOGITS", 97_000)
+    model = hf.LlamaForCausalLM(hf.LlamaConfig(**GROUPED))
+    assert likelihood.within_logits(model, 8192, method) == allowed
+    assert likelihood.within_logits(model, 500, method) == 500
+
+
 def test_batches_hold_no_more_than_they_may():
     trees = token_trees.grown([Pair([n], list(range(n, n + 5 + n % 9))) for n in range(1, 40)])
     planned = list(token_trees.batches(trees, 30))

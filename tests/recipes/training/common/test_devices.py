@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from training.recipes.common import loading, memory, steps
-from training.rl.factors import in_float64
+from training.recipes.sft.trained_model import four_bits
+from training.rl.factors import Factors, in_float64
+from training.rl.lora import freeze
 
 
 @pytest.fixture
@@ -55,6 +59,23 @@ def test_memory_of_an_apple_gpu_is_what_its_driver_holds_of_the_machines(machine
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 3_000_000_000)
     assert steps.peak_memory_gb(torch.device("mps")) == 3.0
     assert memory.machine_name() == "Apple GPU" and 0 < memory.available_memory() <= memory.total_memory()
+
+
+def test_weights_that_lie_on_a_gpu_are_counted_as_room_by_a_plan_that_counts_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "available_memory", lambda processes: 7e9 / processes)
+    on_gpu, elsewhere = (SimpleNamespace(nbytes=2_000_000_000, device=torch.device(kind)) for kind in ("cuda", "cpu"))
+    model = SimpleNamespace(parameters=lambda: [on_gpu, on_gpu, elsewhere])
+    assert memory.memory_around(model, 2) == 3.5e9 + 4e9
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_model_in_4_bits_multiplies_in_the_dtype_of_the_machine(dtype: torch.dtype):
+    assert four_bits(dtype).bnb_4bit_compute_dtype == dtype
+    layer = torch.nn.Linear(4, 3)
+    layer.weight = torch.nn.Parameter(torch.zeros(6, 1, dtype=torch.uint8), requires_grad=False)
+    layer.compute_dtype = dtype  # as bitsandbytes' layers have it
+    freeze(layer, Factors(torch.ones(2, 4), torch.ones(3, 2)))
+    assert layer.a.dtype == layer.b.dtype == dtype
 
 
 class OfApple:
