@@ -12,10 +12,20 @@ import functools
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PretrainedConfig
+from torch import Tensor
+from transformers import (
+    AttentionInterface,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
+)
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from training.core.file_checks.content_hashes import full_weights_hash
 from training.core.file_checks.trainable import OTHER_RECIPES
@@ -53,6 +63,27 @@ def compute_dtype() -> torch.dtype:
     cpu = torch.cpu
     fast = cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if fast else torch.float32
+
+
+def repeated_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """Attend as transformers' "sdpa" does: query (B, Q, T, D), key and value (B, K, S, D) -> (B, T, Q, D).
+
+    It leaves fewer heads of keys than of queries to torch where there is no mask. In float32 no kernel of CUDA takes
+    them but the one that keeps all scores: there keys and values are repeated.
+    """
+    if attention_mask is None and is_grouped_float32(query, key):
+        key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
+        module = SimpleNamespace(is_causal=getattr(module, "is_causal", True))  # one that knows of no groups
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+
+
+def is_grouped_float32(query: Tensor, key: Tensor) -> bool:
+    return query.device.type == "cuda" and query.dtype == torch.float32 and query.shape[1] > key.shape[1]
+
+
+AttentionInterface.register("sdpa", repeated_attention)
 
 
 def load_policy(folder: str | Path, dtype: torch.dtype | None = None, *, to_split: bool = False) -> tuple[Any, Any]:

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from tests.support.training.tiny_llama import llama
 from training.recipes.common import loading, memory, steps
 from training.recipes.sft.trained_model import four_bits
 from training.rl.factors import Factors, in_float64
@@ -76,6 +78,28 @@ def test_a_model_in_4_bits_multiplies_in_the_dtype_of_the_machine(dtype: torch.d
     layer.compute_dtype = dtype  # as bitsandbytes' layers have it
     freeze(layer, Factors(torch.ones(2, 4), torch.ones(3, 2)))
     assert layer.a.dtype == layer.b.dtype == dtype
+
+
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_keys_are_repeated_where_no_kernel_takes_fewer_heads_of_them(monkeypatch: pytest.MonkeyPatch, is_padded: bool):
+    """Without a mask alone: with one transformers repeats them itself."""
+    model, ids = llama(num_key_value_heads=2), torch.arange(14).view(2, 7)
+    mask = torch.ones_like(ids).index_fill(1, torch.tensor([5, 6]), 0) if is_padded else None
+    of_torch, seen = F.scaled_dot_product_attention, []
+
+    def attend(query, key, value, **options):
+        seen.append((query.shape[1] == key.shape[1], options.get("enable_gqa", False)))
+        return of_torch(query, key, value, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", attend)
+    found = []
+    for is_cuda in (False, True):
+        monkeypatch.setattr(loading, "is_grouped_float32", lambda *_, on_cuda=is_cuda: on_cuda)
+        seen.clear()
+        with torch.no_grad():
+            found.append(model(input_ids=ids, attention_mask=mask).logits[:, :5])
+        assert set(seen) == ({(True, False)} if is_cuda or is_padded else {(False, True)})
+    torch.testing.assert_close(found[1], found[0])
 
 
 class OfApple:
