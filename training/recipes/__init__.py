@@ -16,9 +16,6 @@ import os
 
 # What Apple's GPUs lack, the processor computes; torch reads it when it loads.
 os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-# cuDNN's attention, which torch would choose first on an H100, makes a plan for each shape and keeps it: half a second,
-# and batches here have hundreds of shapes.
-os.environ.setdefault("TORCH_CUDNN_SDPA_DEPRIORITIZED", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

@@ -84,6 +84,9 @@ def is_grouped_float32(query: Tensor, key: Tensor) -> bool:
 
 
 AttentionInterface.register("sdpa", repeated_attention)
+# cuDNN's attention, which torch would choose first on an H100, makes a plan for each shape and keeps it: half a second,
+# and batches here have hundreds of shapes.
+torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def load_policy(folder: str | Path, dtype: torch.dtype | None = None, *, to_split: bool = False) -> tuple[Any, Any]:

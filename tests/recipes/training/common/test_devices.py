@@ -50,6 +50,10 @@ def test_the_device_and_its_dtype_follow_from_what_is_there(machine, has: dict, 
     assert dtype is None or loading.compute_dtype() == dtype
 
 
+def test_attention_that_plans_each_shape_anew_is_off():
+    assert not torch.backends.cuda.cudnn_sdp_enabled() and torch.backends.cuda.flash_sdp_enabled()
+
+
 def test_a_person_overrules_the_dtype_on_apples_gpus_too(machine, monkeypatch: pytest.MonkeyPatch):
     machine(mps=True)
     monkeypatch.setenv("ASSAY_DTYPE", "float32")
