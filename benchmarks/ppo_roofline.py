@@ -8,11 +8,13 @@ for that than the processor for the products, the memory counts. Attention, norm
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,9 @@ def least(work: Work, adapters: str, prompt_tokens: float, new_tokens: float) ->
     return Least(drawing, 2 * layers * prompt_tokens + scoring + updates, steps * 2 * (layers + output))
 
 
+@functools.cache
 def machine_of(dtype_name: str) -> Machine:
+    """Measure this machine, once in a process."""
     return Machine(matrix_rate(dtype_name), reading_rate())
 
 
@@ -85,25 +89,28 @@ def matrix_rate(dtype_name: str, seconds: float = 3.0) -> float:
     best = 0.0
     for rows, width, out in ((1200, 576, 1536), (1200, 1536, 576), (2048, 2048, 2048)):
         x, weight = torch.randn(rows, width).to(dtype), torch.randn(out, width).to(dtype)
-        until = time.perf_counter() + seconds / 3
-        while time.perf_counter() < until:
-            started = time.perf_counter()
-            torch.nn.functional.linear(x, weight)
-            best = max(best, 2 * rows * width * out / (time.perf_counter() - started))
+        multiply = functools.partial(torch.nn.functional.linear, x, weight)
+        best = max(best, 2 * rows * width * out / _least_seconds(multiply, seconds / 3))
     return best
 
 
+@functools.cache
 def reading_rate(seconds: float = 3.0) -> float:
     """Return bytes a second that a sum over more than fits into the caches reads, the best of many."""
     import torch
 
     weights = torch.ones(READ_MB << 20, dtype=torch.uint8).view(torch.float32)
-    best, until = 0.0, time.perf_counter() + seconds
-    while time.perf_counter() < until:
+    return (READ_MB << 20) / _least_seconds(weights.sum, seconds)
+
+
+def _least_seconds(call: Callable[[], object], seconds: float) -> float:
+    """Return what one call takes, of as many as fit into so many seconds, and one at least."""
+    least, until = math.inf, time.perf_counter() + seconds
+    while least == math.inf or time.perf_counter() < until:
         started = time.perf_counter()
-        weights.sum()
-        best = max(best, (READ_MB << 20) / (time.perf_counter() - started))
-    return best
+        call()
+        least = min(least, time.perf_counter() - started)
+    return least
 
 
 def prompt_tokens(work: Work) -> int:

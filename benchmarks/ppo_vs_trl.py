@@ -126,20 +126,17 @@ def _adapters(arguments: argparse.Namespace) -> list[str]:
 
 def _roofline(results: Results, work: Work, profiled: list[str]) -> None:
     """By the tokens that each contestant of ours drew, in the dtype it ran in; the machine's rates are measured now."""
-    machines: dict[str, ppo_roofline.Machine] = {}
     for name, runs in results.found.get("speed", {}).items():
         who = CONTESTANTS[name]
         if who.peer or who.recipe == OWN_NETWORKS:  # what two more networks take is not counted
             continue
-        if who.dtype not in machines:
-            machines[who.dtype] = ppo_roofline.machine_of(who.dtype)
-        machine, drawn = machines[who.dtype], statistics.median(run["new_tokens"] for run in runs)
+        machine, drawn = ppo_roofline.machine_of(who.dtype), statistics.median(run["new_tokens"] for run in runs)
         least = ppo_roofline.least(work, who.adapters, results.found["machine"]["prompt_tokens"], drawn)
-        seconds = statistics.median(run["seconds"] for run in runs)
+        seconds, least_seconds = statistics.median(run["seconds"] for run in runs), least.seconds(machine)
         results.keep(
             "roofline", name, {
                 "operations": least.drawing + least.rest, "rate": machine.rate, "reading": machine.reading,
-                "least_seconds": least.seconds(machine), "share": least.seconds(machine) / seconds,
+                "least_seconds": least_seconds, "share": least_seconds / seconds,
                 "share_of_products": least.seconds_of_products(machine) / seconds,
             },
         )  # fmt: skip

@@ -62,8 +62,8 @@ HALVES = Way(
 def logits(hidden: Tensor, weight: Tensor) -> Tensor:
     """Multiply some hundred states (N, H) by an output layer's weight (V, H) as it lies in memory: (N, V). Without
     gradients."""
-    on_processor = weight.dtype == torch.float32 and weight.device.type == "cpu"
-    return _by_onednn(hidden, weight) if on_processor and _mkl_is_slow() else F.linear(hidden, weight)
+    by_onednn = weight.dtype == torch.float32 and weight.device.type == "cpu" and _mkl_is_slow()
+    return (ONEDNN if by_onednn else AS_IT_IS).multiply(hidden, weight)
 
 
 @functools.cache

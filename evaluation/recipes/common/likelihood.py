@@ -216,7 +216,7 @@ def _of_states(states: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor,
     """Return log-probabilities and ranks: states (N, H), weight (V, H), targets (N,) -> (N,) float32 log-probabilities,
     (N,) whether no token is likelier.
 
-    A few rows at a time, their chances in one place.
+    A few rows at a time, their chances in one place: new memory for each would cost as much as what is reckoned in it.
     """
     rows = min(ROWS[states.device.type == "cuda"], len(states))
     chances = states.new_empty(rows, len(weight), dtype=torch.float32)

@@ -73,13 +73,13 @@ def repeated_attention(
     It leaves fewer heads of keys than of queries to torch where there is no mask. In float32 no kernel of CUDA takes
     them but the one that keeps all scores: there keys and values are repeated.
     """
-    if attention_mask is None and is_grouped_float32(query, key):
+    if attention_mask is None and _is_grouped_float32(query, key):
         key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
         module = SimpleNamespace(is_causal=getattr(module, "is_causal", True))  # one that knows of no groups
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 
-def is_grouped_float32(query: Tensor, key: Tensor) -> bool:
+def _is_grouped_float32(query: Tensor, key: Tensor) -> bool:
     return query.device.type == "cuda" and query.dtype == torch.float32 and query.shape[1] > key.shape[1]
 
 

@@ -39,11 +39,7 @@ def attend_masked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scali
 def is_fused_faster(weight: Tensor) -> bool:
     """Return whether torch's own kernel is quicker than two batched products where each head has one query: in bfloat16
     with AMX. Without it the kernel takes three to seven times as long, and in float32 no less (AVX2 and AVX512)."""
-    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and _has_amx()
-
-
-def _has_amx() -> bool:
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scaling: float) -> tuple[Tensor, list[Tensor]]:
@@ -57,7 +53,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scaling: float
         q, k, v, out = (group.of(x, K) for x in (*stacked, mixed))
         if not rows.read_only:
             weights += _attend_blocks(q, k, v, out, group, rows, scaling)
-        elif group.is_long() and (query.dtype != torch.bfloat16 or _has_amx()):
+        elif group.is_long() and (query.dtype != torch.bfloat16 or torch.cpu._is_amx_tile_supported()):
             _attend_fused(q, k, v, out, group.count, scaling)
         else:  # one by one, the scores of a long sequence stay in the cache
             count = group.count if group.is_long() else 1

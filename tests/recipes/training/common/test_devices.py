@@ -98,7 +98,7 @@ def test_keys_are_repeated_where_no_kernel_takes_fewer_heads_of_them(monkeypatch
     monkeypatch.setattr(F, "scaled_dot_product_attention", attend)
     found = []
     for is_cuda in (False, True):
-        monkeypatch.setattr(loading, "is_grouped_float32", lambda *_, on_cuda=is_cuda: on_cuda)
+        monkeypatch.setattr(loading, "_is_grouped_float32", lambda *_, on_cuda=is_cuda: on_cuda)
         seen.clear()
         with torch.no_grad():
             found.append(model(input_ids=ids, attention_mask=mask).logits[:, :5])

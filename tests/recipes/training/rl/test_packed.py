@@ -140,7 +140,7 @@ def test_below_the_lowest_layer_that_learns_nothing_is_kept_and_nothing_flows(fo
 def test_rows_that_are_read_alone_get_the_same_states(folder, monkeypatch, shared, dtype, has_amx):
     """By fused attention, but for bfloat16 without AMX: there a sequence at a time, with the same bits."""
     monkeypatch.setattr(packed_rows, "QUERIES", 12)
-    monkeypatch.setattr(packed_attention, "_has_amx", lambda: has_amx)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
     is_fused = has_amx or dtype == torch.float32
     base, stem = model_with(folder, "full").to(dtype).get_decoder(), [7 * i % 89 for i in range(shared)]
     texts = [stem + [(11 * i + number) % 89 for i in range(n)] for number, n in enumerate((30, 30, 13, 5, 1))]
