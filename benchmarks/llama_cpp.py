@@ -74,7 +74,7 @@ def main() -> None:
         number, prompt = numbered
         request = {
             "prompt": prompt, "n_predict": most, "seed": number, "cache_prompt": False, "temperature": 1.0,
-            "samplers": ["temperature"], "stream": False,
+            "top_p": given["top_p"], "samplers": ["top_p", "temperature"], "stream": False,
         }  # fmt: skip
         return int(server.handle_completions(request)["usage"]["completion_tokens"])
 

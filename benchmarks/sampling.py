@@ -1,12 +1,12 @@
 """How fast answers are sampled: `python -m benchmarks.sampling MODEL [--old CHECKOUT] --out FOLDER`.
 
-MODEL is a model folder. Prompts are short questions in its chat template, two answers each at temperature 1, ended by
-the model's own end tokens or after `--new-tokens`. Contestants take turns, each in a process of its own: transformers'
-`generate`, batch after batch; its continuous batching, when it is named; ours; ours as CHECKOUT has it, another
-folder of this repository; and llama.cpp's server with float16 and 8-bit weights, where `--llama-python` names an
-interpreter that has it (`benchmarks.llama_cpp`; MODEL is then the bundled one, imported). For each number of rows that
-are decoded at once: tokens that belong to answers, a second, from token ids to token ids, reading of prompts in it.
-Loading is not in it, nor the first answers of a process.
+MODEL is a model folder. Prompts are short questions in its chat template, two answers each at temperature 1 and
+`--top-p`, ended by the model's own end tokens or after `--new-tokens`. Contestants take turns, each in a process of its
+own: transformers' `generate`, batch after batch; its continuous batching, when it is named; ours; ours as CHECKOUT has
+it, another folder of this repository; and llama.cpp's server with float16 and 8-bit weights, where `--llama-python`
+names an interpreter that has it (`benchmarks.llama_cpp`; MODEL is then the bundled one, imported). For each number of
+rows that are decoded at once: tokens that belong to answers, a second, from token ids to token ids, reading of prompts
+in it. Loading is not in it, nor the first answers of a process.
 
 The dtype is the machine's, or ASSAY_DTYPE. A plain machine can be had on a better one:
 
@@ -79,6 +79,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--llama-python", type=Path, help="an interpreter that has xllamacpp")
     parser.add_argument("--rows", nargs="+", type=int, default=[1, 16, 64, 256])
     parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=[*CONTESTANTS, *LLAMA], default=DEFAULT, metavar="CONTESTANT")
     parser.add_argument("--kl", action="store_true")
@@ -93,6 +94,7 @@ def _run(arguments: argparse.Namespace, name: str, rows: int) -> dict[str, Any]:
     root = arguments.old if name == "before" else ROOT
     line = [sys.executable, "-P", str(ROOT / "benchmarks" / "sampling.py"), str(arguments.model.resolve())]
     line += ["--one", name, "--rows", str(rows), "--new-tokens", str(arguments.new_tokens)]
+    line += ["--top-p", str(arguments.top_p)]
     # What `before` imports comes from the old checkout; this file and what it needs beside it do not change the work.
     paths = os.pathsep.join([str(root.resolve()), str(ROOT)])
     ended = subprocess.run(line, capture_output=True, text=True, env=environment_with(PYTHONPATH=paths))
@@ -110,8 +112,8 @@ def _llama(arguments: argparse.Namespace, kind: str, rows: int) -> dict[str, Any
         llama_cpp.write_as(bundled_gguf(), kind, weights)
     tokenizer = loading.load_tokenizer(arguments.model)
     prompts = [loading.encode_prompt(tokenizer, messages, 256) for messages in questions(answers_of(rows))]
-    work = {"model": str(weights), "rows": rows, "prompts": prompts, "new_tokens": arguments.new_tokens}
-    return llama_cpp.measured(arguments.llama_python, work)
+    asked = {"rows": rows, "prompts": prompts, "new_tokens": arguments.new_tokens, "top_p": arguments.top_p}
+    return llama_cpp.measured(arguments.llama_python, {"model": str(weights), **asked})
 
 
 def answers_of(rows: int) -> int:
@@ -138,7 +140,7 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     ends = loading.eos_token_ids(model, tokenizer)
     if arguments.one == "kl":
         return _mismatch(model, prompts, ends, tokenizer.pad_token_id, arguments.new_tokens)
-    contestant = CONTESTANTS[arguments.one](model, tokenizer, ends)
+    contestant = CONTESTANTS[arguments.one](model, tokenizer, ends, arguments.top_p)
     contestant(prompts[:2], 1, 4)
     started = time.perf_counter()
     tokens = contestant(prompts, rows, arguments.new_tokens)
@@ -146,7 +148,7 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"tokens": tokens, "seconds": seconds, "rate": tokens / seconds}
 
 
-def _ours(model: Any, tokenizer: Any, ends: list[int]) -> Any:
+def _ours(model: Any, tokenizer: Any, ends: list[int], top_p: float) -> Any:
     from training.rl.decode import decoder_for
     from training.rl.sampler import Sampling, sample
 
@@ -155,12 +157,13 @@ def _ours(model: Any, tokenizer: Any, ends: list[int]) -> Any:
     def run(prompts: list[list[int]], rows: int, new_tokens: int) -> int:
         options = {"end_ids": ends, "pad_id": tokenizer.pad_token_id, "device": model.device}
         seeds = [SEED + i for i in range(len(prompts))]
-        return int(sample(decoder, prompts, seeds, Sampling(new_tokens), most_rows=rows, **options).lengths.sum())
+        sampling = Sampling(new_tokens, top_p=top_p)
+        return int(sample(decoder, prompts, seeds, sampling, most_rows=rows, **options).lengths.sum())
 
     return run
 
 
-def _before(model: Any, tokenizer: Any, ends: list[int]) -> Any:
+def _before(model: Any, tokenizer: Any, ends: list[int], top_p: float) -> Any:
     from training.rl.decode import decoder_for
     from training.rl.sampler import Sampling, sample
 
@@ -172,13 +175,13 @@ def _before(model: Any, tokenizer: Any, ends: list[int]) -> Any:
         for start in range(0, len(prompts), rows):
             batch = prompts[start : start + rows]
             seeds = [SEED + start + i for i in range(len(batch))]
-            total += int(sample(decoder, batch, seeds, Sampling(new_tokens), **options).lengths.sum())
+            total += int(sample(decoder, batch, seeds, Sampling(new_tokens, top_p=top_p), **options).lengths.sum())
         return total
 
     return run
 
 
-def _generate(model: Any, tokenizer: Any, ends: list[int]) -> Any:
+def _generate(model: Any, tokenizer: Any, ends: list[int], top_p: float) -> Any:
     import torch
 
     from training.rl.sampler import left_pad
@@ -190,7 +193,7 @@ def _generate(model: Any, tokenizer: Any, ends: list[int]) -> Any:
             ids, mask = left_pad(prompts[start : start + rows], tokenizer.pad_token_id, model.device)
             out = model.generate(
                 ids, attention_mask=mask, max_new_tokens=new_tokens, do_sample=True, temperature=1.0, top_k=0,
-                top_p=1.0, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id,
+                top_p=top_p, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id,
             )[:, ids.shape[1] :]  # fmt: skip
             total += sum(_length(row, ends) for row in out.tolist())
         return total
@@ -198,13 +201,14 @@ def _generate(model: Any, tokenizer: Any, ends: list[int]) -> Any:
     return run
 
 
-def _continuous(model: Any, tokenizer: Any, ends: list[int]) -> Any:
+def _continuous(model: Any, tokenizer: Any, ends: list[int], top_p: float) -> Any:
     from transformers import GenerationConfig
 
     def run(prompts: list[list[int]], rows: int, new_tokens: int) -> int:
         config = GenerationConfig(
-            max_new_tokens=new_tokens, do_sample=True, top_k=0, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
-        )
+            max_new_tokens=new_tokens, do_sample=True, top_k=0, top_p=top_p, eos_token_id=ends,
+            pad_token_id=tokenizer.pad_token_id,
+        )  # fmt: skip
         out = model.generate_batch(inputs=prompts, generation_config=config, progress_bar=False)
         return sum(_length(result.generated_tokens, ends) for result in out.values())
 

@@ -23,6 +23,8 @@ from training.rl.module_decoder import Decoder
 BLOCK = 256  # tokens whose weights are summed first when one is drawn
 COMPACT_BELOW = 0.85  # copying the cache pays once this share of its rows, or less, is alive
 REFILL_FROM = 1 / 8  # of the rows have ended: reading a few prompts costs a product as reading many does
+FIRST_LOOK = 64  # tokens among which the nucleus of top-p is looked for
+LOOK_FURTHER = 8  # times as many where it is wider
 SHARED_FROM = 4  # tokens that all prompts begin with: fewer are not worth reading by themselves
 
 
@@ -206,7 +208,7 @@ def draw_with_logprobs(
     # In place, and never divided by their sum: a fresh array of the vocabulary costs as much as the arithmetic on it.
     weights = scaled.sub_(scaled.amax(-1, keepdim=True)).exp_()
     if top_p < 1:
-        weights = keep_nucleus(weights / weights.sum(-1, keepdim=True), top_p)
+        return _place_in_nucleus(weights, uniforms, top_p)
     return _place_of(weights, uniforms)
 
 
@@ -235,15 +237,20 @@ def _below(values: Tensor, bound: Tensor) -> Tensor:
     return torch.minimum(values, torch.nextafter(bound, torch.zeros_like(bound)))
 
 
-def keep_nucleus(probs: Tensor, top_p: float, first_look: int = 512) -> Tensor:
-    """Zero all but the smallest set of tokens that holds `top_p` of the mass. (B, V) -> (B, V), not renormalised.
+def _place_in_nucleus(weights: Tensor, uniforms: Tensor, top_p: float, look: int = FIRST_LOOK) -> tuple[Tensor, Tensor]:
+    """Return what `_place_of` does, among the fewest tokens of each row that hold `top_p` of its sum.
 
-    Sorting a vocabulary costs more than a layer; the first few hundred tokens nearly always hold the nucleus.
+    Sorting a vocabulary costs as much as a decoding step. The likeliest few tokens mostly hold the nucleus; rows where
+    they do not are looked at again by themselves, among more.
     """
-    look = min(first_look, probs.shape[-1])
-    top, indices = probs.topk(look, dim=-1)
-    if look < probs.shape[-1] and bool((top.sum(-1) < top_p).any()):
-        top, indices = probs.sort(dim=-1, descending=True)
-    before = top.cumsum(-1) - top
-    kept_mass = torch.where(before < top_p, top, torch.zeros_like(top))
-    return torch.zeros_like(probs).scatter_(-1, indices, kept_mass)
+    look = min(look, weights.shape[1])
+    top, tokens = weights.topk(look, dim=-1)
+    mass, sums = top_p * weights.sum(-1, keepdim=True), top.cumsum(-1)
+    kept = torch.where(sums - top < mass, top, torch.zeros_like(top))
+    tokens, order = tokens.sort(dim=-1)  # as in the vocabulary, so that no token's place depends on the look
+    index, logprobs = _place_of(kept.gather(1, order), uniforms)
+    drawn = tokens.gather(1, index[:, None])[:, 0]
+    if look < weights.shape[1] and bool((is_wider := sums[:, -1] < mass[:, 0]).any()):
+        rows = is_wider.nonzero()[:, 0]
+        drawn[rows], logprobs[rows] = _place_in_nucleus(weights[rows], uniforms[rows], top_p, LOOK_FURTHER * look)
+    return drawn, logprobs

@@ -4,14 +4,14 @@ from peft import LoraConfig, get_peft_model
 from torch.testing import assert_close
 
 from tests.support.training.tiny_llama import llama
-from training.rl import decode
+from training.rl import decode, sampler
 from training.rl.decode import LlamaDecoder, decoder_for
 from training.rl.factors import Factors
 from training.rl.linear import Linear
 from training.rl.lora import LoRALinear, Switch, freeze
 from training.rl.module_decoder import ModuleDecoder
 from training.rl.policy import Policy
-from training.rl.sampler import Sampling, draw, draw_with_logprobs, keep_nucleus, left_pad, sample, sequence_seed
+from training.rl.sampler import Sampling, draw, draw_with_logprobs, left_pad, sample, sequence_seed
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12], [5, 6, 7], [13]]
 
@@ -53,10 +53,34 @@ def test_temperature_zero_takes_the_likeliest():
     assert draw(torch.tensor([[1.0, 3.0, 2.0]]), torch.tensor([0.99]), 0).tolist() == [1]
 
 
+def nucleus_of(probs, top_p):
+    """Zero all but the fewest tokens that hold `top_p` of the mass, by sorting all of them."""
+    sorted_probs, tokens = probs.sort(dim=-1, descending=True)
+    sorted_probs[sorted_probs.cumsum(-1) - sorted_probs >= top_p] = 0
+    return torch.zeros_like(probs).scatter(-1, tokens, sorted_probs)
+
+
 def test_the_nucleus_is_the_smallest_set_that_holds_the_mass():
-    probs = torch.tensor([[0.1, 0.5, 0.15, 0.25]])
-    assert_close(keep_nucleus(probs, 0.7), torch.tensor([[0.0, 0.5, 0.0, 0.25]]))
-    assert_close(keep_nucleus(probs, 0.7, first_look=1), torch.tensor([[0.0, 0.5, 0.0, 0.25]]))
+    logits = torch.tensor([0.1, 0.5, 0.15, 0.25]).log().expand(4, 4)
+    drawn, logprobs = draw_with_logprobs(logits, torch.tensor([0.0, 0.66, 0.67, 0.999]), 1.0, top_p=0.7)
+    assert drawn.tolist() == [1, 1, 3, 3]
+    assert_close(logprobs.exp(), torch.tensor([2, 2, 1, 1]) / 3)
+
+
+def test_nuclei_of_a_few_tokens_and_of_thousands_are_drawn_from_side_by_side():
+    generator = torch.Generator().manual_seed(5)
+    widths = torch.tensor([9.0, 3.0, 1.0, 0.1])[:, None]
+    logits = torch.randn(4, 5000, generator=generator) * widths
+    probs = nucleus_of(logits.double().softmax(-1), 0.9)
+    sizes = (probs > 0).sum(-1).tolist()
+    assert sizes[0] < sampler.FIRST_LOOK < sizes[1] < 512 < sizes[2] < 4096 < sizes[3]
+    probs /= probs.sum(-1, keepdim=True)
+    for uniform in (0.0, 0.3, 0.77, 0.9999):
+        drawn, logprobs = draw_with_logprobs(logits, torch.full((4,), uniform), 1.0, top_p=0.9)
+        before = probs.cumsum(-1).gather(1, drawn[:, None])[:, 0]
+        chance = probs.gather(1, drawn[:, None])[:, 0]
+        assert ((before - chance - 1e-5 <= uniform) & (uniform <= before + 1e-5)).all()
+        assert_close(logprobs.exp().double(), chance, atol=1e-7, rtol=1e-3)
 
 
 def test_draws_follow_the_probabilities():
@@ -166,7 +190,7 @@ def test_drawn_tokens_come_with_their_logprobs_in_what_they_were_drawn_from(top_
     if top_k:
         probs = probs * (probs >= probs.topk(top_k).values[:, -1:])
     if top_p < 1:
-        probs = keep_nucleus(probs, top_p)
+        probs = nucleus_of(probs, top_p)
     wanted = (probs / probs.sum(-1, keepdim=True)).gather(1, tokens[:, None])[:, 0].log()
     assert_close(logprobs, wanted, atol=1e-4, rtol=1e-4)
 
