@@ -38,7 +38,7 @@ def _here(work: dict[str, Any], count: int) -> tuple[Any, list[list[int]], Any]:
 
     model, tokenizer = loading.load_policy(work["model"])
     model.requires_grad_(False)
-    contestant = CONTESTANTS[work["contestant"]](model, tokenizer, loading.eos_token_ids(model, tokenizer))
+    contestant = CONTESTANTS[work["contestant"]](model, tokenizer, loading.eos_token_ids(model, tokenizer), 1.0)
     prompts = [loading.encode_prompt(tokenizer, messages, PROMPT) for messages in questions(count)]
     return (
         lambda some, rows: contestant(some, rows, work["new_tokens"]),
