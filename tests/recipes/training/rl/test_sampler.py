@@ -4,7 +4,7 @@ from peft import LoraConfig, get_peft_model
 from torch.testing import assert_close
 
 from tests.support.training.tiny_llama import llama
-from training.rl import decode, sampler
+from training.rl import decode, module_decoder, sampler
 from training.rl.decode import LlamaDecoder, decoder_for
 from training.rl.factors import Factors
 from training.rl.linear import Linear
@@ -28,9 +28,9 @@ def test_one_row_that_rounding_turns_around_is_no_other_model():
     for row in range(7):
         turned = logits.clone()
         turned[row] += 0.4 * noise[row]
-        assert decode._nearly_same(turned, logits, torch.bfloat16)
-    assert not decode._nearly_same(logits + 0.15 * noise, logits, torch.bfloat16)
-    assert decode._nearly_same(logits + 0.05 * noise, logits + 3, torch.bfloat16)
+        assert module_decoder._nearly_same(turned, logits, torch.bfloat16)
+    assert not module_decoder._nearly_same(logits + 0.15 * noise, logits, torch.bfloat16)
+    assert module_decoder._nearly_same(logits + 0.05 * noise, logits + 3, torch.bfloat16)
 
 
 def test_left_padding_keeps_prompts_flush_right():
@@ -262,7 +262,7 @@ BEGINNING = [3, 4, 5, 6, 7]
 def test_a_row_that_has_ended_gives_its_place_to_the_next_prompt(beginning: list[int], dtype: torch.dtype, fused: bool):
     """Twelve prompts of 1 to 9 tokens in three rows: each answer is the one that its prompt gets alone."""
     decoder = decoder_for(llama(seed=1).to(dtype))
-    decoder.fused, decoder.cuts = fused, fused or decoder.cuts
+    decoder.fused = fused
     prompts = [beginning + [8 + (n * k) % 20 for k in range(1 + n % 4)] for n in range(12)]
     sizes, ended, step = [], [], decoder.step
     decoder.step = lambda tokens: sizes.append(len(tokens)) or step(tokens)
@@ -279,6 +279,23 @@ def test_a_row_that_has_ended_gives_its_place_to_the_next_prompt(beginning: list
     assert same == 12 if dtype == torch.float32 else same >= 9
     again = sample(decoder, prompts, range(12), Sampling(12), most_rows=3, **options)
     assert torch.equal(again.tokens, done.tokens) and torch.equal(again.logprobs, done.logprobs)
+
+
+def test_the_cache_grows_to_its_room_as_it_is_filled(monkeypatch):
+    monkeypatch.setattr(decode, "AHEAD", 5)
+    model = llama(seed=1)
+    decoder, plain = LlamaDecoder(model), ModuleDecoder(model)
+    ids, mask = left_pad(PROMPTS, 0, "cpu")
+    logits, expected = (each.prefill(ids, mask, 30) for each in (decoder, plain))
+    widths = [decoder.bias.shape[1]]
+    for _ in range(30):
+        assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+        tokens = expected.argmax(-1)
+        logits, expected = decoder.step(tokens), plain.step(tokens)
+        widths.append(decoder.bias.shape[1])
+    room = ids.shape[1] + 30
+    assert widths[0] == ids.shape[1] + 5 and widths[-1] == room == decoder.keys[-1].shape[1]
+    assert all(filled <= width <= filled + 5 for filled, width in enumerate(widths, ids.shape[1]))
 
 
 def test_a_decoder_without_places_to_give_away_takes_batch_after_batch():

@@ -98,7 +98,6 @@ def test_answers_drawn_by_graphs_are_those_drawn_without(graphs, most_rows: int)
     for with_graph in (False, True):
         model = llama()
         decoder = LlamaDecoder(model)
-        decoder.cuts = False  # as on a GPU
         kept = KeptStates({1, 2}, len(PROMPTS), 40, 32, torch.float32, "cpu")
         if with_graph:
             decoder.graph = StepGraph()
