@@ -27,7 +27,7 @@ from training.rl.packed.packed_attention import attend_masked, is_fused_faster
 from training.rl.packed.packed_layers import attends_to_all
 from training.rl.step_graph import StepGraph
 
-AHEAD = 32  # columns that a cache gets beyond those that are needed, when it grows
+AHEAD = 64  # columns that a cache gets beyond those that are needed, when it grows
 
 _log = logging.getLogger(__name__)
 
