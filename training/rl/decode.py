@@ -48,7 +48,7 @@ class LlamaDecoder:
     The cache is a ring of `room` columns, the same one for all rows at each step. Which columns a row may look at
     stands in `bias`; their order says nothing, since rotations are by position. A row takes no more columns than there
     are, so that none that it still needs is written over. It grows to that as it is filled, since batched products go
-    over all of it: a part of it would be copied first, layer by layer. On a GPU it has all from the start.
+    over all of it: a part of it would be copied first, layer by layer. Where steps are graphs it has all at once.
     """
 
     def __init__(self, model: nn.Module, exact: bool = False, exact_below: int = 0) -> None:
