@@ -175,9 +175,7 @@ def _batch_losses(model: Any, batch: list[Window]) -> list[list[float]]:
     for i, window in enumerate(batch):
         ids[i, : len(window.ids)] = torch.tensor(window.ids)
     ids = ids.to(loading.device())
-    lengths = torch.tensor([len(w.ids) for w in batch], device=ids.device)
-    mask = (torch.arange(longest, device=ids.device) < lengths[:, None]).long()
-    logits = model(input_ids=ids, attention_mask=mask).logits
+    logits = model(input_ids=ids, use_cache=False).logits
     batch_losses = []
     for i, window in enumerate(batch):
         start, end = window.scored_from, len(window.ids)

@@ -55,26 +55,27 @@ def rows_of(prompts: list[list[int]], groups: list[list[list[int]]], *, branchin
     return rows
 
 
-def tensors(rows: list[Row], pad: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (input ids, positions, what is added to the attention scores); the last (R, 1, T, T), or (R, T) for plain
-    rows.
+def tensors(rows: list[Row], pad: int, dtype: torch.dtype) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the input ids (R, T), and what a forward must be told: positions (R, T) and what is added to the attention
+    scores (R, 1, T, T). Of plain rows nothing: attention without a mask is faster.
 
     Padding follows, so that nothing sees it.
     """
     width = max((len(row) for row in rows), default=0) or 1
-    ids, positions, branch = [], [], []
-    for row in rows:
+    ids = torch.full((len(rows), width), pad)
+    positions, branch = [], []
+    for row, of_row in zip(rows, ids, strict=True):
         gap, start = width - len(row), len(row.prompt)
-        ids.append([*row.prompt, *(t for c in row.completions for t in c)] + [pad] * gap)
+        of_row[: len(row)] = torch.tensor([*row.prompt, *(t for c in row.completions for t in c)])
         positions.append(_positions(row) + [0] * gap)
         branch.append([0] * start + [k for k, c in enumerate(row.completions, 1) for _ in c] + [-1] * gap)
-    branch_ids = torch.tensor(branch)
     if all(len(row.completions) == 1 for row in rows):
-        return torch.tensor(ids), torch.tensor(positions), (branch_ids >= 0).long()
+        return ids, {}
+    branch_ids = torch.tensor(branch)
     visible = (branch_ids[:, None, :] == 0) | (branch_ids[:, None, :] == branch_ids[:, :, None])
     visible &= torch.ones(width, width, dtype=torch.bool).tril()
     added = torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
-    return torch.tensor(ids), torch.tensor(positions), added[:, None]
+    return ids, {"position_ids": torch.tensor(positions), "attention_mask": added[:, None]}
 
 
 def places(rows: list[Row]) -> tuple[Tensor, Tensor, Tensor]:

@@ -107,8 +107,9 @@ def completion_states(
         packed = branches.packed_states(model, rows, layers)
         index, inside = branches.flat_places(rows)
         return {layer: hidden[index] for layer, hidden in packed.items()}, inside
-    ids, positions, mask = (t.to(model.device) for t in branches.tensors(rows, pad, sharding.dtype_of(model)))
-    states = run_trunk(model, layers, input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+    ids, sight = branches.tensors(rows, pad, sharding.dtype_of(model))
+    inputs = {name: tensor.to(model.device) for name, tensor in {"input_ids": ids, **sight}.items()}
+    states = run_trunk(model, layers, **inputs, use_cache=False)
     row, column, inside = (t.to(model.device) for t in branches.places(rows))
     return {layer: hidden[row[:, None], column] for layer, hidden in states.items()}, inside
 

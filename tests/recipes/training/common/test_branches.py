@@ -10,6 +10,7 @@ import torch
 from transformers import Gemma3TextConfig, GPT2Config, MistralConfig, Qwen3Config
 
 from tests.support import tiny_model
+from tests.support.training.attention_masks import no_masks
 from training.recipes.common import branches, features, loading
 
 PROMPTS = [[5, 6, 7, 8], [9, 10]]
@@ -77,10 +78,13 @@ def test_only_models_that_attend_to_everything_before_branch(config, branching):
     assert branches.can_branch(config) is branching
 
 
-def test_a_model_that_does_not_branch_gets_plain_rows(model, monkeypatch):
+@pytest.mark.parametrize("packs", [True, False])
+def test_a_model_that_does_not_branch_gets_plain_rows(model, monkeypatch, packs):
     branched = pooled(model, PROMPTS, GROUPS)
     monkeypatch.setattr(branches, "can_branch", lambda config: False)
-    torch.testing.assert_close(pooled(model, PROMPTS, GROUPS), branched, atol=1e-5, rtol=1e-4)
+    monkeypatch.setattr(branches, "packs", lambda model: packs)
+    with no_masks():
+        torch.testing.assert_close(pooled(model, PROMPTS, GROUPS), branched, atol=1e-5, rtol=1e-4)
 
 
 def test_threads_do_not_change_the_gradient_of_what_several_answers_begin_with(model, monkeypatch):
