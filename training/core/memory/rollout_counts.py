@@ -14,12 +14,15 @@ from training.core.memory.learning_shapes import bytes_of_answers
 from training.core.memory.stage_memory import Bytes, Hardware, StageMemory
 
 
-def _decoder_copy(decoder: Decoder, hardware: Hardware, *, is_full: bool = False) -> float:
+def _decoder_copy(decoder: Decoder, hardware: Hardware, *, is_full: bool = False, adapted: int = 0) -> float:
     """Return the bytes of weights that a sampler lays out anew: all on a processor, in float16 where they are float32
-    and do not learn (`training.rl.products`); elsewhere those that it fuses."""
+    and do not learn (`training.rl.products`); elsewhere those that it fuses, and in float32 those that it merges with
+    the adapters of `adapted` layers (`training.rl.linear`)."""
     queries = (decoder.heads + 2 * decoder.key_heads) * decoder.head_dim
     if hardware.device != "cpu":
-        return hardware.dtype_bytes * decoder.layers * decoder.width * (queries + 2 * decoder.feed_forward)
+        fused = decoder.width * (queries + 2 * decoder.feed_forward)
+        merged = adapted if hardware.dtype_bytes == 4 and not is_full else 0
+        return hardware.dtype_bytes * ((decoder.layers - merged) * fused + merged * decoder.linear)
     laid_out = decoder.layers * decoder.linear + decoder.vocabulary * decoder.width
     return (hardware.dtype_bytes if is_full else 2) * laid_out
 
@@ -60,7 +63,9 @@ def ppo_memory(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) 
         "process": hardware.process,
         **trained_bytes(decoder, config, machine, layers),
         "reference": float(size * decoder.parameters) if is_full else 0.0,
-        "weights laid out to sample": 0.0 if is_split else _decoder_copy(decoder, machine, is_full=is_full),
+        "weights laid out to sample": 0.0
+        if is_split
+        else _decoder_copy(decoder, machine, is_full=is_full, adapted=layers),
         # Each token's state where the policy begins to differ, and what the value head reads, twice as wide.
         "rollout": rows * decoder.width * (length * size + config["max_new_tokens"] * 8),
         "rollout processes": _actors(decoder, config, machine),
@@ -116,7 +121,9 @@ def group_memory(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware
         "process": machine.process,
         **trained_bytes(decoder, config, machine, layers),
         "reference": float(machine.dtype_bytes * decoder.parameters) if is_full and has_reference else 0.0,
-        "weights laid out to sample": 0.0 if is_split else _decoder_copy(decoder, machine, is_full=is_full),
+        "weights laid out to sample": 0.0
+        if is_split
+        else _decoder_copy(decoder, machine, is_full=is_full, adapted=layers),
         "rollout": float(rows * decoder.width * length * machine.dtype_bytes) if layers < decoder.layers else 0.0,
     }
     output = 6 * decoder.vocabulary * decoder.width if is_full else 0
@@ -199,6 +206,7 @@ def _actors(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> 
         return 0.0
     rows = math.ceil(config["batch_size"] / count)
     sampling = _sampling(decoder, rows, config["max_prompt_tokens"], config["max_new_tokens"], hardware, rows)
-    laid_out = _decoder_copy(decoder, hardware, is_full=config["adapters"] == "full")
+    is_full, adapted = config["adapters"] == "full", _learning_layers(decoder, config)
+    laid_out = _decoder_copy(decoder, hardware, is_full=is_full, adapted=adapted)
     weights = hardware.dtype_bytes * decoder.parameters + laid_out
     return count * (hardware.process + weights + sum(sampling.values()))

@@ -13,9 +13,12 @@ from training.core.memory.decoder_sizes import decoder_of
 from training.core.memory.stage_counts import stage_memory
 from training.core.memory.stage_memory import Hardware
 from training.core.resource_estimate import token_bytes
-from training.recipes.common import loading, meta_model
+from training.recipes.common import features, loading, meta_model
 from training.recipes.common.fp32_master_weights import Masters, trained_parameters
+from training.rl import linear
 from training.rl.decode import LlamaDecoder
+from training.rl.lora import add_adapters
+from training.rl.products import AS_IT_IS
 
 LLAMA = {
     "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -84,6 +87,23 @@ def test_the_cache_of_sampling_takes_its_own_bytes(tiny):
     sampler = LlamaDecoder(model)
     sampler.prefill(torch.ones(3, 5, dtype=torch.long), torch.ones(3, 5, dtype=torch.long), 7)
     assert sum(t.nbytes for t in [*sampler.keys, *sampler.values]) == decoder.cache_bytes(3 * 12, 4)
+
+
+@pytest.mark.parametrize("adapters", ["lora", "top"])
+@pytest.mark.parametrize(("dtype", "merges"), [(torch.float32, True), (torch.bfloat16, False)])
+def test_what_a_sampler_fuses_and_merges_on_a_gpu_takes_its_own_bytes(tiny, monkeypatch, adapters, dtype, merges):
+    folder, decoder = tiny
+    monkeypatch.setattr(linear, "way_for", lambda *_, **_options: AS_IT_IS)  # as on any GPU
+    model, _ = loading.load_policy(folder, dtype)
+    layers = features.adapted_layers(model, adapters)
+    add_adapters(layers, 4, 8.0, seed=0)
+    own = {parameter.data_ptr() for parameter in model.parameters()}
+    linears = [part for layer in LlamaDecoder(model).layers for part in layer.linears]
+    copied = sum(part.weight.nbytes for part in linears if part.weight.data_ptr() not in own)
+    assert any(part.is_merged for part in linears) is merges
+    config = vars(configs.parse("ppo", {"reward_function": "a.b", "adapters": adapters}))
+    stage = stage_memory("ppo", decoder, config, Hardware("cuda", dtype.itemsize))
+    assert stage is not None and stage.standing["weights laid out to sample"] == copied
 
 
 def test_what_adapters_keep_beside_is_counted_for_pairs_as_for_examples():
