@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from common import atomic_files, roc_auc
 from evaluation.recipes import corruptions
@@ -170,11 +171,8 @@ def windows_of(tokenizer: Any, texts: list[str], length: int) -> list[Window]:
 
 @torch.inference_mode()
 def _batch_losses(model: Any, batch: list[Window]) -> list[list[float]]:
-    longest = max(len(w.ids) for w in batch)
-    ids = torch.zeros(len(batch), longest, dtype=torch.long)  # (B, T), padded on the right: causal, so never seen
-    for i, window in enumerate(batch):
-        ids[i, : len(window.ids)] = torch.tensor(window.ids)
-    ids = ids.to(loading.device())
+    # (B, T), padded on the right: causal, so never seen
+    ids = pad_sequence([torch.tensor(window.ids) for window in batch], batch_first=True).to(loading.device())
     logits = model(input_ids=ids, use_cache=False).logits
     batch_losses = []
     for i, window in enumerate(batch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch.nn.functional as F
 
@@ -17,8 +18,5 @@ def no_masks() -> Iterator[None]:
         assert attn_mask is None and len(tensors) == 3
         return attend(*tensors, **options)
 
-    F.scaled_dot_product_attention = without
-    try:
+    with patch.object(F, "scaled_dot_product_attention", without):
         yield
-    finally:
-        F.scaled_dot_product_attention = attend

@@ -21,10 +21,17 @@ def _decoder_copy(decoder: Decoder, hardware: Hardware, *, is_full: bool = False
     queries = (decoder.heads + 2 * decoder.key_heads) * decoder.head_dim
     if hardware.device != "cpu":
         fused = decoder.width * (queries + 2 * decoder.feed_forward)
-        merged = adapted if hardware.dtype_bytes == 4 and not is_full else 0
+        merged = adapted if hardware.dtype_bytes == 4 else 0
         return hardware.dtype_bytes * ((decoder.layers - merged) * fused + merged * decoder.linear)
     laid_out = decoder.layers * decoder.linear + decoder.vocabulary * decoder.width
     return (hardware.dtype_bytes if is_full else 2) * laid_out
+
+
+def _policys_copy(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> float:
+    """Return the bytes of weights that a policy which learns has laid out to sample."""
+    if config["adapters"] == "full":
+        return _decoder_copy(decoder, hardware, is_full=True)
+    return _decoder_copy(decoder, hardware, adapted=_learning_layers(decoder, config))
 
 
 def _sampling(decoder: Decoder, rows: int, prompt: int, answer: int, hardware: Hardware, prompts: int) -> Bytes:
@@ -63,9 +70,7 @@ def ppo_memory(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) 
         "process": hardware.process,
         **trained_bytes(decoder, config, machine, layers),
         "reference": float(size * decoder.parameters) if is_full else 0.0,
-        "weights laid out to sample": 0.0
-        if is_split
-        else _decoder_copy(decoder, machine, is_full=is_full, adapted=layers),
+        "weights laid out to sample": 0.0 if is_split else _policys_copy(decoder, config, machine),
         # Each token's state where the policy begins to differ, and what the value head reads, twice as wide.
         "rollout": rows * decoder.width * (length * size + config["max_new_tokens"] * 8),
         "rollout processes": _actors(decoder, config, machine),
@@ -121,9 +126,7 @@ def group_memory(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware
         "process": machine.process,
         **trained_bytes(decoder, config, machine, layers),
         "reference": float(machine.dtype_bytes * decoder.parameters) if is_full and has_reference else 0.0,
-        "weights laid out to sample": 0.0
-        if is_split
-        else _decoder_copy(decoder, machine, is_full=is_full, adapted=layers),
+        "weights laid out to sample": 0.0 if is_split else _policys_copy(decoder, config, machine),
         "rollout": float(rows * decoder.width * length * machine.dtype_bytes) if layers < decoder.layers else 0.0,
     }
     output = 6 * decoder.vocabulary * decoder.width if is_full else 0
@@ -206,7 +209,5 @@ def _actors(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> 
         return 0.0
     rows = math.ceil(config["batch_size"] / count)
     sampling = _sampling(decoder, rows, config["max_prompt_tokens"], config["max_new_tokens"], hardware, rows)
-    is_full, adapted = config["adapters"] == "full", _learning_layers(decoder, config)
-    laid_out = _decoder_copy(decoder, hardware, is_full=is_full, adapted=adapted)
-    weights = hardware.dtype_bytes * decoder.parameters + laid_out
+    weights = hardware.dtype_bytes * decoder.parameters + _policys_copy(decoder, config, hardware)
     return count * (hardware.process + weights + sum(sampling.values()))

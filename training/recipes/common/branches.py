@@ -62,15 +62,16 @@ def tensors(rows: list[Row], pad: int, dtype: torch.dtype) -> tuple[Tensor, dict
     Padding follows, so that nothing sees it.
     """
     width = max((len(row) for row in rows), default=0) or 1
-    ids = torch.full((len(rows), width), pad)
-    positions, branch = [], []
-    for row, of_row in zip(rows, ids, strict=True):
-        gap, start = width - len(row), len(row.prompt)
-        of_row[: len(row)] = torch.tensor([*row.prompt, *(t for c in row.completions for t in c)])
-        positions.append(_positions(row) + [0] * gap)
-        branch.append([0] * start + [k for k, c in enumerate(row.completions, 1) for _ in c] + [-1] * gap)
+    ids = torch.tensor(
+        [[*row.prompt, *(t for c in row.completions for t in c)] + [pad] * (width - len(row)) for row in rows]
+    )
     if all(len(row.completions) == 1 for row in rows):
         return ids, {}
+    positions, branch = [], []
+    for row in rows:
+        gap, start = width - len(row), len(row.prompt)
+        positions.append(_positions(row) + [0] * gap)
+        branch.append([0] * start + [k for k, c in enumerate(row.completions, 1) for _ in c] + [-1] * gap)
     branch_ids = torch.tensor(branch)
     visible = (branch_ids[:, None, :] == 0) | (branch_ids[:, None, :] == branch_ids[:, :, None])
     visible &= torch.ones(width, width, dtype=torch.bool).tril()
