@@ -40,10 +40,11 @@ def store(tmp_path: Path) -> ArtefactStore:
 
 
 def checkpoint(folder: Path, step: int) -> None:
-    path = folder / "checkpoints" / f"step-{step:06d}"
-    path.mkdir(parents=True)
-    (path / "state.pt").write_text(str(step))
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "identity").write_text("run 1")
+    run = RunDirectory(folder)
+    (run.begin_checkpoint(step) / "state.pt").write_text(str(step))
+    run.commit_checkpoint(step)  # at once, as a recipe does: a relay may look at any moment
 
 
 def stored_step(store: ArtefactStore) -> int:
